@@ -1,0 +1,61 @@
+# What `make help` does not list is not supported.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v /usr/bin/python3 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME_PACKAGES := python3-venv libseccomp2
+TEST_PACKAGES := busybox-static docker.io docker-registry iptables mmdebstrap nftables runc skopeo tmux zstd
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help setup setup-test demo test unit integration e2e attack conformance check bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.setup ## system packages, .venv, .venv/bin/stackrun and .venv/bin/stackrun-runtime
+
+$(VENV)/.setup: pyproject.toml tests/install-packages
+	@tests/install-packages $(RUNTIME_PACKAGES)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+setup-test: setup $(VENV)/.setup-test ## what the tests need besides (peers as oracles, linters)
+
+$(VENV)/.setup-test: pyproject.toml tests/install-packages $(VENV)/.setup
+	@tests/install-packages $(TEST_PACKAGES)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+demo: setup ## bring examples/shop up, wait until it is ready, request it over HTTP
+	@examples/shop/demo
+
+test: setup-test check ## every test: checks, unit, conformance, integration, e2e, attack
+	@$(BIN)/python -m pytest tests/unit tests/conformance tests/integration tests/e2e tests/attack
+
+unit: setup-test ## unit tests alone, no root
+	@$(BIN)/python -m pytest tests/unit
+
+integration: setup-test ## integration tests, as root
+	@$(BIN)/python -m pytest tests/integration
+
+conformance: setup-test ## one suite over every engine
+	@$(BIN)/python -m pytest tests/conformance
+
+e2e: setup-test ## whole scenarios, as a user runs them
+	@$(BIN)/python -m pytest tests/e2e
+
+attack: setup-test ## attempts to break out
+	@$(BIN)/python -m pytest tests/attack
+
+check: setup-test ## ruff, mypy, import-linter
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
+
+bench: setup-test ## side by side with Docker, Docker Compose, runc and crun
+	@$(BIN)/python tests/bench/run.py
+
+clean: ## remove .venv and caches
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

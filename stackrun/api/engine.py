@@ -1,0 +1,166 @@
+"""The contract every engine keeps: our own, a Docker host over HTTP, a fake in tests.
+
+Every method raises from `stackrun.errors`; the phrases clients search for ("No such container: x") are Docker's.
+`ref` is an id, a unique prefix of one, or a name (with or without the leading slash).
+A method that streams is a coroutine that returns an iterator: whatever can be refused (404, 400, 409) is raised before the
+iterator exists, so that a server can still send a status.  Closing the iterator (`aclose`) ends the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from typing import Protocol
+
+from stackrun.api.types import (
+    NO_FILTERS,
+    AttachQuery,
+    Container,
+    ContainerSpec,
+    Created,
+    EndpointSpec,
+    Event,
+    Exec,
+    ExecSpec,
+    ExitStatus,
+    Filters,
+    Image,
+    ImageDeletion,
+    Info,
+    LogLine,
+    LogQuery,
+    Network,
+    NetworkSpec,
+    Output,
+    ProcessTable,
+    Progress,
+    RegistryAuth,
+    Resources,
+    RestartPolicy,
+    Version,
+    Volume,
+    VolumeSpec,
+    WaitCondition,
+)
+
+
+class Stream(Protocol):
+    """An attached process: read its output by iterating, write its input.
+
+    The iterator ends when the process's output has ended.  `close_stdin` is a half-close: the process sees EOF and its output goes on.
+    `close` detaches; it never stops the process.
+    """
+
+    tty: bool
+
+    def __aiter__(self) -> AsyncIterator[Output]: ...
+    async def write(self, data: bytes) -> None: ...
+    async def close_stdin(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class ContainerEngine(Protocol):
+    async def containers(self, *, all: bool = False, filters: Filters = NO_FILTERS, size: bool = False) -> tuple[Container, ...]:
+        """Newest first. Without `all`, the running ones (unless a `status` filter says otherwise)."""
+        ...
+
+    async def container(self, ref: str, *, size: bool = False) -> Container: ...
+
+    async def create_container(self, name: str, spec: ContainerSpec) -> Created:
+        """`name` empty: one is made. NotFound "No such image: x", Conflict when the name is taken."""
+        ...
+
+    async def start_container(self, ref: str) -> None:
+        """NotModified when it runs already."""
+        ...
+
+    async def stop_container(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        """Stop signal, grace period, SIGKILL; returns when it has exited. NotModified when it is not running. -1: wait for ever."""
+        ...
+
+    async def restart_container(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None: ...
+    async def kill_container(self, ref: str, signal: str = "SIGKILL") -> None: ...
+    async def pause_container(self, ref: str) -> None: ...
+    async def unpause_container(self, ref: str) -> None: ...
+    async def rename_container(self, ref: str, name: str) -> None: ...
+    async def update_container(self, ref: str, resources: Resources | None, restart_policy: RestartPolicy | None) -> tuple[str, ...]:
+        """Returns warnings."""
+        ...
+
+    async def remove_container(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """`volumes` also removes its anonymous volumes."""
+        ...
+
+    async def wait_container(self, ref: str, condition: WaitCondition = WaitCondition.NOT_RUNNING) -> Awaitable[ExitStatus]:
+        """Returns once the wait is registered (nothing that happens after is missed); await the result for the exit."""
+        ...
+
+    async def resize_container(self, ref: str, *, rows: int, columns: int) -> None: ...
+    async def attach_container(self, ref: str, query: AttachQuery) -> Stream:
+        """May come before `start`: nothing the process prints afterwards is missed."""
+        ...
+
+    async def container_logs(self, ref: str, query: LogQuery) -> AsyncIterator[LogLine]: ...
+    async def container_top(self, ref: str, ps_args: str = "-ef") -> ProcessTable: ...
+
+    async def create_exec(self, ref: str, spec: ExecSpec) -> str: ...
+    async def start_exec(self, exec_id: str, *, tty: bool = False, rows: int = 0, columns: int = 0) -> Stream:
+        """Attached start. A command that does not exist is text in the stream and exit code 126 or 127."""
+        ...
+
+    async def start_exec_detached(self, exec_id: str) -> None: ...
+    async def exec(self, exec_id: str) -> Exec: ...
+    async def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None: ...
+
+
+class ImageEngine(Protocol):
+    async def images(self, *, all: bool = False, filters: Filters = NO_FILTERS) -> tuple[Image, ...]: ...
+    async def image(self, ref: str) -> Image:
+        """NotFound "No such image: x:latest"."""
+        ...
+
+    async def pull_image(self, ref: str, *, auth: RegistryAuth | None = None, platform: str = "") -> AsyncIterator[Progress]: ...
+    async def load_image(self, archive: AsyncIterator[bytes]) -> AsyncIterator[Progress]:
+        """A docker-archive or an OCI layout, as a tar, plain or gzip. The last line's `stream` is "Loaded image: x:tag\\n"."""
+        ...
+
+    async def import_image(
+        self, archive: AsyncIterator[bytes], *, reference: str = "", message: str = "", changes: tuple[str, ...] = ()
+    ) -> AsyncIterator[Progress]:
+        """A tar of a root file system becomes an image of one layer. The last line's `status` is its id."""
+        ...
+
+    async def tag_image(self, ref: str, reference: str) -> None: ...
+    async def remove_image(self, ref: str, *, force: bool = False) -> tuple[ImageDeletion, ...]: ...
+
+
+class NetworkEngine(Protocol):
+    async def networks(self, *, filters: Filters = NO_FILTERS) -> tuple[Network, ...]: ...
+    async def network(self, ref: str) -> Network:
+        """With its members."""
+        ...
+
+    async def create_network(self, spec: NetworkSpec) -> Created: ...
+    async def remove_network(self, ref: str) -> None:
+        """Forbidden while endpoints are active."""
+        ...
+
+    async def connect_network(self, ref: str, container: str, endpoint: EndpointSpec) -> None: ...
+    async def disconnect_network(self, ref: str, container: str, *, force: bool = False) -> None: ...
+
+
+class VolumeEngine(Protocol):
+    async def volumes(self, *, filters: Filters = NO_FILTERS) -> tuple[Volume, ...]: ...
+    async def volume(self, name: str) -> Volume: ...
+    async def create_volume(self, spec: VolumeSpec) -> Volume:
+        """Idempotent: the volume of that name is returned when it is there."""
+        ...
+
+    async def remove_volume(self, name: str, *, force: bool = False) -> None: ...
+
+
+class Engine(ContainerEngine, ImageEngine, NetworkEngine, VolumeEngine, Protocol):
+    async def version(self) -> Version: ...
+    async def info(self) -> Info: ...
+    async def events(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:
+        """Registered on return: what happens afterwards is not missed. `until_s` 0: for ever."""
+        ...
