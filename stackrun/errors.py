@@ -30,10 +30,26 @@ import errno as _errno
 import os
 
 __all__ = [
-    "CommandNotExecutable", "CommandNotFound", "ComposeError", "Conflict", "DeadlineExceeded",
-    "Diagnostic", "ExecuteFailed", "Forbidden", "InvalidArgument", "KernelError", "NotFound",
-    "NotModified", "PermissionDenied", "RegistryError", "StackrunError", "Unauthorized",
-    "Unavailable", "Unsupported", "EXIT_BUG", "EXIT_INTERRUPTED",
+    "EXIT_BUG",
+    "EXIT_INTERRUPTED",
+    "CommandNotExecutable",
+    "CommandNotFound",
+    "ComposeError",
+    "Conflict",
+    "DeadlineExceeded",
+    "Diagnostic",
+    "ExecuteFailed",
+    "Forbidden",
+    "InvalidArgument",
+    "KernelError",
+    "NotFound",
+    "NotModified",
+    "PermissionDenied",
+    "RegistryError",
+    "StackrunError",
+    "Unauthorized",
+    "Unavailable",
+    "Unsupported",
 ]  # fmt: skip
 
 EXIT_BUG = 70
