@@ -1,0 +1,149 @@
+"""One stackrun of a test's own on this machine: its state root, its daemon, its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STACKRUN = Path(sys.executable).with_name("stackrun")
+EXAMPLES = REPOSITORY / "examples"
+
+
+class Machine:
+    """`stackrun` with a root of its own. `close` takes every stack down, ends the daemon and removes the root."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="srt-", dir="/tmp"))
+        self.state = self.root / "state"
+        self.environment = {**os.environ, "STACKRUN_ROOT": str(self.state), "NO_COLOR": "1"}
+        self.environment.pop("STACKRUN_HOST", None)
+
+    @property
+    def socket(self) -> Path:
+        return self.state / "run" / "stackrun.sock"
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.socket}"
+
+    def run(
+        self, *args: str, cwd: Path | None = None, code: int | None = 0, env: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `stackrun ARGS`; `code` is the exit code it must have, None for any."""
+        done = subprocess.run(
+            [STACKRUN, *args], cwd=cwd or self.root, env={**self.environment, **(env or {})}, capture_output=True, text=True, timeout=timeout,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        assert code is None or done.returncode == code, f"stackrun {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *args: str, cwd: Path | None = None, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [STACKRUN, *args], cwd=cwd or self.root, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, **options,
+        )  # fmt: skip
+
+    def docker(self, *args: str, code: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """The real docker client on our engine."""
+        command = ["docker", "-H", self.host, *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, input=stdin, check=False)
+        assert code is None or done.returncode == code, f"docker {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def containers(self, *, all: bool = True) -> list[dict[str, Any]]:
+        text = self.docker("ps", "--no-trunc", "--format", "{{json .}}", *(["-a"] if all else [])).stdout
+        return [json.loads(line) for line in text.splitlines()]
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.docker("inspect", name).stdout)[0]
+        return found
+
+    def project(self, name: str, compose: str, files: Mapping[str, str] | None = None) -> Path:
+        """A folder with a compose.yaml and more files; returns its path."""
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        for path, text in {"compose.yaml": compose, **(files or {})}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        return folder
+
+    def daemon_pid(self) -> int:
+        return int((self.state / "run" / "stackrun.pid").read_text())
+
+    def kill_daemon(self) -> None:
+        """kill -9 of the daemon alone, waited for."""
+        pid_fd = os.pidfd_open(self.daemon_pid())
+        signal.pidfd_send_signal(pid_fd, signal.SIGKILL)
+        _wait_for_exit(pid_fd)
+
+    def close(self) -> None:
+        if self.state.exists():
+            listed = self.run("ls", "-a", "--format", "json", code=None)
+            for stack in json.loads(listed.stdout or "[]"):
+                self.run("-p", stack["Name"], "down", "-v", "-t", "0", code=None)
+            for one in self.containers():
+                self.docker("rm", "-f", "-v", one["ID"], code=None)
+            for network in self.docker("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}", code=None).stdout.split():
+                self.docker("network", "rm", network, code=None)
+            self.run("daemon", "stop")
+        shutil.rmtree(self.root)
+
+
+def _wait_for_exit(pid_fd: int) -> None:
+    import select
+
+    select.select([pid_fd], [], [], 10)
+    os.close(pid_fd)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def http_get(url: str, *, data: bytes | None = None, timeout: float = 10) -> str:
+    with urllib.request.urlopen(url, data=data, timeout=timeout) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def busybox_tar(folder: Path) -> Path:
+    """A root file system of one static busybox with its links, as a tar for `stackrun import`."""
+    path = folder / "busybox.tar"
+    applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
+    with tarfile.open(path, "w") as archive:
+        for name in ("bin", "etc", "tmp", "root", "var", "dev", "proc", "sys"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            archive.addfile(entry)
+        archive.add("/bin/busybox", "bin/busybox")
+        for applet in applets:
+            if applet != "busybox":
+                entry = tarfile.TarInfo(f"bin/{applet}")
+                entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+                archive.addfile(entry)
+        for name, text in (("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"), ("etc/group", "root:x:0:\n")):
+            _add_text(archive, name, text)
+    return path
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    import io
+
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(text), 0o644
+    archive.addfile(entry, io.BytesIO(text.encode()))
