@@ -43,8 +43,8 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run `stackrun ARGS`; `code` is the exit code it must have, None for any."""
         done = subprocess.run(
-            [STACKRUN, *args], cwd=cwd or self.root, env={**self.environment, **(env or {})}, capture_output=True, text=True, timeout=timeout,
-            stdin=subprocess.DEVNULL, check=False,
+            [STACKRUN, *args], cwd=cwd or self.root, env={**self.environment, **(env or {})}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         assert code is None or done.returncode == code, f"stackrun {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -136,8 +136,8 @@ def busybox_tar(folder: Path) -> Path:
                 entry = tarfile.TarInfo(f"bin/{applet}")
                 entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
                 archive.addfile(entry)
-        for name, text in (("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"), ("etc/group", "root:x:0:\n")):
-            _add_text(archive, name, text)
+        _add_text(archive, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+        _add_text(archive, "etc/group", "root:x:0:\n")
     return path
 
 

@@ -1,0 +1,121 @@
+"""Side by side with Debian's docker.io and the real Docker Compose, in one run: `make bench`.
+
+Prints medians and ratios; a ratio above its goal is marked, and the exit code stays 0: a timing is a figure, not a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dockerd import Dockerd
+from machine import STACKRUN, Machine, busybox_tar
+
+SERVICES = 50
+
+
+def compose_file(services: int) -> str:
+    """Independent services of one busybox each, on the stack's default network."""
+    body = "".join(f"  s{number:02}:\n    image: busybox:test\n    command: [sleep, '100000']\n" for number in range(services))
+    return f"name: bench\nservices:\n{body}"
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class Figures:
+    """Samples by name; prints the median, the spread and, against a peer, the ratio and its goal."""
+
+    def __init__(self) -> None:
+        self.samples: dict[str, list[float]] = {}
+
+    def add(self, name: str, value: float) -> None:
+        self.samples.setdefault(name, []).append(value)
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.samples[name])
+
+    def show(self, name: str, unit: str, scale: float, *, peer: str = "", goal: float = 0.0) -> None:
+        values = sorted(self.samples[name])
+        line = f"{name:44} {self.median(name) * scale:9.1f} {unit}  [{values[0] * scale:.1f} … {values[-1] * scale:.1f}]"
+        measured = self.median(name) / self.median(peer) if peer else self.median(name) * scale
+        if goal:
+            wanted = f"goal ≤ {goal:.2f} × {peer}" if peer else f"goal ≤ {goal:g} {unit}"
+            found = f"  {measured:.2f} ×" if peer else ""
+            line += f"{found}  ({wanted}: {'reached' if measured <= goal else 'MISSED'})"
+        print(line, flush=True)
+
+
+def pss_bytes(pids: list[int]) -> int:
+    """Proportional set size of processes, summed (proc(5), smaps_rollup)."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def our_processes() -> dict[int, str]:
+    """Every living process of stackrun's and of its containers, by pid."""
+    from leftovers import host_state
+
+    return {int(line.split()[0]): line for line in host_state().processes}
+
+
+def bench_stacks(figures: Figures, runs: int) -> None:
+    machine, dockerd = Machine(), Dockerd()
+    try:
+        tar = busybox_tar(machine.root)
+        machine.run("import", str(tar), "busybox:test")
+        dockerd.docker("import", str(tar), "busybox:test")
+        ours = machine.project("ours", compose_file(SERVICES))
+        theirs = machine.project("theirs", compose_file(SERVICES))
+        for _ in range(runs):
+            figures.add("compose up -d, 50 services", timed(lambda: dockerd.compose("up", "-d", cwd=theirs)))
+            figures.add("stackrun up -d, 50 services", timed(lambda: machine.run("up", "-d", cwd=ours)))
+            for _ in range(3):
+                figures.add("compose up -d, nothing to do", timed(lambda: dockerd.compose("up", "-d", cwd=theirs)))
+                figures.add("stackrun up -d, nothing to do", timed(lambda: machine.run("up", "-d", cwd=ours)))
+            figures.add("compose down -t 0, 50 services", timed(lambda: dockerd.compose("down", "-t", "0", cwd=theirs)))
+            figures.add("stackrun down -t 0, 50 services", timed(lambda: machine.run("down", "-t", "0", cwd=ours)))
+        version = [str(STACKRUN), "version"]
+        for _ in range(20):
+            figures.add("stackrun version", timed(lambda: subprocess.run(version, env=machine.environment, check=True, capture_output=True)))
+        before = pss_bytes(list(our_processes()))
+        machine.run("up", "-d", cwd=ours)
+        after = pss_bytes(list(our_processes()))
+        figures.add("PSS of one idle container", (after - before) / SERVICES)
+    finally:
+        machine.close()
+        dockerd.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    figures = Figures()
+    bench_stacks(figures, options.runs)
+    figures.show("compose up -d, 50 services", "ms", 1e3)
+    figures.show("stackrun up -d, 50 services", "ms", 1e3, peer="compose up -d, 50 services", goal=0.2)
+    figures.show("compose up -d, nothing to do", "ms", 1e3)
+    figures.show("stackrun up -d, nothing to do", "ms", 1e3, peer="compose up -d, nothing to do", goal=1.5)
+    figures.show("compose down -t 0, 50 services", "ms", 1e3)
+    figures.show("stackrun down -t 0, 50 services", "ms", 1e3)
+    figures.show("stackrun version", "ms", 1e3, goal=100)
+    figures.show("PSS of one idle container", "MB", 1e-6, goal=5)
+
+
+if __name__ == "__main__":
+    main()
