@@ -91,7 +91,8 @@ def bench_stacks(figures: Figures, runs: int) -> None:
             figures.add("stackrun down -t 0, 50 services", timed(lambda: machine.run("down", "-t", "0", cwd=ours)))
         version = [str(STACKRUN), "version"]
         for _ in range(20):
-            figures.add("stackrun version", timed(lambda: subprocess.run(version, env=machine.environment, check=True, capture_output=True)))
+            done = timed(lambda: subprocess.run(version, env=machine.environment, check=True, capture_output=True))
+            figures.add("stackrun version", done)
         before = pss_bytes(list(our_processes()))
         machine.run("up", "-d", cwd=ours)
         after = pss_bytes(list(our_processes()))
