@@ -18,7 +18,7 @@ $(VENV)/.setup: pyproject.toml tests/install-packages
 	@tests/install-packages $(RUNTIME_PACKAGES)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable .
 	@touch $@
 
 setup-test: setup $(VENV)/.setup-test ## what the tests need besides (peers as oracles, linters)
