@@ -1,0 +1,133 @@
+"""What happened lately, and who wants to hear of it (Docker's events)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+
+from stackrun.api.types import NO_FILTERS, Event, Filters
+from stackrun.errors import InvalidArgument
+
+REMEMBERED = 1024
+"""Events kept for `since`; dockerd keeps 256."""
+QUEUED_MAX = 65_536
+"""Events that wait for one slow subscriber; beyond, its stream ends."""
+_KEYS = frozenset(
+    ("config", "container", "daemon", "event", "id", "image", "label", "network")
+    + ("node", "plugin", "scope", "secret", "service", "type", "volume")
+)
+_TYPED = ("container", "image", "network", "volume")
+_CALLS = frozenset({"exec_create", "exec_start", "health_status"})
+"""Actions with an argument after a colon; a filter may name them without it."""
+
+
+class Subscriber:
+    """One listener's queue. `None` in it ends the stream."""
+
+    __slots__ = ("filters", "queue", "until_ns")
+
+    def __init__(self, filters: Filters, until_ns: int) -> None:
+        self.filters = filters
+        self.until_ns = until_ns
+        self.queue: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def offer(self, event: Event) -> bool:
+        """False: this subscriber is hopelessly behind and was cut off."""
+        if not matches(event, self.filters):
+            return True
+        if self.queue.qsize() >= QUEUED_MAX:
+            self.queue.put_nowait(None)
+            return False
+        self.queue.put_nowait(event)
+        return True
+
+
+class Events:
+    """Published to on the loop's thread."""
+
+    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._clock_ns = clock_ns
+        self._past: deque[Event] = deque(maxlen=REMEMBERED)
+        self._subscribers: set[Subscriber] = set()
+
+    def publish(self, kind: str, action: str, identity: str, attributes: Mapping[str, str]) -> Event:
+        event = Event(kind, action, identity, attributes, self._clock_ns())
+        self._past.append(event)
+        for subscriber in tuple(self._subscribers):
+            if not subscriber.offer(event):
+                self._subscribers.discard(subscriber)
+        return event
+
+    def subscribe(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:
+        """Registered on return. InvalidArgument "invalid filter 'x'" for a key that Docker lacks."""
+        for key in filters.terms:
+            if key not in _KEYS:
+                raise InvalidArgument(f"invalid filter '{key}'")
+        until_ns = round(until_s * 1e9)
+        subscriber = Subscriber(filters, until_ns)
+        if since_s or until_s:
+            since_ns = round(since_s * 1e9)
+            for event in self._past:
+                if event.time_ns >= since_ns and (not until_ns or event.time_ns <= until_ns):
+                    subscriber.offer(event)
+        self._subscribers.add(subscriber)
+        return self._stream(subscriber)
+
+    async def _stream(self, subscriber: Subscriber) -> AsyncGenerator[Event, None]:
+        try:
+            while (event := await self._next(subscriber)) is not None:
+                yield event
+        finally:
+            self._subscribers.discard(subscriber)
+
+    async def _next(self, subscriber: Subscriber) -> Event | None:
+        if not subscriber.until_ns:
+            return await subscriber.queue.get()
+        try:
+            left_s = (subscriber.until_ns - self._clock_ns()) / 1e9
+            if left_s <= 0:
+                return subscriber.queue.get_nowait()
+            async with asyncio.timeout(left_s):
+                return await subscriber.queue.get()
+        except (asyncio.QueueEmpty, TimeoutError):
+            return None
+
+    def close(self) -> None:
+        """Every stream ends after what is queued already."""
+        for subscriber in self._subscribers:
+            subscriber.queue.put_nowait(None)
+        self._subscribers.clear()
+
+
+def matches(event: Event, filters: Filters) -> bool:
+    """All keys must match; of one key's values any (labels: all), as dockerd's events filter does."""
+    return all(_matches_key(event, key, values) for key, values in filters.terms.items())
+
+
+def _matches_key(event: Event, key: str, values: tuple[str, ...]) -> bool:
+    if key == "label":
+        return all(_has_label(event.attributes, value) for value in values)
+    return any(_matches_value(event, key, value) for value in values)
+
+
+def _matches_value(event: Event, key: str, value: str) -> bool:
+    if key == "type":
+        return event.type == value
+    if key == "event":
+        return event.action == value or (value in _CALLS and event.action.startswith(value + ":"))
+    if key == "id":
+        return event.id.startswith(value)
+    if key == "scope":
+        return value == "local"
+    if key == "image" and event.type == "container":
+        return event.attributes.get("image", "") in (value, f"{value}:latest")
+    if key in _TYPED:
+        return event.type == key and (event.id.startswith(value) or event.attributes.get("name") == value.removeprefix("/"))
+    return False
+
+
+def _has_label(attributes: Mapping[str, str], wanted: str) -> bool:
+    name, equals, value = wanted.partition("=")
+    return name in attributes and (not equals or attributes[name] == value)
