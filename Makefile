@@ -4,10 +4,11 @@ PYTHON ?= $(shell command -v /usr/bin/python3 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME_PACKAGES := python3-venv libseccomp2
+VM_PACKAGES := e2fsprogs mmdebstrap qemu-system-x86
 TEST_PACKAGES := busybox-static docker.io docker-registry iptables mmdebstrap nftables runc skopeo tmux zstd
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup setup-test demo test unit integration e2e attack conformance check bench clean
+.PHONY: help setup setup-test demo test unit integration e2e attack conformance check bench vm clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +57,10 @@ check: setup-test ## ruff, mypy, import-linter
 
 bench: setup-test ## side by side with Docker, Docker Compose, runc and crun
 	@$(BIN)/python tests/bench/run.py
+
+vm: setup-test ## the same core on pure cgroup v2: Debian's cloud kernel in qemu
+	@tests/install-packages $(VM_PACKAGES)
+	@$(BIN)/python tests/vm/run.py
 
 clean: ## remove .venv and caches
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

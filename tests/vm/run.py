@@ -1,0 +1,103 @@
+"""Runs tests on pure cgroup v2: Debian's cloud kernel in qemu, without KVM. `make vm`.
+
+    run.py [--command CMD]          default: pytest over what must hold on every kind of cgroup
+
+The base disk (Debian with Python, busybox, the kernel) is built once by mmdebstrap and kept under `~/.cache/stackrun-vm`; the
+checkout and the installed packages go onto a second disk that is made anew each time.  The machine has no network but loopback.
+Its first process is `tests/vm/init`; the exit code comes back as the last line on the serial console.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stackrun-vm"
+PACKAGES = "linux-image-cloud-amd64,initramfs-tools,python3,busybox-static,nftables,iproute2,iptables,libseccomp2,kmod,procps,util-linux"
+DEFAULT_COMMAND = "python3 -m pytest -p no:cacheprovider tests/integration/test_cgroup_v2.py"
+
+
+def build_base() -> Path:
+    """The base disk, its kernel and initrd, in a folder named by what goes into them; built when missing, whole or not at all."""
+    recipe = hashlib.sha256((PACKAGES + (HERE / "init").read_text()).encode()).hexdigest()[:12]
+    folder = CACHE / recipe
+    if folder.exists():
+        return folder
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+        root, made = Path(temporary, "root"), Path(temporary, "made")
+        made.mkdir()
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)]
+        subprocess.run(command, check=True)
+        shutil.copy(HERE / "init", root / "sbin" / "stackrun-test-init")
+        for name in ("vmlinuz", "initrd.img"):
+            shutil.copy(next((root / "boot").glob(f"{name}-*")), made / name)
+        make_disk(root, made / "base.ext4", 1500)
+        made.rename(folder)
+    return folder
+
+
+def make_disk(folder: Path, image: Path, size_mib: int) -> None:
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(folder), str(image), f"{size_mib}M"], check=True)
+
+
+def make_checkout_disk(image: Path) -> None:
+    """The files git knows (as they are in the working tree) and the packages of this interpreter's environment."""
+    with tempfile.TemporaryDirectory() as temporary:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True).stdout
+        copy = ["tar", "-C", str(REPOSITORY), "--null", "-T", "-", "-cf", "-"]
+        archive = subprocess.run(copy, input=listed, check=True, capture_output=True).stdout
+        checkout = Path(temporary, "checkout")
+        checkout.mkdir()
+        subprocess.run(["tar", "-C", str(checkout), "-xf", "-"], input=archive, check=True)
+        ignored = shutil.ignore_patterns("__pycache__", "mypy*", "*mypyc*", "compose", "ruff*", "*.dist-info.tmp")
+        shutil.copytree(sysconfig.get_path("purelib"), Path(temporary, "packages"), ignore=ignored)
+        make_disk(Path(temporary), image, 512)
+
+
+def boot(base: Path, command: str, timeout_s: int) -> int:
+    """Boots, runs `command` in the checkout, prints its output as it comes; returns its exit code, 1 when the machine said none."""
+    with tempfile.TemporaryDirectory() as temporary:
+        checkout, script = Path(temporary, "checkout.ext4"), f"{command}\n"
+        make_checkout_disk(checkout)
+        (Path(temporary) / "command").write_text(script)
+        append = "console=ttyS0 quiet root=/dev/vda rw init=/sbin/stackrun-test-init cgroup_no_v1=all panic=-1"
+        machine = [
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-no-reboot",
+            "-nographic", "-nic", "none",
+            "-kernel", str(base / "vmlinuz"), "-initrd", str(base / "initrd.img"), "-append", append,
+            "-drive", f"file={base / 'base.ext4'},if=virtio,format=raw,snapshot=on",
+            "-drive", f"file={checkout},if=virtio,format=raw,snapshot=on",
+            "-fw_cfg", f"name=opt/stackrun/command,file={temporary}/command",
+        ]  # fmt: skip
+        code = 1
+        bounded = ["timeout", str(timeout_s), *machine]
+        with subprocess.Popen(bounded, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace") as vm:
+            assert vm.stdout
+            for line in vm.stdout:
+                if line.startswith("stackrun-vm-exit "):
+                    code = int(line.split()[1])
+                else:
+                    print(line, end="", flush=True)
+        return code
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--command", default=DEFAULT_COMMAND)
+    parser.add_argument("--timeout", type=int, default=900, help="seconds")
+    options = parser.parse_args()
+    return boot(build_base(), options.command, options.timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
