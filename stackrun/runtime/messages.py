@@ -1,0 +1,106 @@
+"""One message between daemon, zygote, shim and init: a JSON object and descriptors in one SOCK_SEQPACKET packet.
+
+A body that would not fit a packet travels in a memfd, sent as the first descriptor.  Failures cross a
+process border as the `error` member (`pack_error`, `raise_error`), so that the class the caller sees is
+the class that was raised where it happened.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+
+from stackrun import errors
+from stackrun.errors import StackrunError
+
+PACKET_BYTES_MAX = 96 * 1024
+BODY_BYTES_MAX = 16 * 1024 * 1024
+FDS_MAX = 250
+"""Below SCM_MAX_FD (253), see unix(7)."""
+_MEMFD = b"M"
+_PLAIN = b"P"
+_FD_BYTES = array.array("i").itemsize
+_ANCILLARY_BYTES = socket.CMSG_SPACE((FDS_MAX + 1) * _FD_BYTES)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(sock: socket.socket, message: dict, fds: list[int] | tuple[int, ...] = ()) -> None:
+    """Send `message`; the descriptors stay open here.  Raises OSError as sendmsg(2) does (EPIPE: the peer is gone)."""
+    body = json.dumps(message, separators=(",", ":")).encode()
+    if len(body) <= PACKET_BYTES_MAX:
+        _sendmsg(sock, _PLAIN + body, fds)
+        return
+    carrier = os.memfd_create("message", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(carrier, view) :]
+        _sendmsg(sock, _MEMFD, (carrier, *fds))
+    finally:
+        os.close(carrier)
+
+
+def _sendmsg(sock: socket.socket, packet: bytes, fds: list[int] | tuple[int, ...]) -> None:
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([packet], ancillary)
+
+
+def receive(sock: socket.socket) -> tuple[dict | None, list[int]]:
+    """The next message with its descriptors (close-on-exec, the caller's to close); (None, []) when the peer is gone."""
+    packet, ancillary, flags, _ = sock.recvmsg(PACKET_BYTES_MAX + 1, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % _FD_BYTES])
+    descriptors = list(fds)
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        for fd in descriptors:
+            os.close(fd)
+        raise errors.InvalidArgument("message between stackrun's processes is too long")
+    if not packet:
+        return None, descriptors
+    body = packet[1:] if packet[:1] == _PLAIN else _carried(descriptors.pop(0))
+    return json.loads(body), descriptors
+
+
+def _carried(carrier: int) -> bytes:
+    try:
+        size = os.fstat(carrier).st_size
+        if size > BODY_BYTES_MAX:
+            raise errors.InvalidArgument(f"message of {size} bytes between stackrun's processes is too long")
+        return os.pread(carrier, size, 0)
+    finally:
+        os.close(carrier)
+
+
+def pack_error(error: BaseException) -> dict:
+    """The `error` member for `error`; anything that is no StackrunError keeps its type's name and is a bug on the other side."""
+    if isinstance(error, errors.KernelError):
+        return {"class": "KernelError", "call": error.call, "errno": error.errno, "hint": error.hint}
+    if isinstance(error, StackrunError):
+        return {"class": type(error).__name__, "message": error.message, "hint": error.hint}
+    if isinstance(error, OSError) and error.errno:
+        place = f" {error.filename}" if error.filename else ""
+        return {"class": "KernelError", "call": f"{error.strerror or type(error).__name__}{place}", "errno": error.errno, "hint": ""}
+    return {"class": "", "message": f"{type(error).__name__}: {error}", "hint": ""}
+
+
+def unpack_error(packed: dict) -> Exception:
+    if packed["class"] == "KernelError":
+        return errors.KernelError(packed["call"], packed["errno"], hint=packed["hint"])
+    if not packed["class"]:
+        return RuntimeError(packed["message"])
+    error: Exception = getattr(errors, packed["class"])(packed["message"], hint=packed["hint"])
+    return error
+
+
+def raise_error(message: dict) -> None:
+    """Raise what `message["error"]` holds, if it holds one."""
+    packed = message.get("error")
+    if packed:
+        raise unpack_error(packed)

@@ -1,0 +1,63 @@
+"""The run directory's files: where they are, how they are written, and how a process is told from its pid's next owner."""
+
+from __future__ import annotations
+
+import json
+import os
+
+
+def socket_path(run_dir: str) -> str:
+    return f"{run_dir}/shim.sock"
+
+
+def state_path(run_dir: str) -> str:
+    return f"{run_dir}/state.json"
+
+
+def exit_path(run_dir: str) -> str:
+    return f"{run_dir}/exit.json"
+
+
+def crash_path(run_dir: str) -> str:
+    return f"{run_dir}/shim.err"
+
+
+def write(path: str, record: dict) -> None:
+    """Replace `path` by `record` in one step.  Not synced: a run directory does not outlive the boot (tmpfs)."""
+    temporary = f"{path}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, json.dumps(record).encode())
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+
+
+def read(path: str) -> dict | None:
+    """The record at `path`; None when there is none, or when it is not ours to understand."""
+    try:
+        with open(path, "rb") as file:
+            record = json.load(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def start_ticks(pid: int) -> int:
+    """When `pid` started, in clock ticks since boot (proc(5) stat field 22); 0 when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(fields[19])
+
+
+def is_alive(pid: int, ticks: int) -> bool:
+    """Whether the process that had `pid` and started at `ticks` still runs; a zombie counts as gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return int(fields[19]) == ticks and fields[0] not in (b"Z", b"X")
