@@ -14,10 +14,10 @@ REMEMBERED = 1024
 """Events kept for `since`; dockerd keeps 256."""
 QUEUED_MAX = 65_536
 """Events that wait for one slow subscriber; beyond, its stream ends."""
-_KEYS = frozenset(
-    ("config", "container", "daemon", "event", "id", "image", "label", "network")
-    + ("node", "plugin", "scope", "secret", "service", "type", "volume")
-)
+_KEYS = frozenset({
+    "config", "container", "daemon", "event", "id", "image", "label", "network", "node", "plugin", "scope", "secret", "service",
+    "type", "volume",
+})  # fmt: skip
 _TYPED = ("container", "image", "network", "volume")
 _CALLS = frozenset({"exec_create", "exec_start", "health_status"})
 """Actions with an argument after a colon; a filter may name them without it."""

@@ -1,0 +1,141 @@
+"""An image's directories seen as the one tree that overlayfs would show, without mounting it.
+
+The kernel's rules (Documentation/filesystems/overlayfs.rst): the topmost layer that has a name decides; a character device 0:0 is a whiteout
+and hides it; directories merge downwards until one that is opaque (`trusted.overlay.opaque` = y).  Symbolic links are resolved inside the
+tree: a layer's content is foreign, and a link to /etc must never lead to the host's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from stackrun.errors import InvalidArgument, KernelError
+
+_LINKS_MAX = 40
+"""As the kernel's MAXSYMLINKS."""
+
+
+class LayerTree:
+    """`lower`: the directories, top first. Layers do not change, so a path looked at once stays what it is."""
+
+    def __init__(self, lower: Sequence[str]) -> None:
+        self._lower = tuple(lower)
+
+    def directory(self, path: str) -> tuple[str, ...]:
+        """The layers' directories that make up `path`, top first; empty when there is no such directory."""
+        resolved = self._resolved(path)
+        found = self._lookup(resolved)
+        return found if found and _is_directory(found[0]) else ()
+
+    def _resolved(self, path: str) -> tuple[str, ...]:
+        """`path` as components without links and dots."""
+        waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        done: list[str] = []
+        links = 0
+        while waiting:
+            part = waiting.pop()
+            if part == "..":
+                done = done[:-1]
+                continue
+            found = self._lookup((*done, part))
+            if not found or not Path(found[0]).is_symlink():
+                done.append(part)
+                continue
+            links += 1
+            if links > _LINKS_MAX:
+                raise InvalidArgument(f"too many symbolic links in the image's {path}")
+            target = os.readlink(found[0])
+            done = [] if target.startswith("/") else done
+            waiting += [one for one in reversed(target.split("/")) if one not in ("", ".")]
+        return tuple(done)
+
+    def _lookup(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """What makes up the name: one path for a file, all merging ones for a directory. No link is followed."""
+        merged = self._lower
+        for part in parts:
+            merged = _children(merged, part)
+            if not merged:
+                return ()
+        return merged
+
+    def entries(self, merged: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """Name → what makes it up, of a directory that `directory` found."""
+        names: dict[str, None] = {}
+        for one in merged:
+            names.update(dict.fromkeys(sorted(os.listdir(one))))
+        found = {name: _children(merged, name) for name in names}
+        return {name: paths for name, paths in found.items() if paths}
+
+
+def _children(merged: Sequence[str], name: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for parent in merged:
+        path = f"{parent}/{name}"
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            break
+        if not stat.S_ISDIR(status.st_mode):
+            if not found:
+                found.append(path)
+            break
+        found.append(path)
+        if _opaque(path):
+            break
+    return tuple(found)
+
+
+def _opaque(path: str) -> bool:
+    try:
+        return os.getxattr(path, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
+    except OSError:
+        return False  # no such attribute, or a file system without any
+
+
+def _is_directory(path: str) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
+
+
+def copy_directory(tree: LayerTree, merged: tuple[str, ...], target: Path) -> None:
+    """Copies the content of a directory of the image into `target` (which exists), with owners, modes, times and attributes.
+
+    KernelError names the path that could not be copied.
+    """
+    for name, paths in tree.entries(merged).items():
+        copy = target / name
+        if _is_directory(paths[0]):
+            copy.mkdir()
+            copy_directory(tree, paths, copy)
+        else:
+            _copy_file(paths[0], copy)
+    copy_ownership(merged[0], target)
+
+
+def copy_ownership(source: str, target: Path) -> None:
+    status = os.lstat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _copy_file(source: str, target: Path) -> None:
+    status = os.lstat(source)
+    try:
+        if stat.S_ISLNK(status.st_mode):
+            target.symlink_to(os.readlink(source))
+            os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+            return
+        if stat.S_ISREG(status.st_mode):
+            shutil.copyfile(source, target, follow_symlinks=False)
+        else:
+            os.mknod(target, status.st_mode, status.st_rdev)
+        os.chown(target, status.st_uid, status.st_gid)
+        shutil.copystat(source, target, follow_symlinks=False)
+    except OSError as error:
+        raise KernelError(f"copy {source} into the volume", error.errno or 0) from error

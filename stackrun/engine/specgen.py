@@ -1,0 +1,317 @@
+"""A container as it was asked for → the OCI runtime configuration that makes it, as Docker would have it.  Pure.
+
+Sources: OCI runtime-spec config.md and config-linux.md; moby oci/defaults.go and daemon/oci_linux.go.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from stackrun.api.types import ContainerSpec, ExecSpec, Mount, MountPoint, MountType, Resources
+from stackrun.engine import security
+from stackrun.engine.record import Definition
+from stackrun.errors import InvalidArgument
+
+OCI_VERSION = "1.0.2"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_SHM_BYTES = 64 << 20
+CPU_PERIOD_US = 100_000
+_TMPFS_DEFAULTS = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
+
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A node of the host as it was found: `type` c or b."""
+
+    path: str
+    type: str
+    major: int
+    minor: int
+    mode: int
+    permissions: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the configuration needs to know besides the definition.
+
+    `joined`: OCI namespace type → path of a namespace to join, or "" to stay in the host's; a type that is absent gets a new one.
+    `files`: container path → host path of /etc/hosts and its like.
+    """
+
+    root_path: str
+    cgroup_path: str
+    hostname: str
+    joined: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    devices: tuple[Device, ...] = ()
+    swap_accounting: bool = False
+
+
+def oci_config(definition: Definition, around: Surroundings) -> dict[str, Any]:
+    spec = definition.spec
+    options = security.security_options(spec)
+    config: dict[str, Any] = {
+        "ociVersion": OCI_VERSION,
+        "root": {"path": around.root_path, "readonly": spec.read_only_rootfs},
+        "process": _process(definition, around, options),
+        "mounts": _mounts(definition, around),
+        "linux": {
+            "namespaces": _namespaces(around.joined),
+            "cgroupsPath": around.cgroup_path,
+            "resources": oci_resources(spec.resources, swap_accounting=around.swap_accounting)
+            | {"devices": _device_rules(spec, around.devices)},
+            "devices": [_device_node(device) for device in around.devices],
+            "maskedPaths": list(security.masked_paths(spec, options)),
+            "readonlyPaths": list(security.readonly_paths(spec, options)),
+            "sysctl": dict(spec.sysctls),
+        },
+        "annotations": dict(spec.annotations),
+    }
+    if around.joined.get("uts") is None:
+        config |= {"hostname": around.hostname, "domainname": spec.domainname}
+    return config
+
+
+# --- process --------------------------------------------------------------------------------------
+
+
+def _process(definition: Definition, around: Surroundings, options: security.SecurityOptions) -> dict[str, Any]:
+    spec = definition.spec
+    return {
+        "terminal": spec.tty,
+        "user": {"uid": 0, "gid": 0},
+        "stackrunUser": spec.user,
+        "stackrunGroups": list(spec.group_add),
+        "args": [definition.path, *definition.args],
+        "env": environment(spec, around.hostname),
+        "cwd": spec.working_dir or "/",
+        "capabilities": capability_sets(security.capabilities(spec)),
+        "rlimits": [{"type": f"RLIMIT_{one.name.upper()}", "soft": one.soft, "hard": one.hard} for one in spec.resources.ulimits],
+        "noNewPrivileges": options.no_new_privileges,
+        "oomScoreAdj": spec.oom_score_adj,
+    }
+
+
+def exec_process(definition: Definition, request: ExecSpec, hostname: str) -> dict[str, Any]:
+    """The OCI process of one `exec`: the container's own surroundings with what the request changes."""
+    spec = definition.spec
+    wanted = security.ALL_CAPABILITIES if request.privileged else security.capabilities(spec)
+    return {
+        "terminal": request.tty,
+        "user": {"uid": 0, "gid": 0},
+        "stackrunUser": request.user or spec.user,
+        "stackrunGroups": list(spec.group_add),
+        "args": list(request.command),
+        "env": merged_environment(_base_environment(hostname, request.tty), (*spec.environment, *request.environment)),
+        "cwd": request.working_dir or spec.working_dir or "/",
+        "capabilities": capability_sets(wanted),
+        "rlimits": [{"type": f"RLIMIT_{one.name.upper()}", "soft": one.soft, "hard": one.hard} for one in spec.resources.ulimits],
+        "noNewPrivileges": security.security_options(spec).no_new_privileges,
+        "oomScoreAdj": spec.oom_score_adj,
+    }
+
+
+def environment(spec: ContainerSpec, hostname: str) -> list[str]:
+    """PATH, HOSTNAME and TERM as Docker gives them, then the container's own, which win. HOME is the runtime's: it knows the user."""
+    return merged_environment(_base_environment(hostname, spec.tty), spec.environment)
+
+
+def _base_environment(hostname: str, tty: bool) -> tuple[str, ...]:
+    return (f"PATH={DEFAULT_PATH}", f"HOSTNAME={hostname}", *(("TERM=xterm",) if tty else ()))
+
+
+def merged_environment(base: Sequence[str], over: Sequence[str]) -> list[str]:
+    """`over` wins by name and keeps the base's place; a name without `=` takes the variable away."""
+    values = {one.partition("=")[0]: one for one in base}
+    for one in over:
+        name, equals, _ = one.partition("=")
+        if equals:
+            values[name] = one
+        else:
+            values.pop(name, None)
+    return list(values.values())
+
+
+def capability_sets(wanted: Sequence[str]) -> dict[str, list[str]]:
+    """Nothing inheritable or ambient, so that a user other than root loses them at execve (CVE-2022-24769)."""
+    return {"bounding": list(wanted), "effective": list(wanted), "permitted": list(wanted), "inheritable": [], "ambient": []}
+
+
+# --- namespaces -----------------------------------------------------------------------------------
+
+
+def _namespaces(joined: Mapping[str, str]) -> list[dict[str, str]]:
+    found = [{"type": "mount"}]
+    for kind in ("pid", "network", "ipc", "uts", "cgroup"):
+        path = joined.get(kind)
+        if path is None:
+            found.append({"type": kind})
+        elif path:
+            found.append({"type": kind, "path": path})
+    return found
+
+
+# --- mounts ---------------------------------------------------------------------------------------
+
+
+def _mounts(definition: Definition, around: Surroundings) -> list[dict[str, Any]]:
+    """Docker's default mounts, the engine's files, then the container's own, shallow before deep; a later one at the same place wins."""
+    spec = definition.spec
+    own = [_mount_point(point, spec) for point in (*definition.image_mounts, *definition.mounts)]
+    files = [_bind(source, target, ("rbind", "rprivate")) for target, source in around.files.items()]
+    taken = {one["destination"] for one in own}
+    defaults = [one for one in _default_mounts(spec, around) if one["destination"] not in taken]
+    if "/dev" in taken:
+        defaults = [one for one in defaults if not one["destination"].startswith("/dev/")]
+    placed = [one for one in files if one["destination"] not in taken] + own
+    return defaults + sorted(placed, key=lambda one: len(PurePosixPath(one["destination"]).parts))
+
+
+def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str, Any]]:
+    access = "rw" if spec.privileged else "ro"
+    mounts = [
+        _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", access),
+        _mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", access),
+    ]
+    if around.joined.get("ipc") == "":
+        return [*mounts, _bind("/dev/mqueue", "/dev/mqueue", ("bind",)), _bind("/dev/shm", "/dev/shm", ("bind",))]
+    shm_bytes = spec.shm_size_bytes or DEFAULT_SHM_BYTES
+    return [
+        *mounts,
+        _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", f"size={shm_bytes}", source="shm"),
+    ]
+
+
+def _mount(destination: str, kind: str, *options: str, source: str = "") -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source or kind, "options": list(options)}
+
+
+def _bind(source: str, destination: str, options: Sequence[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": "bind", "source": source, "options": list(options)}
+
+
+def _mount_point(point: MountPoint, spec: ContainerSpec) -> dict[str, Any]:
+    asked = next((one for one in spec.mounts if one.target == point.target), None)
+    if point.type is MountType.TMPFS:
+        return _mount(point.target, "tmpfs", *_tmpfs_options(point, asked, spec), source="tmpfs")
+    recursion = "bind" if asked is not None and asked.non_recursive else "rbind"
+    return _bind(point.source, point.target, (recursion, point.propagation or "rprivate", "rw" if point.read_write else "ro"))
+
+
+def _tmpfs_options(point: MountPoint, asked: Mount | None, spec: ContainerSpec) -> list[str]:
+    """nosuid, nodev and noexec unless the caller says the opposite, as moby's MergeTmpfsOptions."""
+    raw = asked.tmpfs_options if asked is not None else spec.tmpfs.get(point.target, "")
+    given = [one for one in raw.split(",") if one]
+    if asked is not None and asked.tmpfs_size_bytes:
+        given.append(f"size={asked.tmpfs_size_bytes}")
+    if asked is not None and asked.tmpfs_mode:
+        given.append(f"mode={asked.tmpfs_mode:o}")
+    options = [closed for opposite, closed in _TMPFS_DEFAULTS.items() if opposite not in given and closed not in given]
+    return [*options, *given, *(() if point.read_write else ("ro",))]
+
+
+# --- resources and devices ------------------------------------------------------------------------
+
+
+def oci_resources(limits: Resources, *, swap_accounting: bool) -> dict[str, Any]:
+    """OCI linux.resources without device rules; a limit that was not given is absent.
+
+    With a memory limit alone Docker allows as much swap again; said only where the kernel can hold it (`swap_accounting`).
+    """
+    memory: dict[str, Any] = {}
+    if limits.memory_bytes:
+        memory["limit"] = limits.memory_bytes
+        if not limits.memory_swap_bytes and swap_accounting:
+            memory["swap"] = 2 * limits.memory_bytes
+    if limits.memory_reservation_bytes:
+        memory["reservation"] = limits.memory_reservation_bytes
+    if limits.memory_swap_bytes:
+        memory["swap"] = limits.memory_swap_bytes
+    if limits.oom_kill_disable:
+        memory["disableOOMKiller"] = True
+    found: dict[str, Any] = {"memory": memory, "cpu": _cpu(limits)}
+    if limits.pids_limit:
+        found["pids"] = {"limit": limits.pids_limit}
+    if limits.blkio_weight:
+        found["blockIO"] = {"weight": limits.blkio_weight}
+    return {name: value for name, value in found.items() if value}
+
+
+def _cpu(limits: Resources) -> dict[str, Any]:
+    cpu: dict[str, Any] = {
+        "shares": limits.cpu_shares,
+        "quota": limits.cpu_quota_us,
+        "period": limits.cpu_period_us,
+        "cpus": limits.cpuset_cpus,
+        "mems": limits.cpuset_mems,
+    }
+    if limits.nano_cpus:
+        cpu |= {"quota": limits.nano_cpus * CPU_PERIOD_US // 1_000_000_000, "period": CPU_PERIOD_US}
+    return {name: value for name, value in cpu.items() if value}
+
+
+_DEFAULT_DEVICE_RULES = (
+    ("c", None, None, "m"),
+    ("b", None, None, "m"),
+    ("c", 1, 3, "rwm"),  # null
+    ("c", 1, 5, "rwm"),  # zero
+    ("c", 1, 7, "rwm"),  # full
+    ("c", 1, 8, "rwm"),  # random
+    ("c", 1, 9, "rwm"),  # urandom
+    ("c", 5, 0, "rwm"),  # tty
+    ("c", 5, 1, "rwm"),  # console
+    ("c", 5, 2, "rwm"),  # ptmx
+    ("c", 136, None, "rwm"),  # pts
+)
+
+
+def _device_rules(spec: ContainerSpec, devices: Sequence[Device]) -> list[dict[str, Any]]:
+    if spec.privileged:
+        return [{"allow": True, "access": "rwm"}]
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    rules += [_rule(kind, major, minor, access) for kind, major, minor, access in _DEFAULT_DEVICE_RULES]
+    rules += [_rule(one.type, one.major, one.minor, one.permissions) for one in devices]
+    return rules + [_parsed_rule(text) for text in spec.resources.device_cgroup_rules]
+
+
+def _rule(kind: str, major: int | None, minor: int | None, access: str) -> dict[str, Any]:
+    rule: dict[str, Any] = {"allow": True, "type": kind, "access": access}
+    if major is not None:
+        rule["major"] = major
+    if minor is not None:
+        rule["minor"] = minor
+    return rule
+
+
+def _parsed_rule(text: str) -> dict[str, Any]:
+    """`c 42:* rmw`, as `--device-cgroup-rule` takes it."""
+    try:
+        kind, numbers, access = text.split()
+        major, minor = (None if one == "*" else int(one) for one in numbers.split(":"))
+    except ValueError:
+        raise InvalidArgument(f"invalid device cgroup rule format: '{text}'", hint='write one such as "c 42:* rmw"') from None
+    if kind not in ("a", "b", "c") or not access or set(access) - set("rwm"):
+        raise InvalidArgument(f"invalid device cgroup rule format: '{text}'", hint='write one such as "c 42:* rmw"')
+    return _rule(kind, major, minor, access)
+
+
+def _device_node(device: Device) -> dict[str, Any]:
+    return {
+        "path": device.path,
+        "type": device.type,
+        "major": device.major,
+        "minor": device.minor,
+        "fileMode": stat.S_IMODE(device.mode),
+        "uid": 0,
+        "gid": 0,
+    }
