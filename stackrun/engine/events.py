@@ -7,21 +7,13 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 
+from stackrun.api.filters import EVENT_KEYS, check, event_matches
 from stackrun.api.types import NO_FILTERS, Event, Filters
-from stackrun.errors import InvalidArgument
 
 REMEMBERED = 1024
 """Events kept for `since`; dockerd keeps 256."""
 QUEUED_MAX = 65_536
 """Events that wait for one slow subscriber; beyond, its stream ends."""
-_KEYS = frozenset({
-    "config", "container", "daemon", "event", "id", "image", "label", "network", "node", "plugin", "scope", "secret", "service",
-    "type", "volume",
-})  # fmt: skip
-_TYPED = ("container", "image", "network", "volume")
-_CALLS = frozenset({"exec_create", "exec_start", "health_status"})
-"""Actions with an argument after a colon; a filter may name them without it."""
-
 
 class Subscriber:
     """One listener's queue. `None` in it ends the stream."""
@@ -35,7 +27,7 @@ class Subscriber:
 
     def offer(self, event: Event) -> bool:
         """False: this subscriber is hopelessly behind and was cut off."""
-        if not matches(event, self.filters):
+        if not event_matches(event, self.filters):
             return True
         if self.queue.qsize() >= QUEUED_MAX:
             self.queue.put_nowait(None)
@@ -62,9 +54,7 @@ class Events:
 
     def subscribe(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:
         """Registered on return. InvalidArgument "invalid filter 'x'" for a key that Docker lacks."""
-        for key in filters.terms:
-            if key not in _KEYS:
-                raise InvalidArgument(f"invalid filter '{key}'")
+        check(filters, EVENT_KEYS)
         until_ns = round(until_s * 1e9)
         subscriber = Subscriber(filters, until_ns)
         if since_s or until_s:
@@ -100,34 +90,3 @@ class Events:
             subscriber.queue.put_nowait(None)
         self._subscribers.clear()
 
-
-def matches(event: Event, filters: Filters) -> bool:
-    """All keys must match; of one key's values any (labels: all), as dockerd's events filter does."""
-    return all(_matches_key(event, key, values) for key, values in filters.terms.items())
-
-
-def _matches_key(event: Event, key: str, values: tuple[str, ...]) -> bool:
-    if key == "label":
-        return all(_has_label(event.attributes, value) for value in values)
-    return any(_matches_value(event, key, value) for value in values)
-
-
-def _matches_value(event: Event, key: str, value: str) -> bool:
-    if key == "type":
-        return event.type == value
-    if key == "event":
-        return event.action == value or (value in _CALLS and event.action.startswith(value + ":"))
-    if key == "id":
-        return event.id.startswith(value)
-    if key == "scope":
-        return value == "local"
-    if key == "image" and event.type == "container":
-        return event.attributes.get("image", "") in (value, f"{value}:latest")
-    if key in _TYPED:
-        return event.type == key and (event.id.startswith(value) or event.attributes.get("name") == value.removeprefix("/"))
-    return False
-
-
-def _has_label(attributes: Mapping[str, str], wanted: str) -> bool:
-    name, equals, value = wanted.partition("=")
-    return name in attributes and (not equals or attributes[name] == value)

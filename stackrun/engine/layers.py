@@ -1,8 +1,8 @@
 """An image's directories seen as the one tree that overlayfs would show, without mounting it.
 
-The kernel's rules (Documentation/filesystems/overlayfs.rst): the topmost layer that has a name decides; a character device 0:0 is a whiteout
-and hides it; directories merge downwards until one that is opaque (`trusted.overlay.opaque` = y).  Symbolic links are resolved inside the
-tree: a layer's content is foreign, and a link to /etc must never lead to the host's.
+The kernel's rules (Documentation/filesystems/overlayfs.rst): the topmost layer that has a name decides; a character device 0:0 is a
+whiteout and hides it; directories merge downwards until one that is opaque (`trusted.overlay.opaque` = y).  Symbolic links are resolved
+inside the tree: a layer's content is foreign, and a link to /etc must never lead to the host's.
 """
 
 from __future__ import annotations

@@ -12,16 +12,8 @@ from typing import Any
 
 from stackrun.api.types import ContainerSpec
 from stackrun.errors import InvalidArgument, Unsupported
+from stackrun.kernel import caps
 
-ALL_CAPABILITIES = (
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
-    "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW",
-    "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD",
-    "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
-    "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
-)  # fmt: skip
-"""In the kernel's order."""
 DEFAULT_CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
     "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
@@ -45,16 +37,16 @@ class SecurityOptions:
 def capabilities(spec: ContainerSpec) -> tuple[str, ...]:
     """The bounding set, in the kernel's order. ALL may be added or dropped; a name given alone wins over ALL, as with dockerd."""
     if spec.privileged:
-        return ALL_CAPABILITIES
+        return caps.NAMES
     added = {_capability(name) for name in spec.cap_add}
     dropped = {_capability(name) for name in spec.cap_drop}
     if "ALL" in added:
-        wanted = set(ALL_CAPABILITIES) - dropped
+        wanted = set(caps.NAMES) - dropped
     elif "ALL" in dropped:
         wanted = added
     else:
         wanted = (set(DEFAULT_CAPABILITIES) - dropped) | added
-    return tuple(name for name in ALL_CAPABILITIES if name in wanted)
+    return tuple(name for name in caps.NAMES if name in wanted)
 
 
 def _capability(name: str) -> str:
@@ -62,7 +54,7 @@ def _capability(name: str) -> str:
     if upper == "ALL":
         return upper
     full = upper if upper.startswith("CAP_") else f"CAP_{upper}"
-    if full not in ALL_CAPABILITIES:
+    if full not in caps.NAMES:
         raise InvalidArgument(f'unknown capability: "{full}"', hint="capabilities(7) lists them")
     return full
 

@@ -15,6 +15,8 @@ from stackrun.api.types import ContainerSpec, ExecSpec, Mount, MountPoint, Mount
 from stackrun.engine import security
 from stackrun.engine.record import Definition
 from stackrun.errors import InvalidArgument
+from stackrun.kernel import caps
+from stackrun.kernel.cgroup_devices import DEFAULT_RULES
 
 OCI_VERSION = "1.0.2"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -101,7 +103,7 @@ def _process(definition: Definition, around: Surroundings, options: security.Sec
 def exec_process(definition: Definition, request: ExecSpec, hostname: str) -> dict[str, Any]:
     """The OCI process of one `exec`: the container's own surroundings with what the request changes."""
     spec = definition.spec
-    wanted = security.ALL_CAPABILITIES if request.privileged else security.capabilities(spec)
+    wanted = caps.NAMES if request.privileged else security.capabilities(spec)
     return {
         "terminal": request.tty,
         "user": {"uid": 0, "gid": 0},
@@ -260,26 +262,10 @@ def _cpu(limits: Resources) -> dict[str, Any]:
     return {name: value for name, value in cpu.items() if value}
 
 
-_DEFAULT_DEVICE_RULES = (
-    ("c", None, None, "m"),
-    ("b", None, None, "m"),
-    ("c", 1, 3, "rwm"),  # null
-    ("c", 1, 5, "rwm"),  # zero
-    ("c", 1, 7, "rwm"),  # full
-    ("c", 1, 8, "rwm"),  # random
-    ("c", 1, 9, "rwm"),  # urandom
-    ("c", 5, 0, "rwm"),  # tty
-    ("c", 5, 1, "rwm"),  # console
-    ("c", 5, 2, "rwm"),  # ptmx
-    ("c", 136, None, "rwm"),  # pts
-)
-
-
 def _device_rules(spec: ContainerSpec, devices: Sequence[Device]) -> list[dict[str, Any]]:
     if spec.privileged:
         return [{"allow": True, "access": "rwm"}]
-    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
-    rules += [_rule(kind, major, minor, access) for kind, major, minor, access in _DEFAULT_DEVICE_RULES]
+    rules: list[dict[str, Any]] = [*DEFAULT_RULES]
     rules += [_rule(one.type, one.major, one.minor, one.permissions) for one in devices]
     return rules + [_parsed_rule(text) for text in spec.resources.device_cgroup_rules]
 

@@ -53,9 +53,9 @@ class ProcessStream:
     async def __aiter__(self) -> AsyncIterator[Output]:
         for output in self._past:
             yield output
-        while (output := await self._next()) is not None:
-            if output.stream in self._wanted:
-                yield output
+        while (live := await self._next()) is not None:
+            if live.stream in self._wanted:
+                yield live
 
     async def _next(self) -> Output | None:
         try:

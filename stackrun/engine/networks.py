@@ -1,0 +1,352 @@
+"""Networks and who is on them: the records, and the way to the bridge, address, name and port mechanisms of `network`.
+
+`bridge`, `host` and `none` are always there; the bridge of `bridge` is made when its first container starts.
+Addresses are handed out on the loop's thread and kept in `_taken`, so that two starts never get the same one; the kernel work behind it
+runs in worker threads, one at a time.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stackrun.api.filters import PREDEFINED_NETWORKS, select_networks
+from stackrun.api.types import Created, Endpoint, EndpointSpec, Filters, IpamPool, Network, NetworkMember, NetworkSpec
+from stackrun.engine.clock import stamp
+from stackrun.engine.events import Events
+from stackrun.engine.pool import Pool
+from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.store import Store
+from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
+from stackrun.network import ipam
+from stackrun.network.endpoint import Endpoint as WiredEndpoint
+from stackrun.network.firewall import Publication
+from stackrun.network.networks import Network as Bridge
+from stackrun.network.networks import Networks as Mechanism
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
+_ID_PREFIX = re.compile(r"[0-9a-f]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One network of a container that is about to start: what is recorded, what is wired, and by what names it is known there."""
+
+    endpoint: Endpoint
+    wired: WiredEndpoint
+    names: tuple[str, ...]
+
+
+class EngineNetworks:
+    def __init__(self, store: Store, registry: Registry, events: Events, pool: Pool, mechanism: Mechanism) -> None:
+        self._store = store
+        self._registry = registry
+        self._events = events
+        self._pool = pool
+        self._mechanism = mechanism
+        self._kernel = threading.Lock()
+        self._networks: dict[str, Network] = {}
+        self._making: set[str] = set()
+        self._taken: dict[str, dict[str, str]] = {}
+
+    # --- start and end of the engine ---
+
+    def load(self) -> None:
+        """Reads the records and makes the predefined ones. Blocks."""
+        self._networks = {one.id: one for one in self._store.load_networks()}
+        names = {one.name for one in self._networks.values()}
+        for name in ("bridge", "host", "none"):
+            if name not in names:
+                network = Network(secrets.token_hex(32), stamp(), NetworkSpec(name, driver=_DRIVERS[name]))
+                self._store.write_network(network)
+                self._networks[network.id] = network
+
+    def restore(self, publications: Iterable[Publication]) -> None:
+        """Puts back what is missing on the host (after a reboot: everything). Blocks."""
+        with self._kernel:
+            self._mechanism.restore([_bridge(one) for one in self._networks.values() if _has_bridge(one)], publications)
+
+    def adopt(self, entry: Entry) -> None:
+        """The addresses of a container that runs already are taken."""
+        for endpoint in entry.endpoints:
+            if endpoint.ipv4_address:
+                self._taken.setdefault(endpoint.network_id, {})[endpoint.ipv4_address] = entry.id
+
+    def ensure(self) -> bool:
+        with self._kernel:
+            return self._mechanism.ensure()
+
+    def warnings(self) -> tuple[str, ...]:
+        return self._mechanism.warnings()
+
+    def close(self) -> None:
+        self._mechanism.close()
+
+    # --- the noun ---
+
+    def find(self, ref: str) -> Network:
+        """By name, id or unique prefix of an id; NotFound "network x not found"."""
+        network = self._networks.get(ref) or next((one for one in self._networks.values() if one.name == ref), None)
+        if network is None and _ID_PREFIX.fullmatch(ref):
+            found = [one for key, one in self._networks.items() if key.startswith(ref)]
+            if len(found) > 1:
+                raise InvalidArgument(f"network {ref} is ambiguous ({len(found)} matches found on name)")
+            network = found[0] if found else None
+        if network is None:
+            raise NotFound(f"network {ref} not found")
+        return network
+
+    def list(self, filters: Filters) -> tuple[Network, ...]:
+        every = sorted(self._networks.values(), key=lambda one: one.created, reverse=True)
+        return select_networks(tuple(self._with_members(one) for one in every), filters)
+
+    def get(self, ref: str) -> Network:
+        return self._with_members(self.find(ref))
+
+    def _with_members(self, network: Network) -> Network:
+        members = [
+            NetworkMember(
+                container_id=entry.id,
+                name=entry.name,
+                endpoint_id=endpoint.endpoint_id,
+                mac_address=endpoint.mac_address,
+                ipv4_address=f"{endpoint.ipv4_address}/{endpoint.ipv4_prefix_length}" if endpoint.ipv4_address else "",
+            )
+            for entry, endpoint in self._registry.on_network(network.id)
+            if entry.state.running
+        ]
+        return replace(network, members=tuple(members))
+
+    async def create(self, spec: NetworkSpec) -> Created:
+        self._check(spec)
+        network = Network(secrets.token_hex(32), stamp(), spec)
+        self._making.add(spec.name)
+        try:
+            chosen = await self._pool.run(self._make_bridge, network)
+            self._networks[chosen.id] = chosen
+        finally:
+            self._making.discard(spec.name)
+        self._publish(chosen, "create")
+        warnings = ("IPv6 is not available on this engine's networks: enable_ipv6 has no effect",) if spec.enable_ipv6 else ()
+        return Created(chosen.id, warnings)
+
+    def _check(self, spec: NetworkSpec) -> None:
+        if not _NAME.fullmatch(spec.name):
+            raise InvalidArgument(f"invalid network name: {spec.name!r}")
+        if spec.name in PREDEFINED_NETWORKS:
+            raise Forbidden(f"operation is not permitted on predefined {spec.name} network ")
+        if spec.driver in ("host", "null"):
+            raise Forbidden(f'only one instance of "{spec.driver}" network is allowed')
+        if spec.driver not in ("", "bridge"):
+            raise Unsupported(f"network driver {spec.driver!r} is not available", hint="this engine has bridge, host and none")
+        if spec.ipam_driver not in ("", "default"):
+            raise Unsupported(f"IPAM driver {spec.ipam_driver!r} is not available", hint="this engine has default")
+        if spec.name in self._making or any(one.name == spec.name for one in self._networks.values()):
+            raise Conflict(f"network with name {spec.name} already exists")
+
+    def _make_bridge(self, network: Network) -> Network:
+        """The bridge first, then the record: a bridge without a record is swept by the next start."""
+        spec = network.spec
+        with self._kernel:
+            made = self._mechanism.create(
+                network.id, spec.name, tuple(_pool(one) for one in spec.pools), internal=spec.internal, options=dict(spec.options)
+            )
+            chosen = replace(network, spec=replace(spec, driver=spec.driver or "bridge", pools=_chosen_pools(spec.pools, made.pools)))
+            try:
+                self._store.write_network(chosen)
+            except BaseException:
+                self._mechanism.remove(network.id)
+                raise
+        return chosen
+
+    async def remove(self, ref: str) -> None:
+        network = self.find(ref)
+        if network.name in PREDEFINED_NETWORKS:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        if any(entry.state.running for entry, _ in self._registry.on_network(network.id)) or self._taken.get(network.id):
+            raise Forbidden(f"error while removing network: network {network.name} id {network.id} has active endpoints")
+        del self._networks[network.id]
+        try:
+            await self._pool.run(self._remove_bridge, network)
+        except BaseException:
+            self._networks[network.id] = network
+            raise
+        self._taken.pop(network.id, None)
+        self._publish(network, "destroy")
+
+    def _remove_bridge(self, network: Network) -> None:
+        with self._kernel:
+            self._mechanism.remove(network.id)
+            self._store.remove_network(network.id)
+
+    async def release_unused_bridge(self) -> None:
+        """The predefined bridge goes when nobody is on it: an idle engine leaves the host as it was."""
+        network = self.find("bridge")
+        if not _has_bridge(network) or self._taken.get(network.id) or network.name in self._making:
+            return
+        self._making.add(network.name)
+        try:
+            idle = replace(network, spec=replace(network.spec, pools=()))
+            self._networks[network.id] = idle
+            await self._pool.run(self._retire_bridge, idle)
+        finally:
+            self._making.discard(network.name)
+
+    def _retire_bridge(self, network: Network) -> None:
+        with self._kernel:
+            self._mechanism.remove(network.id)
+            self._store.write_network(network)
+
+    def _publish(self, network: Network, action: str, extra: Mapping[str, str] | None = None) -> None:
+        self._events.publish("network", action, network.id, {"name": network.name, "type": network.spec.driver, **(extra or {})})
+
+    # --- containers on networks ---
+
+    def idle_endpoint(self, spec: EndpointSpec, own_names: Sequence[str]) -> Endpoint:
+        """The endpoint of a container that does not run: no addresses, and no id when the network is not there (start will say so)."""
+        try:
+            network = self.find(spec.network)
+            name, network_id = network.name, network.id
+        except NotFound:
+            name, network_id = spec.network, ""
+        names = tuple(dict.fromkeys((*own_names, *spec.aliases)))
+        return Endpoint(network_name=name, network_id=network_id, aliases=spec.aliases, dns_names=names, spec=spec)
+
+    async def places(self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int = 0) -> tuple[Place, ...]:
+        """Takes an address on each network; `release` gives them back. Interfaces are eth`first` and up."""
+        networks = [self.find(spec.network) for spec in specs]
+        for network in networks:
+            if network.name == "bridge" and not _has_bridge(network):
+                await self._wake_bridge(network)
+        networks = [self.find(network.id) for network in networks]
+        default = _default_route(specs, networks)
+        found: list[Place] = []
+        try:
+            for index, (spec, network) in enumerate(zip(specs, networks, strict=True)):
+                found.append(self._place(container_id, spec, network, own_names, f"eth{first + index}", default_route=index == default))
+        except BaseException:
+            self.release(container_id)
+            raise
+        return tuple(found)
+
+    async def _wake_bridge(self, network: Network) -> None:
+        chosen = await self._pool.run(self._make_default_bridge, network)
+        self._networks[chosen.id] = chosen
+
+    def _make_default_bridge(self, network: Network) -> Network:
+        with self._kernel:
+            known = self._networks[network.id]
+            if _has_bridge(known):
+                return known
+            made = self._mechanism.create(network.id, network.name)
+            chosen = replace(network, spec=replace(network.spec, pools=_chosen_pools((), made.pools)))
+            self._store.write_network(chosen)
+            self._networks[network.id] = chosen
+            return chosen
+
+    def _place(
+        self, container_id: str, spec: EndpointSpec, network: Network, own_names: Sequence[str], interface: str, *, default_route: bool
+    ) -> Place:
+        taken = self._taken.setdefault(network.id, {})
+        wired = self._mechanism.plan_endpoint(
+            network.id,
+            secrets.token_hex(32),
+            interface=interface,
+            taken=tuple(taken),
+            ipv4_address=spec.ipv4_address,
+            mac_address=spec.mac_address,
+            default_route=default_route,
+        )
+        taken[wired.ipv4_address] = container_id
+        names = tuple(dict.fromkeys((*own_names, *spec.aliases)))
+        endpoint = Endpoint(
+            network_name=network.name,
+            network_id=network.id,
+            endpoint_id=wired.endpoint_id,
+            ipv4_address=wired.ipv4_address,
+            ipv4_prefix_length=wired.prefix_length,
+            ipv4_gateway=wired.gateway,
+            mac_address=wired.mac_address,
+            aliases=spec.aliases,
+            dns_names=names,
+            spec=spec,
+        )
+        return Place(endpoint, wired, names)
+
+    def release(self, container_id: str, network_id: str = "") -> None:
+        """Gives a container's addresses back, of one network or of all."""
+        for key, taken in self._taken.items():
+            if network_id in ("", key):
+                for address in [one for one, holder in taken.items() if holder == container_id]:
+                    del taken[address]
+
+    def is_internal(self, network_id: str) -> bool:
+        network = self._networks.get(network_id)
+        return network is not None and network.spec.internal
+
+    def connected(self, entry: Entry, endpoint: Endpoint, action: str) -> None:
+        """Publishes `connect` or `disconnect`."""
+        network = self._networks.get(endpoint.network_id)
+        if network is not None:
+            self._publish(network, action, {"container": entry.id})
+
+    # --- in worker threads ---
+
+    def wire(self, wired: Sequence[WiredEndpoint], pid: int) -> tuple[WiredEndpoint, ...]:
+        with self._kernel:
+            return self._mechanism.wire(wired, pid)
+
+    def attach(self, wired: WiredEndpoint, netns_fd: int) -> WiredEndpoint:
+        with self._kernel:
+            return self._mechanism.attach(wired, netns_fd)
+
+    def detach(self, endpoint: Endpoint, position: int) -> None:
+        """Takes the interface of a running container away."""
+        with self._kernel:
+            self._mechanism.detach(self._planned_again(endpoint, position))
+
+    def _planned_again(self, endpoint: Endpoint, position: int) -> WiredEndpoint:
+        return self._mechanism.plan_endpoint(
+            endpoint.network_id,
+            endpoint.endpoint_id,
+            interface=f"eth{position}",
+            ipv4_address=endpoint.ipv4_address,
+            mac_address=endpoint.mac_address,
+            default_route=False,
+        )
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        with self._kernel:
+            self._mechanism.publish(publications)
+
+    def unpublish(self, publications: Sequence[Publication]) -> None:
+        with self._kernel:
+            self._mechanism.unpublish(publications)
+
+
+def _has_bridge(network: Network) -> bool:
+    return network.spec.driver == "bridge" and bool(network.spec.pools)
+
+
+def _bridge(network: Network) -> Bridge:
+    spec = network.spec
+    return Bridge(network.id, spec.name, tuple(_pool(one) for one in spec.pools), spec.internal, tuple(sorted(spec.options.items())))
+
+
+def _pool(pool: IpamPool) -> ipam.Pool:
+    return ipam.Pool(pool.subnet, pool.gateway, pool.ip_range, tuple(pool.auxiliary_addresses.values()))
+
+
+def _chosen_pools(asked: Sequence[IpamPool], chosen: Sequence[ipam.Pool]) -> tuple[IpamPool, ...]:
+    names = [one.auxiliary_addresses for one in asked] + [{}] * len(chosen)
+    return tuple(IpamPool(one.subnet, one.ip_range, one.gateway, known) for one, known in zip(chosen, names, strict=False))
+
+
+def _default_route(specs: Sequence[EndpointSpec], networks: Sequence[Network]) -> int:
+    """Which endpoint carries the default route: the highest gateway priority among those that lead out, the first of equals."""
+    outward = [index for index, network in enumerate(networks) if not network.spec.internal]
+    return max(outward, key=lambda index: (specs[index].gateway_priority, -index), default=-1)
