@@ -1,0 +1,57 @@
+"""A stack service that answers what a test told it to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from stackrun.api.stacks import DownOptions, StackEvent, StackSource, StackSummary, UpOptions
+from stackrun.errors import StackrunError
+
+
+@dataclass
+class FakeStacks:
+    """`error` is raised before the stream; `broken` after its events."""
+
+    events: list[StackEvent] = field(default_factory=list)
+    error: StackrunError | None = None
+    broken: StackrunError | None = None
+    summaries: tuple[StackSummary, ...] = ()
+    requests: list[tuple[object, ...]] = field(default_factory=list)
+
+    async def _run(self, *request: object) -> AsyncIterator[StackEvent]:
+        self.requests.append(request)
+        if self.error:
+            raise self.error
+        return self._stream()
+
+    async def _stream(self) -> AsyncIterator[StackEvent]:
+        for event in self.events:
+            yield event
+        if self.broken:
+            raise self.broken
+
+    async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
+        return await self._run("up", source, options)
+
+    async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
+        return await self._run("down", source, options)
+
+    async def start(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
+        return await self._run("start", source, services)
+
+    async def stop(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
+        return await self._run("stop", source, services, timeout_s)
+
+    async def restart(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
+        return await self._run("restart", source, services, timeout_s)
+
+    async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]:
+        return await self._run("kill", source, services, signal)
+
+    async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
+        return await self._run("pull", source, services)
+
+    async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
+        self.requests.append(("stacks", all))
+        return self.summaries
