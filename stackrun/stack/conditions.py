@@ -1,0 +1,166 @@
+"""Waiting for `service_healthy`, `service_completed_successfully` and `--wait`.
+
+Level, not edge: an event only says "look again".  All waits of one operation share one subscription and one look:
+a burst of events costs one list call, and nothing is asked while nothing happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+from stackrun.api import labels
+from stackrun.api.engine import Engine
+from stackrun.api.types import Container, Event, Filters, HealthStatus, LogLine, LogQuery, Status
+from stackrun.errors import DeadlineExceeded, ExecuteFailed, StackrunError, Unavailable
+from stackrun.stack.observed import has_healthcheck, healthy, observe_containers
+from stackrun.stack.plan import CONDITION_WORDS, Condition, WaitFor
+from stackrun.units import format_duration
+
+LOG_LINES_MAX = 10
+_CHANGES = ("start", "die", "destroy", "rename", "health_status")
+"""The events (up to a colon) after which a condition may have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How a container stands to a condition: met, or it never will be (`failure`), or neither yet."""
+
+    met: bool = False
+    failure: str = ""
+
+
+def outlook(container: Container, condition: Condition) -> Outlook:
+    """`failure` in Docker Compose's words."""
+    state = container.state
+    over = state.status in (Status.EXITED, Status.DEAD)
+    if condition is Condition.COMPLETED:
+        failed = over and state.exit_code != 0
+        return Outlook(over and not failed, f"container {container.name} did not complete: exited ({state.exit_code})" if failed else "")
+    if over:
+        return Outlook(failure=f"container {container.name} exited ({state.exit_code})")
+    if condition is Condition.STARTED:
+        return Outlook(met=state.running)
+    return _health_outlook(container, condition)
+
+
+def _health_outlook(container: Container, condition: Condition) -> Outlook:
+    running = container.state.status is Status.RUNNING
+    if has_healthcheck(container):
+        assert container.state.health is not None
+        unhealthy = running and container.state.health.status is HealthStatus.UNHEALTHY
+        return Outlook(running and healthy(container), f"container {container.name} is unhealthy" if unhealthy else "")
+    if condition is Condition.HEALTHY:
+        return Outlook(failure=f"container {container.name} has no healthcheck configured" if running else "")
+    return Outlook(met=running)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    names: tuple[str, ...]
+    condition: Condition
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    seen: set[str] = field(default_factory=set)
+
+
+class Conditions:
+    """The waits of one operation on one project. Use as an async context; leaving it ends the subscription."""
+
+    def __init__(self, engine: Engine, project: str) -> None:
+        self._engine = engine
+        self._project = project
+        self._waiters: list[_Waiter] = []
+        self._look_again = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Conditions:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def wait(self, action: WaitFor) -> None:
+        """Returns when the condition is met. Raises ExecuteFailed when it cannot be met any more, DeadlineExceeded."""
+        waiter = _Waiter(action.names, action.condition)
+        self._waiters.append(waiter)
+        self._look_again.set()
+        if not self._tasks:
+            self._tasks.append(asyncio.create_task(self._watch()))
+        try:
+            async with asyncio.timeout(action.timeout_s):
+                await waiter.done
+        except TimeoutError:
+            words = CONDITION_WORDS[action.condition]
+            raise DeadlineExceeded(f"{action.service} is not {words} after {format_duration(action.timeout_s or 0)}") from None
+        finally:
+            self._waiters.remove(waiter)
+
+    async def _watch(self) -> None:
+        """Subscribed first, then looked: nothing that happens between the two is missed."""
+        try:
+            events = await self._engine.events(filters=Filters({"type": ("container",), "label": (f"{labels.PROJECT}={self._project}",)}))
+            self._tasks.append(asyncio.create_task(self._listen(events)))
+            while True:
+                await self._look_again.wait()
+                self._look_again.clear()
+                await self._look()
+        except StackrunError as error:
+            self._fail_all(error)
+
+    async def _listen(self, events: AsyncIterator[Event]) -> None:
+        try:
+            async for event in events:
+                if event.action.partition(":")[0] in _CHANGES:
+                    self._look_again.set()
+            self._fail_all(Unavailable("the engine ended its event stream"))
+        except StackrunError as error:
+            self._fail_all(error)
+
+    def _fail_all(self, error: StackrunError) -> None:
+        for waiter in self._waiters:
+            if not waiter.done.done():
+                waiter.done.set_exception(error)
+
+    async def _look(self) -> None:
+        if not self._waiters:
+            return
+        found = {one.name: one for one in await observe_containers(self._engine, self._project)}
+        for waiter in self._waiters:
+            if not waiter.done.done():
+                await self._judge(waiter, found)
+
+    async def _judge(self, waiter: _Waiter, found: dict[str, Container]) -> None:
+        present = [found[name] for name in waiter.names if name in found]
+        outlooks = [outlook(one, waiter.condition) for one in present]
+        failed = next(((one, look.failure) for one, look in zip(present, outlooks, strict=True) if look.failure), None)
+        gone = [name for name in waiter.seen if name not in found]
+        waiter.seen.update(one.name for one in present)
+        if failed:
+            waiter.done.set_exception(await self._failure(*failed))
+        elif gone:
+            waiter.done.set_exception(ExecuteFailed(f"container {gone[0]} was removed"))
+        elif len(present) == len(waiter.names) and all(look.met for look in outlooks):
+            waiter.done.set_result(None)
+
+    async def _failure(self, container: Container, message: str) -> ExecuteFailed:
+        """With what its health probe and its log said last, since that is where the reason is."""
+        try:
+            lines = [*await self._last_probe(container), *await last_log_lines(self._engine, container.id)]
+        except StackrunError as error:
+            lines = [f"(its log cannot be read: {error})"]
+        return ExecuteFailed("\n".join([message, *(f"  {line}" for line in lines)]))
+
+    async def _last_probe(self, container: Container) -> Iterable[str]:
+        if not has_healthcheck(container):
+            return ()
+        health = (await self._engine.container(container.id)).state.health
+        probes = health.log[-1:] if health else ()
+        return [f"health probe exited ({one.exit_code}): {' '.join(one.output.split())}" for one in probes]
+
+
+async def last_log_lines(engine: Engine, container: str) -> list[str]:
+    lines: list[LogLine] = [one async for one in await engine.container_logs(container, LogQuery(tail=LOG_LINES_MAX))]
+    return [one.data.decode(errors="replace").rstrip("\r\n") for one in lines]

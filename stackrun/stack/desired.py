@@ -1,0 +1,334 @@
+"""What a project asks of an engine: networks, volumes and, a service, the containers it should have.  Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from typing import Any
+
+from stackrun.api import labels
+from stackrun.api.types import ContainerSpec, EndpointSpec, IpamPool, Mount, MountType, NetworkSpec, VolumeSpec
+from stackrun.compose import model
+from stackrun.errors import ComposeError, Diagnostic
+from stackrun.stack.container import Names, container_template, joined_services
+from stackrun.stack.content import Contents, private_path
+from stackrun.stack.plan import Condition, WriteFile
+
+JOINED = "stackrun.joined-containers"
+"""Label: ids of the containers whose namespaces or volumes a container shares; when one is replaced, it must be too."""
+
+_UNHASHED_LABELS = frozenset({
+    labels.CONFIG_HASH, labels.CONFIG_FILES, labels.WORKING_DIR, labels.ENVIRONMENT_FILE, labels.DEPENDS_ON, labels.VERSION,
+})  # fmt: skip
+"""Where a stack was read from, and its order, are no part of a container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    service: str
+    condition: Condition = Condition.STARTED
+    restart: bool = False
+    required: bool = True
+
+    def label(self) -> str:
+        return f"{self.service}:{self.condition}:{str(self.restart).lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredService:
+    name: str
+    image: str
+    spec: ContainerSpec
+    """Of every replica; `container_spec` adds what is each one's own."""
+    config_hash: str
+    replicas: int = 1
+    dependencies: tuple[Dependency, ...] = ()
+    joins: tuple[str, ...] = ()
+    """Services to whose very containers (replica 1) it is bound: shared namespaces, volumes_from."""
+    files: tuple[WriteFile, ...] = ()
+    container_name: str = ""
+    pull_policy: str = ""
+    platform: str = ""
+    job: bool = False
+    """Somebody waits for it to complete: done is done, it is not run again while nothing about it has changed."""
+    buildable: bool = False
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return tuple(endpoint.network for endpoint in self.spec.endpoints)
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        return tuple(mount.source for mount in self.spec.mounts if mount.type is MountType.VOLUME and mount.source)
+
+    def name_of(self, number: int, project: str) -> str:
+        return self.container_name or f"{project}-{self.name}-{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredNetwork:
+    key: str
+    spec: NetworkSpec
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredVolume:
+    key: str
+    spec: VolumeSpec
+    external: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """`services` come in start order, dependencies first; networks and volumes are keyed by their name in the engine."""
+
+    project: str
+    services: Mapping[str, DesiredService]
+    networks: Mapping[str, DesiredNetwork] = field(default_factory=dict)
+    volumes: Mapping[str, DesiredVolume] = field(default_factory=dict)
+    dormant: frozenset[str] = frozenset()
+    """Services that no active profile enables: their containers are no orphans."""
+
+    def container_name(self, service: str, number: int = 1) -> str:
+        return self.services[service].name_of(number, self.project)
+
+
+def desired(
+    project: model.Project,
+    order: Sequence[str],
+    *,
+    contents: Contents,
+    state_dir: str,
+    scale: Mapping[str, int] | None = None,
+    version: str = "",
+) -> Desired:
+    """`order`: the services dependencies first (graph.start_order). `contents`: what the files of configs and secrets hold.
+
+    Raises ComposeError for a config or secret that has no content here (external).
+    """
+    writer = _Writer(project, contents, state_dir, scale or {}, version)
+    services = {name: writer.service(project.services[name]) for name in order}
+    if writer.faults:
+        raise ComposeError(writer.faults)
+    networks = {one.name: _network(project.name, one, version) for one in project.networks.values()}
+    volumes = {one.name: _volume(project.name, one, version) for one in project.volumes.values()}
+    return Desired(project.name, services, networks, volumes, frozenset(project.disabled_services))
+
+
+def container_spec(service: DesiredService, number: int, project: str, *, image_id: str = "", replaces: str = "") -> ContainerSpec:
+    """The spec of one replica: its number, its own name as an alias, the image it is made from."""
+    own = {labels.CONTAINER_NUMBER: str(number)}
+    if image_id:
+        own[labels.IMAGE] = image_id
+    if replaces:
+        own[labels.REPLACE] = replaces
+    name = service.name_of(number, project)
+    endpoints = tuple(replace(one, aliases=_with_alias(one, name)) for one in service.spec.endpoints)
+    return replace(service.spec, labels={**service.spec.labels, **own}, endpoints=endpoints)
+
+
+def _with_alias(endpoint: EndpointSpec, name: str) -> tuple[str, ...]:
+    return endpoint.aliases if name in endpoint.aliases else (name, *endpoint.aliases)
+
+
+def bound(spec: ContainerSpec, ids: Mapping[str, str]) -> ContainerSpec:
+    """The spec with the names of the containers it joins replaced by their ids, and those ids in a label.
+
+    An id says "this very container": once it has been replaced, the label shows it.
+    """
+    joined: list[str] = []
+
+    def to_id(text: str, prefix: str = "") -> str:
+        name, colon, rest = text.removeprefix(prefix).partition(":")
+        if not text.startswith(prefix) or name not in ids:
+            return text
+        joined.append(ids[name])
+        return f"{prefix}{ids[name]}{colon}{rest}"
+
+    modes = {name: to_id(getattr(spec, name), "container:") for name in ("network_mode", "ipc_mode", "pid_mode")}
+    volumes_from = tuple(to_id(one) for one in spec.volumes_from)
+    if not joined:
+        return spec
+    return replace(spec, **modes, volumes_from=volumes_from, labels={**spec.labels, JOINED: ",".join(sorted(set(joined)))})  # type: ignore[arg-type]
+
+
+class _Writer:
+    """The services of one project; gathers the faults of all."""
+
+    def __init__(self, project: model.Project, contents: Contents, state_dir: str, scale: Mapping[str, int], version: str) -> None:
+        self._project = project
+        self._contents = contents
+        self._state_dir = state_dir
+        self._scale = scale
+        self._names = Names(
+            networks={key: one.name for key, one in project.networks.items()},
+            volumes={key: one.name for key, one in project.volumes.items()},
+            containers=self._container_names,
+        )
+        self._labels = _project_labels(project, version)
+        self._jobs = {
+            name
+            for service in project.services.values()
+            for name, dependency in service.depends_on.items()
+            if dependency.condition == Condition.COMPLETED
+        }
+        self.faults: list[Diagnostic] = []
+
+    def service(self, service: model.Service) -> DesiredService:
+        dependencies = tuple(
+            Dependency(name, Condition(one.condition), one.restart, one.required) for name, one in sorted(service.depends_on.items())
+        )
+        image = service.image or f"{self._project.name}-{service.name}"
+        mounts, files, content = self._files(service)
+        spec = container_template(service, self._names, image, self._service_labels(service, dependencies), mounts)
+        digest = config_hash(spec, (*service.links, *content))
+        return DesiredService(
+            name=service.name,
+            image=image,
+            spec=replace(spec, labels={**spec.labels, labels.CONFIG_HASH: digest}),
+            config_hash=digest,
+            replicas=self._replicas(service),
+            dependencies=dependencies,
+            joins=joined_services(service),
+            files=files,
+            container_name=service.container_name,
+            pull_policy=service.pull_policy,
+            platform=service.platform,
+            job=service.name in self._jobs,
+            buildable=service.build is not None,
+        )
+
+    def _replicas(self, service: model.Service) -> int:
+        return self._scale.get(service.name, service.replicas)
+
+    def _container_names(self, service: str) -> tuple[str, ...]:
+        declared = self._project.services.get(service) or self._project.disabled_services[service]
+        if declared.container_name:
+            return (declared.container_name,)
+        return tuple(f"{self._project.name}-{service}-{number}" for number in range(1, max(1, self._replicas(declared)) + 1))
+
+    def _service_labels(self, service: model.Service, dependencies: tuple[Dependency, ...]) -> dict[str, str]:
+        return {
+            **service.labels,
+            **self._labels,
+            labels.SERVICE: service.name,
+            labels.ONEOFF: "False",
+            labels.DEPENDS_ON: ",".join(one.label() for one in dependencies),
+        }
+
+    def _files(self, service: model.Service) -> tuple[list[Mount], tuple[WriteFile, ...], list[str]]:
+        """Mounts, the private files behind them, and a hash of each one's content."""
+        mounts: list[Mount] = []
+        files: list[WriteFile] = []
+        digests: list[str] = []
+        for section, directory, references in (("configs", "/", service.configs), ("secrets", "/run/secrets/", service.secrets)):
+            for position, reference in enumerate(references):
+                target = reference.target or reference.source
+                target = target if target.startswith("/") else directory + target
+                source, file = self._source(section, reference, (service.name, section, position))
+                content = file.content if file else self._contents.get(source, b"")
+                mounts.append(Mount(MountType.BIND, target, source, read_only=True))
+                digests.append(f"{target} {hashlib.sha256(content).hexdigest()}")
+                files += [file] if file else []
+        return mounts, tuple(files), digests
+
+    def _source(self, section: str, reference: model.FileReference, place: tuple[str, str, int]) -> tuple[str, WriteFile | None]:
+        """The host path to mount, and the private file to write there unless it is the user's own."""
+        definition = (self._project.configs if section == "configs" else self._project.secrets)[reference.source]
+        if definition.file and not (reference.uid or reference.gid or reference.mode is not None):
+            return definition.file, None
+        content = self._content(definition)
+        if content is None:
+            self._fault(section, reference, place)
+            return "", None
+        mode = 0o444 if reference.mode is None else reference.mode
+        uid, gid = int(reference.uid or 0), int(reference.gid or 0)
+        path = private_path(self._state_dir, self._project.name, content, mode, uid, gid)
+        return path, WriteFile(path, content, mode, uid, gid, f"{section[:-1]} {reference.source}")
+
+    def _content(self, definition: model.Config | model.Secret) -> bytes | None:
+        if definition.external:
+            return None
+        if definition.file:
+            return self._contents.get(definition.file, b"")
+        if definition.content is not None:
+            return definition.content.encode()
+        value = self._project.environment.get(definition.environment)
+        return None if value is None else value.encode()
+
+    def _fault(self, section: str, reference: model.FileReference, place: tuple[str, str, int]) -> None:
+        at = self._project.place("services", *place)
+        message = f"service {place[0]}: {section[:-1]} {reference.source} has no content on this machine"
+        hint = "external configs and secrets need a swarm; give it a file, content or a set environment variable"
+        self.faults.append(Diagnostic(at.path, at.line, at.column, message, hint=hint, code="no-content"))
+
+
+def _project_labels(project: model.Project, version: str) -> dict[str, str]:
+    found = {
+        labels.PROJECT: project.name,
+        labels.WORKING_DIR: project.working_dir,
+        labels.CONFIG_FILES: ",".join(project.files),
+        labels.VERSION: version,
+    }
+    if project.env_files:
+        found[labels.ENVIRONMENT_FILE] = ",".join(project.env_files)
+    return found
+
+
+def _network(project: str, network: model.Network, version: str) -> DesiredNetwork:
+    pools = tuple(IpamPool(one.subnet, one.ip_range, one.gateway, one.aux_addresses) for one in network.pools)
+    spec = NetworkSpec(
+        name=network.name,
+        driver=network.driver or "bridge",
+        internal=network.internal,
+        attachable=network.attachable,
+        enable_ipv6=bool(network.enable_ipv6),
+        pools=pools,
+        ipam_driver=network.ipam_driver or "default",
+        ipam_options=network.ipam_options,
+        options=network.driver_opts,
+        labels=network.labels,
+    )
+    own = {labels.PROJECT: project, labels.NETWORK: network.key, labels.CONFIG_HASH: config_hash(spec), labels.VERSION: version}
+    return DesiredNetwork(network.key, replace(spec, labels={**spec.labels, **own}), network.external)
+
+
+def _volume(project: str, volume: model.Volume, version: str) -> DesiredVolume:
+    spec = VolumeSpec(name=volume.name, driver=volume.driver or "local", options=volume.driver_opts, labels=volume.labels)
+    own = {labels.PROJECT: project, labels.VOLUME: volume.key, labels.CONFIG_HASH: config_hash(spec), labels.VERSION: version}
+    return DesiredVolume(volume.key, replace(spec, labels={**spec.labels, **own}), volume.external)
+
+
+def config_hash(spec: ContainerSpec | NetworkSpec | VolumeSpec, extra: Iterable[str] = ()) -> str:
+    """SHA-256 over the fields that differ from their defaults, so that a field added later changes no hash.
+
+    Links name the replicas of another service and count by `extra`, the file's own words, lest scaling that service recreate this one.
+    """
+    value = _canonical(spec)
+    if isinstance(spec, ContainerSpec):
+        value["labels"] = {key: text for key, text in spec.labels.items() if key not in _UNHASHED_LABELS}
+        for endpoint in value.get("endpoints", ()):
+            endpoint.pop("links", None)
+    text = json.dumps([value, list(extra)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
+    return tuple((one.name, one.default_factory() if callable(one.default_factory) else one.default) for one in fields(kind))
+
+
+def _canonical(value: Any) -> Any:
+    if is_dataclass(value):
+        kind: type = type(value)
+        held = ((name, getattr(value, name), default) for name, default in _defaults(kind))
+        return {name: _canonical(one) for name, one, default in held if one != default}
+    if isinstance(value, tuple):
+        return [_canonical(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _canonical(one) for key, one in value.items()}
+    return value

@@ -1,0 +1,61 @@
+"""The service graph: who needs whom, in which order they start, and what is wrong when they go round in circles.
+
+The one door to networkx, which is imported when a graph is first asked for: it costs more than the rest of a start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING
+
+from stackrun.compose.check import Edge, dependency_edges
+from stackrun.compose.model import Project
+from stackrun.errors import ComposeError, Diagnostic
+
+if TYPE_CHECKING:
+    import networkx
+
+CYCLES_MAX = 20
+"""Elementary cycles can be exponentially many; more than these help nobody."""
+
+
+def start_order(project: Project) -> tuple[str, ...]:
+    """The enabled services, dependencies first, names breaking ties. Raises ComposeError naming every cycle."""
+    edges = [edge for edge in dependency_edges(project) if edge.source in project.services and edge.target in project.services]
+    return ordered(tuple(project.services), edges)
+
+
+def ordered(services: Sequence[str], edges: Sequence[Edge]) -> tuple[str, ...]:
+    import networkx
+
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(sorted(services))
+    graph.add_edges_from((edge.target, edge.source) for edge in edges)
+    try:
+        return tuple(networkx.lexicographical_topological_sort(graph))
+    except networkx.NetworkXUnfeasible:
+        raise ComposeError(_cycles(graph, edges)) from None
+
+
+def _cycles(graph: networkx.DiGraph, edges: Sequence[Edge]) -> list[Diagnostic]:
+    import networkx
+
+    needs = graph.reverse(copy=False)
+    places: dict[tuple[str, str], Edge] = {}
+    for edge in edges:
+        places.setdefault((edge.source, edge.target), edge)
+    cycles = (_from_least(cycle) for cycle in islice(networkx.simple_cycles(needs), CYCLES_MAX))
+    return [_diagnostic([places[pair] for pair in pairwise([*cycle, cycle[0]])]) for cycle in sorted(cycles)]
+
+
+def _from_least(cycle: list[str]) -> list[str]:
+    start = cycle.index(min(cycle))
+    return cycle[start:] + cycle[:start]
+
+
+def _diagnostic(cycle: list[Edge]) -> Diagnostic:
+    path = " → ".join([*(edge.source for edge in cycle), cycle[0].source])
+    steps = ", ".join(f"{edge.source} needs {edge.target} ({edge.place}, {edge.reason})" for edge in cycle)
+    at = cycle[0].place
+    return Diagnostic(at.path, at.line, at.column, f"dependency cycle: {path}", hint=f"{steps}; remove one of them", code="cycle")

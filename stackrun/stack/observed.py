@@ -1,0 +1,137 @@
+"""What is there: one snapshot of a stack in the engine, so that deciding needs no further question.
+
+Lists only, a constant number of calls; what `docker ps` lists must be enough (labels, state, image id, networks, mounts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from stackrun.api import labels
+from stackrun.api.engine import Engine
+from stackrun.api.types import Container, Filters, HealthStatus, Image, Network, Status, Volume
+from stackrun.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    project: str
+    containers: tuple[Container, ...] = ()
+    """The project's, one-offs too, oldest name first (sorted by service, number, name)."""
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    """Every network of the engine by name: the project's and those it may share or collide with."""
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Image reference, as the services write it → image id; a missing image is not a key."""
+
+    def of_service(self, service: str) -> tuple[Container, ...]:
+        return tuple(one for one in self.containers if service_of(one) == service and not is_one_off(one))
+
+    def ids(self) -> dict[str, str]:
+        return {one.name: one.id for one in self.containers}
+
+    def own_networks(self) -> tuple[Network, ...]:
+        return tuple(one for name, one in sorted(self.networks.items()) if one.spec.labels.get(labels.PROJECT) == self.project)
+
+    def own_volumes(self) -> tuple[Volume, ...]:
+        return tuple(one for name, one in sorted(self.volumes.items()) if one.labels.get(labels.PROJECT) == self.project)
+
+
+def service_of(container: Container) -> str:
+    return container.spec.labels.get(labels.SERVICE, "")
+
+
+def number_of(container: Container) -> int:
+    """0 when the label is missing or no number."""
+    text = container.spec.labels.get(labels.CONTAINER_NUMBER, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def is_one_off(container: Container) -> bool:
+    return container.spec.labels.get(labels.ONEOFF, "").lower() == "true"
+
+
+def is_on(container: Container, network: str) -> bool:
+    return any(endpoint.network_name == network for endpoint in container.endpoints)
+
+
+def needs_of(container: Container) -> tuple[tuple[str, str, bool], ...]:
+    """The dependencies it was created with: service, condition, restart (`db:service_healthy:true,…`)."""
+    found = []
+    for entry in container.spec.labels.get(labels.DEPENDS_ON, "").split(","):
+        service, condition, restart = (*entry.split(":"), "", "")[:3]
+        if service:
+            found.append((service, condition or "service_started", restart == "true"))
+    return tuple(found)
+
+
+def healthy(container: Container) -> bool:
+    return container.state.health is not None and container.state.health.status is HealthStatus.HEALTHY
+
+
+def has_healthcheck(container: Container) -> bool:
+    return container.state.health is not None and container.state.health.status is not HealthStatus.NONE
+
+
+def of_project(project: str) -> Filters:
+    return Filters({"label": (f"{labels.PROJECT}={project}",)})
+
+
+async def observe(engine: Engine, project: str, images: Iterable[str] = ()) -> Observed:
+    """`images`: the references that the services name."""
+    containers, networks, volumes, found = await asyncio.gather(
+        observe_containers(engine, project), engine.networks(), engine.volumes(), observe_images(engine, images)
+    )
+    return Observed(
+        project=project,
+        containers=containers,
+        networks={one.name: one for one in networks},
+        volumes={one.name: one for one in volumes},
+        images=found,
+    )
+
+
+async def observe_containers(engine: Engine, project: str) -> tuple[Container, ...]:
+    found = await engine.containers(all=True, filters=of_project(project))
+    present = (one for one in found if one.state.status is not Status.REMOVING)
+    return tuple(sorted(present, key=lambda one: (service_of(one), number_of(one), one.name)))
+
+
+async def observe_images(engine: Engine, references: Iterable[str]) -> dict[str, str]:
+    """One list; only what it does not name (a digest, an id, an image made on demand, a missing one) is asked for by itself."""
+    wanted = sorted(set(references))
+    if not wanted:
+        return {}
+    listed = _by_tag(await engine.images())
+    found = {reference: listed[tagged(reference)] for reference in wanted if tagged(reference) in listed}
+    rest = [reference for reference in wanted if reference not in found]
+    for reference, image_id in zip(rest, await asyncio.gather(*(_image_id(engine, one) for one in rest)), strict=True):
+        if image_id:
+            found[reference] = image_id
+    return found
+
+
+async def refreshed(observed: Observed, engine: Engine, images: Iterable[str]) -> Observed:
+    """After a pull: tags point elsewhere, nothing else has changed."""
+    return replace(observed, images=await observe_images(engine, images))
+
+
+async def _image_id(engine: Engine, reference: str) -> str:
+    try:
+        return (await engine.image(reference)).id
+    except NotFound:
+        return ""
+
+
+def _by_tag(images: Iterable[Image]) -> dict[str, str]:
+    return {tagged(tag): image.id for image in images for tag in (*image.repo_tags, *image.repo_digests)}
+
+
+def tagged(reference: str) -> str:
+    """A reference as lists write it: familiar (`docker.io/library/nginx` → `nginx`), with a tag unless it has a digest."""
+    name = reference.removeprefix("docker.io/").removeprefix("index.docker.io/")
+    name = name.removeprefix("library/")
+    last = name.rpartition("/")[2]
+    return name if "@" in name or ":" in last else f"{name}:latest"

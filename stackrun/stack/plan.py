@@ -1,0 +1,398 @@
+"""What is to be done, as a value: one small frozen class an action, joined to a graph by node numbers.
+
+A plan decides nothing when it is carried out: every choice is in the actions, every order in `Node.after`.
+`str(plan)` is the form that tests compare:
+
+    1 []     Network shop_default: create (missing)
+    2 [1]    Container shop-db-1: create (missing)
+    3 [2]    Container shop-db-1: start
+    4 [3]    Service db: wait until healthy
+    5 [2 ~4] Container shop-web-1: start        ~4: after node 4 whatever its outcome
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar, NamedTuple, TypeAlias
+
+from stackrun.api.types import ContainerSpec, NetworkSpec, VolumeSpec
+from stackrun.units import format_duration
+
+
+class Condition(StrEnum):
+    """What a dependent waits for: the Compose Specification's three, and `--wait`'s own."""
+
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+    READY = "running_or_healthy"
+
+
+CONDITION_WORDS = {
+    Condition.STARTED: "started",
+    Condition.HEALTHY: "healthy",
+    Condition.COMPLETED: "completed",
+    Condition.READY: "ready",
+}
+
+
+class Words(NamedTuple):
+    """What a person is shown while an action runs and when it is done; empty: nothing, it is part of a greater step."""
+
+    working: str = ""
+    done: str = ""
+
+
+SILENT = Words()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNetwork:
+    spec: NetworkSpec
+    cause: str
+    verb: ClassVar[str] = "create"
+
+    @property
+    def resource(self) -> str:
+        return f"Network {self.spec.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Creating", "Created")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNetwork:
+    id: str
+    name: str
+    cause: str
+    keep_in_use: bool = False
+    """A network that others still use is left and named, no failure (Compose's `down`)."""
+    verb: ClassVar[str] = "remove"
+
+    @property
+    def resource(self) -> str:
+        return f"Network {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Removing", "Removed")
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVolume:
+    spec: VolumeSpec
+    cause: str
+    verb: ClassVar[str] = "create"
+
+    @property
+    def resource(self) -> str:
+        return f"Volume {self.spec.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Creating", "Created")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVolume:
+    name: str
+    cause: str
+    keep_in_use: bool = False
+    verb: ClassVar[str] = "remove"
+
+    @property
+    def resource(self) -> str:
+        return f"Volume {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Removing", "Removed")
+
+
+@dataclass(frozen=True, slots=True)
+class PullImage:
+    reference: str
+    platform: str
+    cause: str
+    verb: ClassVar[str] = "pull"
+
+    @property
+    def resource(self) -> str:
+        return f"Image {self.reference}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Pulling", "Pulled")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """A config or secret whose content has no file of its own, or asks for an owner or mode. Its path holds its content's hash."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int
+    uid: int
+    gid: int
+    label: str
+    """`config nginx` or `secret token`: what a person knows it as."""
+    cause: str = ""
+    verb: ClassVar[str] = "write"
+
+    @property
+    def resource(self) -> str:
+        return self.label.capitalize()
+
+    @property
+    def words(self) -> Words:
+        return SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class CreateContainer:
+    """`name` is the final one; `temporary_name` is used while its predecessor still holds that name."""
+
+    service: str
+    name: str
+    spec: ContainerSpec
+    cause: str
+    temporary_name: str = ""
+    verb: ClassVar[str] = "create"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Recreate", "") if self.temporary_name else Words("Creating", "Created")
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """`id` is empty for a container that this plan creates: then it is found by its final name."""
+
+    service: str
+    name: str
+    id: str
+    cause: str = ""
+    verb: ClassVar[str] = "start"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Starting", "Started")
+
+
+@dataclass(frozen=True, slots=True)
+class StopContainer:
+    name: str
+    id: str
+    cause: str
+    timeout_s: float | None = None
+    replaced: bool = False
+    """Part of a recreation: a person is told of that alone."""
+    verb: ClassVar[str] = "stop"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return SILENT if self.replaced else Words("Stopping", "Stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class RestartContainer:
+    name: str
+    id: str
+    cause: str
+    timeout_s: float | None = None
+    verb: ClassVar[str] = "restart"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Restarting", "Started")
+
+
+@dataclass(frozen=True, slots=True)
+class KillContainer:
+    name: str
+    id: str
+    signal: str
+    cause: str
+    verb: ClassVar[str] = "kill"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Killing", "Killed")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContainer:
+    name: str
+    id: str
+    cause: str
+    volumes: bool = False
+    """Its anonymous volumes too."""
+    replaced: bool = False
+    verb: ClassVar[str] = "remove"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return SILENT if self.replaced else Words("Removing", "Removed")
+
+
+@dataclass(frozen=True, slots=True)
+class RenameContainer:
+    """The last step of a recreation. `id` is empty for a container that this plan creates."""
+
+    name: str
+    id: str
+    cause: str = ""
+    verb: ClassVar[str] = "rename"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("", "Recreated")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Done when every container of the service meets the condition. `names` are those it will have."""
+
+    service: str
+    condition: Condition
+    names: tuple[str, ...]
+    timeout_s: float | None = None
+    cause: str = ""
+
+    @property
+    def verb(self) -> str:
+        return f"wait until {CONDITION_WORDS[self.condition]}"
+
+    @property
+    def resource(self) -> str:
+        return f"Service {self.service}"
+
+    @property
+    def words(self) -> Words:
+        return SILENT
+
+
+Action: TypeAlias = (
+    CreateNetwork | RemoveNetwork | CreateVolume | RemoveVolume | PullImage | WriteFile | CreateContainer | StartContainer
+    | StopContainer | RestartContainer | KillContainer | RemoveContainer | RenameContainer | WaitFor
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`after`: nodes that must have succeeded; `loosely_after`: nodes that must be over, whatever their outcome."""
+
+    number: int
+    action: Action
+    after: tuple[int, ...] = ()
+    loosely_after: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        waits = " ".join([*map(str, self.after), *(f"~{number}" for number in self.loosely_after)])
+        return f"{self.number} [{waits}] {self.action.resource}: {_described(self.action)}"
+
+
+def _described(action: Action) -> str:
+    text = action.verb
+    match action:
+        case CreateContainer(temporary_name=temporary) if temporary:
+            text += f" as {temporary}"
+        case RemoveContainer(volumes=True):
+            text += " with volumes"
+        case KillContainer(signal=signal):
+            text += f" by {signal}"
+        case StopContainer(timeout_s=timeout_s) | RestartContainer(timeout_s=timeout_s) | WaitFor(timeout_s=timeout_s):
+            text += "" if timeout_s is None else f" within {format_duration(timeout_s)}"
+        case _:
+            pass
+    return f"{text} ({action.cause})" if action.cause else text
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a person should know and that stops nothing."""
+
+    resource: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"! {self.resource}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A container that is as it should be: `text` is Compose's word for it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Nodes are numbered from 1 in an order in which they could be run one after another."""
+
+    nodes: tuple[Node, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    settled: tuple[Settled, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.nodes)
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.notices), *map(str, self.nodes)])
+
+
+class Draft:
+    """A plan being written: `add` gives the node's number, and a node can only wait for earlier ones, so there is no cycle."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self.notices: list[Notice] = []
+        self.settled: list[Settled] = []
+
+    def add(self, action: Action, after: Iterable[int] = (), loosely_after: Iterable[int] = ()) -> int:
+        number = len(self._nodes) + 1
+        firmly = frozenset(after)
+        loosely = frozenset(loosely_after) - firmly
+        assert all(0 < one < number for one in firmly | loosely)
+        self._nodes.append(Node(number, action, tuple(sorted(firmly)), tuple(sorted(loosely))))
+        return number
+
+    def finished(self) -> Plan:
+        return Plan(tuple(self._nodes), tuple(self.notices), tuple(self.settled))
+
+
+def actions(plan: Plan) -> Sequence[Action]:
+    return [node.action for node in plan.nodes]

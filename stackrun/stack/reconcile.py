@@ -1,0 +1,366 @@
+"""What `up` has to do: Desired × Observed × Policy → Plan.  Pure, sorted: the same input gives the same plan.
+
+First every service gets its verdict, then the verdicts are written down as nodes.  What a service waits for stands before its
+*start* and before its old container stops: containers are made early and in parallel, and an old one serves until the way is
+free for the new one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from stackrun.api import labels
+from stackrun.api.types import Container, ContainerSpec, Mount, MountType, Network, Volume
+from stackrun.errors import NotFound
+from stackrun.stack.desired import Dependency, Desired, DesiredNetwork, DesiredService, DesiredVolume, container_spec
+from stackrun.stack.observed import Observed, has_healthcheck, healthy, is_on, service_of
+from stackrun.stack.plan import (
+    Condition,
+    CreateContainer,
+    CreateNetwork,
+    CreateVolume,
+    Draft,
+    Notice,
+    Plan,
+    PullImage,
+    RemoveContainer,
+    RemoveNetwork,
+    RenameContainer,
+    Settled,
+    StartContainer,
+    StopContainer,
+    WaitFor,
+    WriteFile,
+)
+from stackrun.stack.verdict import PLAIN, Policy, Slot, Verdict, Verdicts, completed, is_orphan, judge, selection
+
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+"""The name an engine gives to a volume that nobody named."""
+
+
+def decide(desired: Desired, observed: Observed, policy: Policy = PLAIN) -> Plan:
+    """The plan of `up`. Raises InvalidArgument (no such service), NotFound (an external network or volume that is not there)."""
+    selected = selection(desired, policy)
+    require_externals(desired, observed, selected)
+    return _Writer(desired, observed, policy, judge(desired, observed, policy, selected)).plan()
+
+
+def decide_pulls(desired: Desired, observed: Observed, policy: Policy = PLAIN) -> Plan:
+    """The images to pull before anything is made. Raises NotFound for one that may not be pulled and is not there."""
+    draft = Draft()
+    causes: dict[tuple[str, str], str] = {}
+    for name in selection(desired, policy):
+        service = desired.services[name]
+        cause = _pull_cause(service, service.image in observed.images, policy.pull or service.pull_policy or "missing")
+        if cause:
+            causes.setdefault((service.image, service.platform), cause)
+    for (image, platform), cause in causes.items():
+        draft.add(PullImage(image, platform, cause))
+    return draft.finished()
+
+
+def _pull_cause(service: DesiredService, present: bool, policy: str) -> str:
+    if policy in ("missing", "if_not_present", "never", "build"):
+        if present:
+            return ""
+        if policy in ("never", "build") or service.buildable:
+            hint = "pull or load it first" if policy == "never" else "build it with another tool and load it"
+            raise NotFound(f"No such image: {service.image} (service {service.name})", hint=hint)
+        return "missing"
+    return f"pull policy {policy}"
+
+
+def require_externals(desired: Desired, observed: Observed, selected: Iterable[str]) -> None:
+    used = [desired.services[name] for name in selected]
+    networks = {one for service in used for one in service.networks if one in desired.networks and desired.networks[one].external}
+    volumes = {one for service in used for one in service.volumes if one in desired.volumes and desired.volumes[one].external}
+    missing = [f"network {one}" for one in sorted(networks.difference(observed.networks))]
+    missing += [f"volume {one}" for one in sorted(volumes.difference(observed.volumes))]
+    if missing:
+        raise NotFound(f"declared as external but not found: {', '.join(missing)}", hint="create it first, or drop `external: true`")
+
+
+class _Writer:
+    """Services come in start order, so whatever a node waits for has its number already."""
+
+    def __init__(self, desired: Desired, observed: Observed, policy: Policy, verdicts: Verdicts) -> None:
+        self._desired = desired
+        self._observed = observed
+        self._policy = policy
+        self._verdicts = verdicts.by_service
+        self._replaced_networks = verdicts.replaced_networks
+        self._draft = Draft()
+        self._resources: dict[str, int] = {}
+        """The node that makes `Network x`, `Volume x` or a private file's path."""
+        self._firsts: dict[str, int] = {}
+        """The node after which a service's first container exists under its name."""
+        self._starts: dict[str, list[int]] = {}
+        self._stops: dict[str, int] = {}
+        self._removals: dict[str, int] = {}
+        self._waits: dict[tuple[str, Condition], list[int]] = {}
+
+    def plan(self) -> Plan:
+        self._write_orphans()
+        used = [verdict.service for verdict in self._verdicts.values()]
+        for name in sorted({name for service in used for name in service.networks if name in self._desired.networks}):
+            self._write_network(self._desired.networks[name], self._observed.networks.get(name))
+        for name in sorted({name for service in used for name in service.volumes if name in self._desired.volumes}):
+            self._write_volume(self._desired.volumes[name], self._observed.volumes.get(name))
+        for verdict in self._verdicts.values():
+            self._write_service(verdict)
+        if self._policy.wait and not self._policy.no_start:
+            self._write_last_waits()
+        return self._draft.finished()
+
+    # --- networks, volumes, orphans
+
+    def _write_orphans(self) -> None:
+        orphans = [one for one in self._observed.containers if is_orphan(one, self._desired)]
+        if self._policy.remove_orphans:
+            for one in orphans:
+                self._remove(one, "orphan")
+        elif orphans:
+            message = f"found orphan containers: {', '.join(one.name for one in orphans)}"
+            hint = "if their service was removed or renamed in the file, --remove-orphans clears them away"
+            self._notice(f"Project {self._desired.project}", message, hint)
+
+    def _write_network(self, wanted: DesiredNetwork, found: Network | None) -> None:
+        resource = f"Network {wanted.spec.name}"
+        if wanted.external:
+            return
+        if found is None:
+            self._resources[resource] = self._draft.add(CreateNetwork(wanted.spec, "missing"))
+        elif wanted.spec.name in self._replaced_networks:
+            self._resources[resource] = self._replace_network(wanted, found)
+        else:
+            self._write_mismatch(resource, wanted.spec.labels, found.spec.labels, "bring the whole stack up to apply it")
+
+    def _replace_network(self, wanted: DesiredNetwork, found: Network) -> int:
+        """All of its containers stop first, dependents before what they need; each of them is replaced or goes anyway."""
+        cause = "configuration changed"
+        on_it = [one for one in self._observed.containers if one.state.running and is_on(one, found.name)]
+        strangers = sorted({service_of(one) for one in on_it}.difference(self._verdicts))
+        stops: dict[str, list[int]] = {}
+        for name in [*strangers, *reversed(list(self._verdicts))]:
+            followers = [node for other in self._dependents(name) for node in stops[other]]
+            users = [one for one in on_it if service_of(one) == name]
+            stops[name] = [self._stop(one, f"network {found.name} replaced", (), followers, replaced=True) for one in users]
+        removal = self._draft.add(RemoveNetwork(found.id, found.name, cause), {node for nodes in stops.values() for node in nodes})
+        return self._draft.add(CreateNetwork(wanted.spec, cause), [removal])
+
+    def _dependents(self, service: str) -> list[str]:
+        return [name for name, one in self._verdicts.items() if any(need.service == service for need in one.service.dependencies)]
+
+    def _write_volume(self, wanted: DesiredVolume, found: Volume | None) -> None:
+        resource = f"Volume {wanted.spec.name}"
+        if wanted.external:
+            return
+        if found is None:
+            self._resources[resource] = self._draft.add(CreateVolume(wanted.spec, "missing"))
+        else:
+            self._write_mismatch(resource, wanted.spec.labels, found.labels, "`down --volumes` removes it, with its data")
+
+    def _write_mismatch(self, resource: str, wanted: Mapping[str, str], found: Mapping[str, str], hint: str) -> None:
+        """What is there under that name is used as it is, and a person is told when it is not what the file says."""
+        owner, digest = found.get(labels.PROJECT, ""), found.get(labels.CONFIG_HASH, "")
+        if owner != self._desired.project:
+            of = f"by project {owner}" if owner else "by something else"
+            self._notice(resource, f"it exists already, made {of}: it is used as it is", "say `external: true` if that is meant")
+        elif digest and digest != wanted[labels.CONFIG_HASH]:
+            self._notice(resource, "its definition has changed: it is kept as it is", hint)
+
+    def _notice(self, resource: str, message: str, hint: str) -> None:
+        self._draft.notices.append(Notice(resource, message, hint))
+
+    # --- services
+
+    def _write_service(self, verdict: Verdict) -> None:
+        for one in verdict.surplus:
+            self._remove(one, f"scaled to {verdict.service.replicas}")
+        for slot in verdict.slots:
+            if slot.keep is None:
+                self._make(verdict.service, slot)
+            else:
+                self._keep(verdict.service, slot, slot.keep)
+
+    def _make(self, service: DesiredService, slot: Slot) -> None:
+        name = self._name(service, slot)
+        create = self._create(service, slot, name)
+        self._note_first(service, slot, create)
+        firmly, loosely = self._waits_of(service)
+        followers = self._stop_followers(service, (create, *firmly)) if slot.old else ()
+        ready = [create]
+        for one in slot.old:
+            stopped = self._stop_if_running(one, slot.cause, (create, *firmly), (*loosely, *followers))
+            removal = RemoveContainer(one.name, one.id, slot.cause, self._policy.renew_anonymous_volumes, replaced=True)
+            ready = [*ready[1:], self._draft.add(removal, stopped or [create])]
+        if any(one.name == name for one in slot.old):
+            ready = [self._draft.add(RenameContainer(name, ""), ready)]
+        self._start(service, name, "", "", ready, firmly, loosely)
+
+    def _create(self, service: DesiredService, slot: Slot, name: str) -> int:
+        project = self._desired.project
+        image_id = self._observed.images.get(service.image, "")
+        replaces = slot.old[0].name if slot.old else ""
+        spec = container_spec(service, slot.number, project, image_id=image_id, replaces=replaces)
+        if slot.old and not self._policy.renew_anonymous_volumes:
+            spec = with_anonymous_volumes(spec, slot.old[0])
+        after = [self._resources[one] for one in _resources(service) if one in self._resources]
+        after += [self._file(file) for file in service.files]
+        after += [self._firsts[one] for one in service.joins if one in self._firsts]
+        after += [self._removals[name]] if name in self._removals else []
+        return self._draft.add(CreateContainer(service.name, name, spec, slot.cause, self._temporary_name(slot, name)), after)
+
+    def _temporary_name(self, slot: Slot, name: str) -> str:
+        """The predecessor's short id before the name, as Compose does, unless an interrupted run left that one behind."""
+        if not any(one.name == name for one in slot.old):
+            return ""
+        taken = {one.name for one in self._observed.containers}
+        candidates = (f"{one.id[:12]}_{name}" for one in slot.old)
+        return next(one for one in candidates if one not in taken)
+
+    def _keep(self, service: DesiredService, slot: Slot, keep: Container) -> None:
+        name = self._name(service, slot)
+        firmly, loosely = self._waits_of(service) if slot.cause or slot.bounce or slot.old else ((), ())
+        ready = []
+        for one in slot.old:
+            stopped = self._stop_if_running(one, "superseded", firmly, loosely)
+            ready.append(self._draft.add(RemoveContainer(one.name, one.id, "superseded", replaced=True), stopped))
+        if keep.name != name:
+            ready.append(self._draft.add(RenameContainer(name, keep.id, f"was {keep.name}"), ready))
+            self._note_first(service, slot, ready[-1])
+        if slot.bounce:
+            ready.append(self._stop(keep, slot.bounce, ()))
+        if slot.cause or slot.bounce:
+            self._start(service, name, keep.id, slot.cause or slot.bounce, ready, firmly, loosely)
+        elif keep.name == name:
+            self._draft.settled.append(Settled(name, "Running" if keep.state.running else "Exited"))
+
+    def _name(self, service: DesiredService, slot: Slot) -> str:
+        return service.name_of(slot.number, self._desired.project)
+
+    def _note_first(self, service: DesiredService, slot: Slot, node: int) -> None:
+        if slot.number == 1:
+            self._firsts[service.name] = node
+
+    # --- single nodes
+
+    def _file(self, file: WriteFile) -> int:
+        if file.path not in self._resources:
+            self._resources[file.path] = self._draft.add(file)
+        return self._resources[file.path]
+
+    def _start(
+        self, service: DesiredService, name: str, id: str, cause: str, ready: Iterable[int], firmly: Iterable[int], loosely: Iterable[int]
+    ) -> None:
+        if not self._policy.no_start:
+            node = self._draft.add(StartContainer(service.name, name, id, cause), (*ready, *firmly), loosely)
+            self._starts.setdefault(service.name, []).append(node)
+
+    def _stop(
+        self, one: Container, cause: str, after: Iterable[int] = (), loosely_after: Iterable[int] = (), *, replaced: bool = False
+    ) -> int:
+        if one.id not in self._stops:
+            stop = StopContainer(one.name, one.id, cause, self._policy.timeout_s, replaced)
+            self._stops[one.id] = self._draft.add(stop, after, loosely_after)
+        return self._stops[one.id]
+
+    def _stop_if_running(self, one: Container, cause: str, after: Iterable[int], loosely_after: Iterable[int]) -> list[int]:
+        if one.id in self._stops or one.state.running:
+            return [self._stop(one, cause, after, loosely_after, replaced=True)]
+        return []
+
+    def _stop_followers(self, service: DesiredService, after: tuple[int, ...]) -> tuple[int, ...]:
+        """Those that must not see it go: bound to its container, or depending on it with `restart: true`."""
+        stops: list[int] = []
+        for verdict in self._verdicts.values():
+            restarts = any(one.service == service.name and one.restart for one in verdict.service.dependencies)
+            if restarts or service.name in verdict.service.joins:
+                further = self._stop_followers(verdict.service, after)
+                stops += [self._stop_follower(slot, after, further) for slot in verdict.slots if _running(slot)]
+        return tuple(stops)
+
+    def _stop_follower(self, slot: Slot, after: tuple[int, ...], further: tuple[int, ...]) -> int:
+        if slot.keep is not None:
+            return self._stop(slot.keep, slot.bounce, after, further)
+        return self._stop(_running(slot)[0], slot.cause, after, further, replaced=True)
+
+    def _remove(self, one: Container, cause: str) -> None:
+        stopped = [self._stop(one, cause)] if one.state.running else []
+        self._removals[one.name] = self._draft.add(RemoveContainer(one.name, one.id, cause), stopped)
+
+    # --- waiting
+
+    def _waits_of(self, service: DesiredService) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The nodes its start follows firmly (required dependencies) and loosely (the others)."""
+        if self._policy.no_start:
+            return (), ()
+        firmly: list[int] = []
+        loosely: list[int] = []
+        for one in service.dependencies:
+            if one.service in self._verdicts:
+                (firmly if one.required else loosely).extend(self._wait(one))
+        return tuple(firmly), tuple(loosely)
+
+    def _wait(self, dependency: Dependency) -> list[int]:
+        verdict, starts = self._verdicts[dependency.service], self._starts.get(dependency.service, [])
+        if dependency.condition is Condition.STARTED:
+            return starts
+        key = (dependency.service, dependency.condition)
+        if key not in self._waits:
+            wait = WaitFor(dependency.service, dependency.condition, self._names(verdict))
+            self._waits[key] = [] if not starts and _met(verdict, dependency.condition) else [self._draft.add(wait, starts)]
+        return self._waits[key]
+
+    def _write_last_waits(self) -> None:
+        for name, verdict in self._verdicts.items():
+            condition = Condition.COMPLETED if verdict.service.job else Condition.READY
+            starts = self._starts.get(name, [])
+            if verdict.slots and (starts or not _met(verdict, condition)):
+                self._draft.add(WaitFor(name, condition, self._names(verdict), self._policy.wait_timeout_s, "--wait"), starts)
+
+    def _names(self, verdict: Verdict) -> tuple[str, ...]:
+        return tuple(self._name(verdict.service, slot) for slot in verdict.slots)
+
+
+def _met(verdict: Verdict, condition: Condition) -> bool:
+    """Already so, as observed; a service of no containers keeps nobody waiting."""
+    return all(slot.keep is not None and not slot.bounce and meets(slot.keep, condition) for slot in verdict.slots)
+
+
+def meets(container: Container, condition: Condition) -> bool:
+    match condition:
+        case Condition.COMPLETED:
+            return completed(container)
+        case Condition.HEALTHY:
+            return container.state.running and healthy(container)
+        case Condition.READY:
+            return container.state.running and (healthy(container) or not has_healthcheck(container))
+        case Condition.STARTED:
+            return container.state.running
+
+
+def _running(slot: Slot) -> list[Container]:
+    """What of this replica runs now and will not stay as it is."""
+    if slot.keep is not None:
+        return [slot.keep] if slot.bounce else []
+    return [one for one in slot.old if one.state.running]
+
+
+def _resources(service: DesiredService) -> list[str]:
+    return [*(f"Network {name}" for name in service.networks), *(f"Volume {name}" for name in service.volumes)]
+
+
+def with_anonymous_volumes(spec: ContainerSpec, old: Container) -> ContainerSpec:
+    """The replacement takes over the volumes that nobody named, unless something else is mounted there now."""
+    taken = {mount.target for mount in spec.mounts if mount.source or mount.type is not MountType.VOLUME} | set(spec.tmpfs)
+    carried = {
+        mount.target: Mount(MountType.VOLUME, mount.target, mount.name, read_only=not mount.read_write)
+        for mount in old.mounts
+        if mount.type is MountType.VOLUME and _ANONYMOUS.fullmatch(mount.name) and mount.target not in taken
+    }
+    if not carried:
+        return spec
+    return replace(spec, mounts=(*(mount for mount in spec.mounts if mount.target not in carried), *carried.values()))

@@ -1,0 +1,228 @@
+"""What becomes of each container: it stays, it is replaced, it is made, it goes.  Pure; the nodes are `reconcile`'s.
+
+Level, not edge: whatever an earlier, interrupted run left (a replacement under its temporary name, two containers of one
+number, a stopped half) is judged by what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from stackrun.api import labels
+from stackrun.api.types import Container, Network, Status
+from stackrun.errors import InvalidArgument
+from stackrun.stack.desired import JOINED, Desired, DesiredService
+from stackrun.stack.observed import Observed, is_on, is_one_off, number_of, service_of
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    services: tuple[str, ...] = ()
+    """Empty: all. Their dependencies come along unless `no_deps`."""
+    no_deps: bool = False
+    force_recreate: bool = False
+    no_recreate: bool = False
+    no_start: bool = False
+    remove_orphans: bool = False
+    renew_anonymous_volumes: bool = False
+    pull: str = ""
+    """always, missing, never; empty: each service's own policy."""
+    timeout_s: float | None = None
+    wait: bool = False
+    wait_timeout_s: float | None = None
+
+
+PLAIN = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One replica: the container that stays (None: one is made) and those whose place it takes."""
+
+    number: int
+    keep: Container | None = None
+    cause: str = ""
+    """Why one is made, or why the kept one is started; empty: nothing to do."""
+    old: tuple[Container, ...] = ()
+    bounce: str = ""
+    """Why a kept, running one is stopped and started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    service: DesiredService
+    slots: tuple[Slot, ...] = ()
+    surplus: tuple[Container, ...] = ()
+
+    @property
+    def replaced(self) -> bool:
+        return any(slot.keep is None and slot.old for slot in self.slots)
+
+    @property
+    def bounced(self) -> bool:
+        return any(slot.bounce for slot in self.slots)
+
+    @property
+    def starts_anew(self) -> bool:
+        """Its first container, the one that others are bound to, gets new namespaces."""
+        return any(slot.keep is None or slot.bounce or slot.cause for slot in self.slots[:1])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    by_service: Mapping[str, Verdict] = field(default_factory=dict)
+    """In start order."""
+    replaced_networks: Mapping[str, Network] = field(default_factory=dict)
+
+
+def selection(desired: Desired, policy: Policy) -> tuple[str, ...]:
+    """The services an operation is about, in start order. Raises InvalidArgument "no such service: x"."""
+    for name in policy.services:
+        if name not in desired.services:
+            known = f"the services are {', '.join(sorted(desired.services)) or 'none'}"
+            hint = "no active profile enables it: use --profile" if name in desired.dormant else known
+            raise InvalidArgument(f"no such service: {name}", hint=hint)
+    if not policy.services:
+        return tuple(desired.services)
+    wanted, rest = set(policy.services), list(policy.services)
+    while rest and not policy.no_deps:
+        found = {one.service for one in desired.services[rest.pop()].dependencies if one.service in desired.services}
+        rest += found - wanted
+        wanted |= found
+    return tuple(name for name in desired.services if name in wanted)
+
+
+def judge(desired: Desired, observed: Observed, policy: Policy, selected: tuple[str, ...]) -> Verdicts:
+    return _Judge(desired, observed, policy, selected).verdicts()
+
+
+class _Judge:
+    """Goes through the services dependencies first, since a verdict can follow from those before it."""
+
+    def __init__(self, desired: Desired, observed: Observed, policy: Policy, selected: tuple[str, ...]) -> None:
+        self._desired = desired
+        self._observed = observed
+        self._policy = policy
+        self._selected = selected
+        self._found = _by_service(observed.containers)
+        self._ids = {one.id for one in observed.containers}
+        self._verdicts: dict[str, Verdict] = {}
+        used = sorted({name for one in selected for name in desired.services[one].networks})
+        self._replaced_networks = {name: observed.networks[name] for name in used if self._network_differs(name)}
+
+    def verdicts(self) -> Verdicts:
+        for name in self._selected:
+            self._verdicts[name] = self._verdict(self._desired.services[name])
+        return Verdicts(self._verdicts, self._replaced_networks)
+
+    def _network_differs(self, name: str) -> bool:
+        """Ours, made from another definition, and every container of the stack on it is part of this operation."""
+        wanted, found = self._desired.networks.get(name), self._observed.networks.get(name)
+        if wanted is None or wanted.external or found is None or self._policy.no_recreate:
+            return False
+        if found.spec.labels.get(labels.PROJECT) != self._desired.project:
+            return False
+        digest = found.spec.labels.get(labels.CONFIG_HASH, "")
+        return bool(digest) and digest != wanted.spec.labels[labels.CONFIG_HASH] and not self._has_outsiders(name)
+
+    def _has_outsiders(self, network: str) -> bool:
+        on_it = (one for one in self._observed.containers if is_on(one, network))
+        return any(is_one_off(one) or not (service_of(one) in self._selected or self._leaves(one)) for one in on_it)
+
+    def _leaves(self, container: Container) -> bool:
+        return self._policy.remove_orphans and is_orphan(container, self._desired)
+
+    def _verdict(self, service: DesiredService) -> Verdict:
+        groups: dict[int, list[Container]] = {}
+        for one in self._found.get(service.name, ()):
+            groups.setdefault(number_of(one), []).append(one)
+        wanted = range(1, service.replicas + 1)
+        slots = tuple(self._slot(service, number, groups.get(number, ())) for number in wanted)
+        surplus = tuple(one for number in sorted(groups) if number not in wanted for one in groups[number])
+        return Verdict(service, slots, surplus)
+
+    def _slot(self, service: DesiredService, number: int, found: Iterable[Container]) -> Slot:
+        """Of several containers with one number the best stays: up to date, then running, then the one with the final name."""
+        final = service.name_of(number, self._desired.project)
+        judged = [(self._recreate_cause(service, one), one) for one in found]
+        judged.sort(key=lambda pair: (bool(pair[0]), not pair[1].state.running, pair[1].name != final, pair[1].id))
+        if not judged:
+            return Slot(number, cause="missing")
+        cause, best = judged[0]
+        if cause:
+            return Slot(number, cause=cause, old=tuple(one for _, one in judged))
+        bounce = self._bounce_cause(service) if best.state.running else ""
+        return Slot(number, best, _start_cause(service, best), tuple(one for _, one in judged[1:]), bounce)
+
+    def _recreate_cause(self, service: DesiredService, container: Container) -> str:
+        """Why this container cannot stay; empty when it is as it should be."""
+        if container.state.status is Status.DEAD:
+            return "dead"
+        if self._policy.no_recreate:
+            return ""
+        if self._policy.force_recreate:
+            return "forced"
+        if container.spec.labels.get(labels.CONFIG_HASH) != service.config_hash:
+            return "configuration changed"
+        image_id = self._observed.images.get(service.image, "")
+        if image_id and container.image_id and image_id != container.image_id:
+            return "image changed"
+        return self._network_cause(service, container) or self._join_cause(service, container)
+
+    def _network_cause(self, service: DesiredService, container: Container) -> str:
+        endpoints = {one.network_name: one.network_id for one in container.endpoints}
+        for name in service.networks:
+            network = self._observed.networks.get(name)
+            if network is None:
+                return f"network {name} missing"
+            if name not in endpoints:
+                return f"not connected to network {name}"
+            if name in self._replaced_networks or (endpoints[name] and endpoints[name] != network.id):
+                return f"network {name} replaced"
+        return ""
+
+    def _join_cause(self, service: DesiredService, container: Container) -> str:
+        """It is bound to another container: once that is replaced, its namespaces are gone."""
+        for name in service.joins:
+            verdict = self._verdicts.get(name)
+            if verdict and any(slot.keep is None for slot in verdict.slots[:1]):
+                return f"shares with {name}, which is replaced"
+        joined = container.spec.labels.get(JOINED, "")
+        gone = joined and not self._ids.issuperset(joined.split(","))
+        return f"shares with a container of {' or '.join(service.joins)} that is gone" if gone else ""
+
+    def _bounce_cause(self, service: DesiredService) -> str:
+        for name in service.joins:
+            if name in self._verdicts and self._verdicts[name].starts_anew:
+                return f"shares with {name}, which starts anew"
+        for one in service.dependencies:
+            verdict = self._verdicts.get(one.service)
+            if one.restart and verdict and (verdict.replaced or verdict.bounced):
+                return f"dependency {one.service} {'replaced' if verdict.replaced else 'restarted'}"
+        return ""
+
+
+def is_orphan(container: Container, desired: Desired) -> bool:
+    """Its service is in the file no more; one that no active profile enables is there still."""
+    service = service_of(container)
+    return service not in desired.services and service not in desired.dormant and not is_one_off(container)
+
+
+def _start_cause(service: DesiredService, container: Container) -> str:
+    if container.state.running or (service.job and completed(container)):
+        return ""
+    status = container.state.status
+    return f"exited ({container.state.exit_code})" if status is Status.EXITED else f"is {status}"
+
+
+def completed(container: Container) -> bool:
+    return container.state.status is Status.EXITED and container.state.exit_code == 0
+
+
+def _by_service(containers: Iterable[Container]) -> dict[str, list[Container]]:
+    found: dict[str, list[Container]] = {}
+    for one in containers:
+        if not is_one_off(one):
+            found.setdefault(service_of(one), []).append(one)
+    return found
