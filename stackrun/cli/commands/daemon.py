@@ -1,0 +1,57 @@
+"""`daemon`: our own engine in the foreground, as systemd runs it; `daemon stop` ends the one that runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import socket
+import struct
+
+from stackrun.cli.engines import Engine, chosen_root
+from stackrun.errors import EXIT_INTERRUPTED, PermissionDenied, Unavailable
+
+_CREDENTIALS = struct.Struct("3i")
+"""struct ucred of unix(7): pid, uid, gid."""
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
+    parser.add_argument("action", nargs="?", choices=("run", "stop"), default="run", help="run (the default) or stop")
+
+
+def run(options: argparse.Namespace) -> int:
+    engine = Engine(root=chosen_root(options))
+    if options.action == "stop":
+        return stop(engine)
+    if os.geteuid() != 0:
+        raise PermissionDenied("the engine needs root: it makes namespaces, mounts and networks", hint="use sudo")
+    from stackrun.cli import daemon
+
+    return daemon.run(engine.root, tuple(options.hosts or ()))
+
+
+def stop(engine: Engine) -> int:
+    """SIGTERM to the process that listens, which the kernel names (SO_PEERCRED); returns when it has ended."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(engine.socket_path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise Unavailable(f"no engine runs at {engine.host}") from None
+        except PermissionError:
+            raise PermissionDenied(f"{engine.socket_path}: permission denied", hint="use sudo") from None
+        pid, _, _ = _CREDENTIALS.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    try:
+        pid_fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0
+    try:
+        signal.pidfd_send_signal(pid_fd, signal.SIGTERM)
+        select.select([pid_fd], [], [])
+    except PermissionError:
+        raise PermissionDenied(f"stop the engine (pid {pid}): permission denied", hint="use sudo") from None
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    finally:
+        os.close(pid_fd)
+    return 0

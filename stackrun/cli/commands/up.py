@@ -1,0 +1,110 @@
+"""`up`: the stack as its file has it; in the foreground with its logs, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from stackrun.cli import project
+from stackrun.cli.engines import chosen, connect, transport
+from stackrun.cli.operations import follow, operate
+from stackrun.cli.options import add_services, add_timeout, seconds, source
+from stackrun.cli.render import Display, colours, display
+from stackrun.errors import EXIT_INTERRUPTED, InvalidArgument
+
+
+def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
+    add_services(parser)
+    add_timeout(parser)
+    flag = parser.add_argument
+    flag("-d", "--detach", action="store_true", help="return once everything is started")
+    flag("--wait", action="store_true", help="return once everything runs or is healthy; implies -d")
+    flag("--wait-timeout", type=seconds, metavar="SECONDS", help="give --wait up after this long")
+    flag("--force-recreate", action="store_true", help="recreate containers though nothing changed")
+    flag("--no-recreate", action="store_true", help="leave containers alone though something changed")
+    flag("--no-deps", action="store_true", help="leave the services' dependencies alone")
+    flag("--no-start", action="store_true", help="create, but start nothing")
+    flag("--remove-orphans", action="store_true", help="remove containers of services the file no longer has")
+    flag("-V", "--renew-anon-volumes", action="store_true", help="new anonymous volumes instead of the previous containers'")
+    flag("--scale", action="append", type=_scale, default=[], metavar="SERVICE=N", help="run N containers of a service")
+    flag("--pull", choices=("always", "missing", "never"), help="when to pull images")
+    flag("--no-log-prefix", action="store_true", help="logs without the containers' names")
+    flag("--timestamps", action="store_true", help="logs with their times")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.force_recreate and options.no_recreate:
+        raise InvalidArgument("--force-recreate and --no-recreate contradict each other")
+    request = {"source": source(options), "options": _request(options)}
+    if options.detach or options.wait or options.no_start:
+        follow(operate(options, "up", request), display(options, "up"), "up")
+        return 0
+    return _Foreground(options, request).run()
+
+
+def _scale(text: str) -> tuple[str, int]:
+    service, separator, count = text.partition("=")
+    if not service or not separator or not count.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not SERVICE=NUMBER")
+    return service, int(count)
+
+
+def _request(options: argparse.Namespace) -> dict[str, Any]:
+    """api.stacks.UpOptions by its field names."""
+    return {
+        "services": options.services,
+        "force_recreate": options.force_recreate,
+        "no_recreate": options.no_recreate,
+        "no_deps": options.no_deps,
+        "no_start": options.no_start,
+        "remove_orphans": options.remove_orphans,
+        "renew_anonymous_volumes": options.renew_anon_volumes,
+        "pull": options.pull or "",
+        "scale": dict(options.scale),
+        "timeout_s": options.timeout,
+        "wait": options.wait,
+        "wait_timeout_s": options.wait_timeout,
+    }
+
+
+class _Foreground:
+    """Logs from the first moment on; Ctrl-C stops the stack, a second one kills it."""
+
+    def __init__(self, options: argparse.Namespace, request: dict[str, Any]) -> None:
+        from stackrun.cli.logs import Follower, Prefixes
+
+        self._options = options
+        self._request = request
+        self._display: Display = display(options, "up")
+        connect(options).close()
+        shown = Prefixes(coloured=colours(options), shown=not options.no_log_prefix, timestamps=options.timestamps)
+        services = tuple(options.services)
+        engine = chosen(options)
+        self._follower = Follower(lambda: transport(engine), project.name(options), shown, self._show, services)
+
+    def run(self) -> int:
+        try:
+            self._follower.watch({"since": f"{time.time():.9f}"}, exits=True)
+            follow(operate(self._options, "up", self._request), self._display, "up")
+            self._follower.wait()
+        except KeyboardInterrupt:
+            self._end()
+            return EXIT_INTERRUPTED
+        return 0
+
+    def _show(self, text: str, error: bool) -> None:
+        self._display.line(text, error=error)
+
+    def _end(self) -> None:
+        print("Gracefully stopping... (press Ctrl+C again to force)", file=sys.stderr, flush=True)
+        asked = {"source": self._request["source"], "services": self._options.services}
+        try:
+            self._operate("stop", {**asked, "timeout_s": self._options.timeout})
+        except KeyboardInterrupt:
+            self._operate("kill", {**asked, "signal": "SIGKILL"})
+
+    def _operate(self, verb: str, request: dict[str, Any]) -> None:
+        self._display = display(self._options, verb)
+        follow(operate(self._options, verb, request), self._display, verb)

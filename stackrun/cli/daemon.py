@@ -1,0 +1,175 @@
+"""The daemon: our engine, the reconciler and the HTTP server in one process, which the command line starts on demand.
+
+Ends on SIGTERM or SIGINT; containers keep running and the next daemon adopts them.  SIGHUP means nothing to it, so that it
+outlives the terminal it was started from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import grp
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stackrun.cli import exit
+from stackrun.cli.engines import DEFAULT_ROOT, Engine
+from stackrun.engine.local import LocalEngine
+from stackrun.errors import EXIT_BUG, InvalidArgument, StackrunError, Unsupported
+from stackrun.server.app import serve
+from stackrun.stack.operations import StackOperations
+
+GROUP = "stackrun"
+"""Its members may use the engine, which makes them root on this machine; without such a group root alone may."""
+BACKLOG = 4096
+LISTEN_FDS_START = 3
+"""sd_listen_fds(3): the first descriptor that systemd passes."""
+SOCKET_PATH_LIMIT_BYTES = 107
+"""unix(7): sun_path without its final NUL."""
+
+_log = logging.getLogger("stackrun")
+
+
+def main() -> int:
+    """`python -m stackrun.cli.daemon`: what `stackrun daemon` and the start on demand run."""
+    parser = argparse.ArgumentParser("stackrun daemon", allow_abbrev=False)
+    parser.add_argument("--root", default=DEFAULT_ROOT)
+    parser.add_argument("--ready-fd", type=int, default=-1)
+    options = parser.parse_args()
+    return run(options.root, (), options.ready_fd)
+
+
+def run(root: str, hosts: tuple[str, ...], ready_fd: int = -1) -> int:
+    """Serves until a signal ends it; `hosts` are more unix:// addresses. Tells its start on `ready_fd`."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_serve(Engine(root=root), hosts, ready_fd))
+    except (Exception, KeyboardInterrupt) as error:
+        _tell_failure(ready_fd, error)
+        return exit.report(error)
+    return 0
+
+
+async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
+    os.makedirs(place.run_dir, 0o711, exist_ok=True)
+    engine = LocalEngine.open(place.root, place.run_dir)
+    try:
+        await engine.start()
+        stacks = StackOperations(engine, state_dir=f"{place.root}/stacks")
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(_listener(path)) for path in (place.socket_path, *map(_unix_path, hosts))]
+            stack.enter_context(_pid_file(f"{place.run_dir}/stackrun.pid"))
+            ended = asyncio.Event()
+            _on_signals(ended.set)
+            serving = asyncio.create_task(serve(engine, stacks, [*sockets, *_passed_sockets()], on_shutdown=ended.set))
+            _tell_ready(ready_fd)
+            _log.info("listening on %s", place.socket_path)
+            await _first_of(serving, asyncio.create_task(ended.wait()))
+    finally:
+        await engine.close()
+        _log.info("ended; containers keep running")
+
+
+def _on_signals(end: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+async def _first_of(serving: asyncio.Task[None], ended: asyncio.Task[bool]) -> None:
+    """Serves until told to end; a server that fails by itself raises."""
+    await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if serving.done():
+        serving.result()
+    serving.cancel()
+    await asyncio.wait({serving})
+
+
+@contextlib.contextmanager
+def _listener(path: str) -> Iterator[socket.socket]:
+    """A listening socket at `path`. The state root's lock is held, so what lies there is a dead daemon's."""
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT_BYTES:
+        raise InvalidArgument(f"{path}: longer than a unix socket's address can be", hint="choose a shorter --root")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    os.fchmod(listener.fileno(), 0o600)  # before bind(2), which takes the file's mode from it: never open to others, not for a moment
+    listener.bind(path)
+    _open_to_group(path)
+    listener.listen(BACKLOG)
+    try:
+        yield listener
+    finally:
+        listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _open_to_group(path: str) -> None:
+    try:
+        group = grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return
+    os.chown(path, -1, group)
+    os.chmod(path, 0o660)
+
+
+def _unix_path(host: str) -> str:
+    if not host.startswith("unix://"):
+        raise Unsupported(f"the daemon cannot listen on {host}", hint="use unix:///path/to/socket")
+    return host.removeprefix("unix://")
+
+
+def _passed_sockets() -> list[socket.socket]:
+    """Sockets that systemd opened for us (sd_listen_fds(3))."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    return [socket.socket(fileno=fd) for fd in range(LISTEN_FDS_START, LISTEN_FDS_START + count)]
+
+
+@contextlib.contextmanager
+def _pid_file(path: str) -> Iterator[None]:
+    Path(path).write_text(f"{os.getpid()}\n", encoding="ascii")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _tell_ready(ready_fd: int) -> None:
+    """To whoever started us: the pipe of the command line, and systemd (sd_notify(3))."""
+    if ready_fd >= 0:
+        os.write(ready_fd, b"ready\n")
+        os.close(ready_fd)
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.connect("\0" + address[1:] if address.startswith("@") else address)
+            notify.send(b"READY=1")
+
+
+def _tell_failure(ready_fd: int, error: BaseException) -> None:
+    """Before readiness the starter waits on the pipe; afterwards it is closed and nobody does."""
+    known = isinstance(error, StackrunError)
+    told = {
+        "message": str(error) if known else f"the engine failed to start: {type(error).__name__}: {error}",
+        "hint": error.hint if isinstance(error, StackrunError) else "",
+        "exit_code": error.exit_code if isinstance(error, StackrunError) else EXIT_BUG,
+    }
+    with contextlib.suppress(OSError):
+        os.write(ready_fd, json.dumps(told).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""One operation on a whole stack, wherever its reconciler runs: in our daemon, or here for a foreign Docker host.
+
+Both give the same events, as dictionaries of api.stacks.StackEvent's fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from stackrun.cli.engines import chosen, connect
+from stackrun.errors import ExecuteFailed, NotFound, StackrunError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from stackrun.cli.engines import Engine
+    from stackrun.cli.render import Display
+    from stackrun.client.http import Transport
+
+Event = dict[str, Any]
+ROUTE = "/stackrun/v1/stacks"
+
+
+def operate(options: argparse.Namespace, verb: str, request: dict[str, Any]) -> Iterator[Event]:
+    """Carries out `verb` (up, down, start, …) and yields its events; closing the iterator ends the work.
+
+    `request` is the body of POST /stackrun/v1/stacks/VERB.
+    """
+    transport = connect(options)
+    engine = chosen(options)
+    if engine.own or _reconciles(transport, engine):
+        return iter(transport.lines("POST", f"{ROUTE}/{verb}", payload=request))
+    return _here(engine, verb, request)
+
+
+def follow(events: Iterator[Event], display: Display, action: str) -> None:
+    """Shows every event; ExecuteFailed when the last one says so."""
+    failed: StackrunError | None = None
+    with display:
+        for event in events:
+            if event["resource"]:
+                display.event(event)
+            elif event["phase"] == "failed":
+                failed = _failure(event, action)
+    if failed:
+        raise failed
+
+
+def summaries(options: argparse.Namespace, *, all: bool) -> list[dict[str, Any]]:
+    """Every stack the engine knows, by name: `name`, `status`, `config_files`."""
+    transport = connect(options)
+    engine = chosen(options)
+    if engine.own or _reconciles(transport, engine):
+        found: Any = transport.json("GET", ROUTE, query={"all": all})
+        return list(found)
+    return _summaries_here(engine, all)
+
+
+def _failure(event: Event, action: str) -> StackrunError:
+    causes = tuple(event.get("detail", "").splitlines())
+    error = ExecuteFailed(f"{action} failed", causes, hint=event.get("hint", ""))
+    if len(causes) == 1:
+        error = ExecuteFailed(f"{action} failed: {causes[0]}", hint=event.get("hint", ""))
+    error.exit_code = event.get("exit_code") or error.exit_code
+    return error
+
+
+def _reconciles(transport: Transport, engine: Engine) -> bool:
+    """Whether a daemon of ours is behind this address, on this machine, where the stack's files are."""
+    if not engine.host.startswith("unix://"):
+        return False
+    try:
+        transport.json("GET", ROUTE)
+    except NotFound:
+        return False
+    return True
+
+
+def _here(engine: Engine, verb: str, request: dict[str, Any]) -> Iterator[Event]:
+    """The reconciler in this process, one event at a time."""
+    import asyncio
+
+    from stackrun.api.wire import stacks as wire
+    from stackrun.client.engine import HttpEngine
+    from stackrun.stack.operations import StackOperations
+
+    with asyncio.Runner() as runner:
+        client = HttpEngine(engine.host)
+        operations = StackOperations(client, state_dir=_state_dir(engine.host))
+        try:
+            iterator = runner.run(wire.call(operations, verb, request))
+            try:
+                while (event := runner.run(_next(iterator))) is not None:
+                    yield wire.event_to_json(event)
+            finally:
+                runner.run(iterator.aclose())
+        finally:
+            runner.run(client.close())
+
+
+async def _next(iterator: Any) -> Any:
+    return await anext(iterator, None)
+
+
+def _summaries_here(engine: Engine, all: bool) -> list[dict[str, Any]]:
+    import asyncio
+
+    from stackrun.client.engine import HttpEngine
+    from stackrun.stack.operations import StackOperations
+
+    async def ask() -> list[dict[str, Any]]:
+        async with HttpEngine(engine.host) as client:
+            found = await StackOperations(client, state_dir=_state_dir(engine.host)).stacks(all=all)
+        return [{"name": one.name, "status": one.status, "config_files": list(one.config_files)} for one in found]
+
+    return asyncio.run(ask())
+
+
+def _state_dir(host: str) -> str:
+    """Where configs and secrets of stacks on that host are kept while they are mounted."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{base}/stackrun/{hashlib.sha256(host.encode()).hexdigest()[:12]}"
