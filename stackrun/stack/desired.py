@@ -12,7 +12,7 @@ from typing import Any
 from stackrun.api import labels
 from stackrun.api.types import ContainerSpec, EndpointSpec, IpamPool, Mount, MountType, NetworkSpec, VolumeSpec
 from stackrun.compose import model
-from stackrun.errors import ComposeError, Diagnostic
+from stackrun.errors import ComposeError, Diagnostic, InvalidArgument
 from stackrun.stack.container import Names, container_template, joined_services
 from stackrun.stack.content import Contents, private_path
 from stackrun.stack.plan import Condition, WriteFile
@@ -110,6 +110,9 @@ def desired(
 
     Raises ComposeError for a config or secret that has no content here (external).
     """
+    for name in scale or ():
+        if name not in project.services:
+            raise InvalidArgument(f"no such service: {name}", hint=f"the services are {', '.join(sorted(project.services))}")
     writer = _Writer(project, contents, state_dir, scale or {}, version)
     services = {name: writer.service(project.services[name]) for name in order}
     if writer.faults:
@@ -203,7 +206,11 @@ class _Writer:
         )
 
     def _replicas(self, service: model.Service) -> int:
-        return self._scale.get(service.name, service.replicas)
+        wanted = self._scale.get(service.name, service.replicas)
+        if wanted > 1 and service.container_name:
+            hint = "remove container_name, every replica needs a name of its own"
+            raise InvalidArgument(f"service {service.name}: {wanted} containers cannot share the name {service.container_name}", hint=hint)
+        return wanted
 
     def _container_names(self, service: str) -> tuple[str, ...]:
         declared = self._project.services.get(service) or self._project.disabled_services[service]

@@ -53,6 +53,9 @@ def decide_down(
         draft.add(RemoveNetwork(network.id, network.name, "down", keep_in_use=True), removals)
     for volume in observed.own_volumes() if volumes else ():
         draft.add(RemoveVolume(volume.name, "down", keep_in_use=True), removals)
+    plan = draft.finished()
+    if not plan:
+        draft.notices.append(Notice(f"Project {observed.project}", "no resource found to remove"))
     return draft.finished()
 
 

@@ -1,0 +1,259 @@
+"""Carries a plan out: a loop that starts every node whose time has come and decides nothing.
+
+A node that fails marks those that needed it as skipped, with the cause; the rest goes on.  A node that only follows loosely runs
+whatever became of the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from stackrun.api.engine import Engine
+from stackrun.api.stacks import Phase, StackEvent
+from stackrun.api.types import Progress
+from stackrun.errors import Conflict, ExecuteFailed, Forbidden, NotFound, NotModified, RegistryError, StackrunError
+from stackrun.stack.conditions import Conditions
+from stackrun.stack.content import write_private
+from stackrun.stack.desired import bound
+from stackrun.stack.plan import (
+    CONDITION_WORDS,
+    Action,
+    Condition,
+    CreateContainer,
+    CreateNetwork,
+    CreateVolume,
+    KillContainer,
+    Node,
+    Plan,
+    PullImage,
+    RemoveContainer,
+    RemoveNetwork,
+    RemoveVolume,
+    RenameContainer,
+    RestartContainer,
+    StartContainer,
+    StopContainer,
+    WaitFor,
+    WriteFile,
+)
+
+PARALLELISM = 16
+"""Engine calls at a time; waiting for a condition takes none of them."""
+_MET = {Condition.STARTED: "Started", Condition.HEALTHY: "Healthy", Condition.COMPLETED: "Exited", Condition.READY: "Healthy"}
+
+Emit = Callable[[StackEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`failures` are the nodes' own errors in plan order; `skipped` the numbers of those that could not run because of them."""
+
+    failures: Mapping[int, StackrunError] = field(default_factory=dict)
+    skipped: tuple[int, ...] = ()
+
+    def raise_if_failed(self) -> None:
+        """The only error itself, or ExecuteFailed with the lines of all."""
+        errors = [self.failures[number] for number in sorted(self.failures)]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            lines = tuple(str(one) for one in errors)
+            raise ExecuteFailed("\n".join(lines), lines, hint=errors[0].hint)
+
+
+async def execute(
+    plan: Plan, engine: Engine, project: str, emit: Emit, *, ids: Mapping[str, str] | None = None, parallelism: int = PARALLELISM
+) -> Outcome:
+    """`ids`: container name → id, of those that are there already. Cancelling stops what runs and starts nothing more."""
+    async with Conditions(engine, project) as conditions:
+        performer = _Performer(engine, conditions, emit, dict(ids or {}), parallelism)
+        return await _Run(plan, performer, emit).outcome()
+
+
+class _Run:
+    """The graph's bookkeeping: who waits for whom, what is under way, what failed."""
+
+    def __init__(self, plan: Plan, performer: _Performer, emit: Emit) -> None:
+        self._plan = plan
+        self._performer = performer
+        self._emit = emit
+        self._missing = {node.number: len(node.after) + len(node.loosely_after) for node in plan.nodes}
+        self._dependents: dict[int, list[Node]] = {node.number: [] for node in plan.nodes}
+        for node in plan.nodes:
+            for number in (*node.after, *node.loosely_after):
+                self._dependents[number].append(node)
+        self._failures: dict[int, StackrunError] = {}
+        self._skipped: dict[int, str] = {}
+
+    async def outcome(self) -> Outcome:
+        ready = [node for node in self._plan.nodes if not self._missing[node.number]]
+        async with asyncio.TaskGroup() as group:
+            for node in ready:
+                group.create_task(self._run(node, group))
+        return Outcome(self._failures, tuple(sorted(self._skipped)))
+
+    async def _run(self, node: Node, group: asyncio.TaskGroup) -> None:
+        cause = self._cause_to_skip(node)
+        if cause:
+            self._skipped[node.number] = cause
+            self._emit(StackEvent(node.action.resource, Phase.SKIPPED, "Skipped", cause))
+        else:
+            await self._perform(node)
+        for dependent in self._dependents[node.number]:
+            self._missing[dependent.number] -= 1
+            if not self._missing[dependent.number]:
+                group.create_task(self._run(dependent, group))
+
+    def _cause_to_skip(self, node: Node) -> str:
+        for number in node.after:
+            if number in self._failures:
+                return first_line(self._failures[number])
+            if number in self._skipped:
+                return self._skipped[number]
+        return ""
+
+    async def _perform(self, node: Node) -> None:
+        if isinstance(node.action, WaitFor):
+            self._tell_who_waits(node, node.action)
+        try:
+            await self._performer.perform(node.action)
+        except StackrunError as error:
+            self._failures[node.number] = error
+            self._emit(StackEvent(node.action.resource, Phase.FAILED, "Error", str(error), error.hint))
+
+    def _tell_who_waits(self, node: Node, wait: WaitFor) -> None:
+        detail = f"{wait.service} to be {CONDITION_WORDS[wait.condition]}"
+        for one in self._dependents[node.number]:
+            if isinstance(one.action, StartContainer):
+                self._emit(StackEvent(one.action.resource, Phase.WAITING, "Waiting", detail))
+
+
+def first_line(error: StackrunError) -> str:
+    return str(error).partition("\n")[0]
+
+
+class _Performer:
+    """One action → one engine call, and what a person is told about it."""
+
+    def __init__(self, engine: Engine, conditions: Conditions, emit: Emit, ids: dict[str, str], parallelism: int) -> None:
+        self._engine = engine
+        self._conditions = conditions
+        self._emit = emit
+        self._ids = ids
+        self._slots = asyncio.Semaphore(parallelism)
+
+    async def perform(self, action: Action) -> None:
+        if isinstance(action, WaitFor):
+            await self._wait(action)
+            return
+        async with self._slots:
+            words = action.words
+            if words.working:
+                self._emit(StackEvent(action.resource, Phase.WORKING, words.working))
+            kept = await self._call(action)
+            if kept:
+                self._emit(StackEvent(action.resource, Phase.SKIPPED, kept))
+            elif words.done:
+                self._emit(StackEvent(action.resource, Phase.DONE, words.done))
+
+    async def _call(self, action: Action) -> str:
+        """Non-empty: it was left as it is, in these words. What is so already (started, gone) is no failure."""
+        try:
+            match action:
+                case CreateNetwork() | CreateVolume() | PullImage() | WriteFile():
+                    await self._prepare(action)
+                case CreateContainer():
+                    spec = bound(action.spec, self._ids)
+                    created = await self._engine.create_container(action.temporary_name or action.name, spec)
+                    self._ids[action.name] = created.id
+                case RemoveNetwork(id=id):
+                    await self._engine.remove_network(id)
+                case RemoveVolume(name=name):
+                    await self._engine.remove_volume(name)
+                case WaitFor():
+                    raise AssertionError("a wait takes no slot")
+                case _:
+                    await self._change(action)
+        except NotModified:
+            pass
+        except NotFound:
+            if not isinstance(action, (RemoveContainer, RemoveNetwork, RemoveVolume, StopContainer)):
+                raise
+        except (Forbidden, Conflict):
+            if not (isinstance(action, (RemoveNetwork, RemoveVolume)) and action.keep_in_use):
+                raise
+            return "Resource is still in use"
+        return ""
+
+    async def _prepare(self, action: CreateNetwork | CreateVolume | PullImage | WriteFile) -> None:
+        match action:
+            case CreateNetwork(spec=network):
+                await self._engine.create_network(network)
+            case CreateVolume(spec=volume):
+                await self._engine.create_volume(volume)
+            case PullImage():
+                await self._pull(action)
+            case WriteFile():
+                await asyncio.to_thread(write_private, action)
+
+    async def _change(
+        self, action: StartContainer | StopContainer | RestartContainer | KillContainer | RemoveContainer | RenameContainer
+    ) -> None:
+        ref = action.id or self._ids[action.name]
+        match action:
+            case StartContainer():
+                await self._engine.start_container(ref)
+            case StopContainer(timeout_s=timeout_s):
+                await self._engine.stop_container(ref, timeout_s=timeout_s)
+            case RestartContainer(timeout_s=timeout_s):
+                await self._engine.restart_container(ref, timeout_s=timeout_s)
+            case KillContainer(signal=signal):
+                await self._engine.kill_container(ref, signal)
+            case RemoveContainer(volumes=volumes):
+                await self._engine.remove_container(ref, force=True, volumes=volumes)
+            case RenameContainer(name=name):
+                await self._engine.rename_container(ref, name)
+                self._ids[name] = ref
+            case _:
+                assert_never(action)
+
+    async def _pull(self, action: PullImage) -> None:
+        layers = Layers()
+        async for progress in await self._engine.pull_image(action.reference, platform=action.platform):
+            if progress.error:
+                raise RegistryError(f"pull {action.reference}: {progress.error}")
+            if layers.moved(progress):
+                current, total = layers.sums()
+                self._emit(StackEvent(action.resource, Phase.WORKING, "Pulling", current=current, total=total))
+
+    async def _wait(self, action: WaitFor) -> None:
+        resources = [f"Container {name}" for name in action.names]
+        for resource in resources:
+            self._emit(StackEvent(resource, Phase.WAITING, "Waiting"))
+        try:
+            await self._conditions.wait(action)
+        except StackrunError as error:
+            for resource in resources:
+                self._emit(StackEvent(resource, Phase.FAILED, "Error", first_line(error)))
+            raise
+        for resource in resources:
+            self._emit(StackEvent(resource, Phase.DONE, _MET[action.condition]))
+
+
+class Layers:
+    """The bytes of a pull, layer by layer, as one sum."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[str, tuple[int, int]] = {}
+
+    def moved(self, progress: Progress) -> bool:
+        if not progress.id or not progress.total or progress.status != "Downloading":
+            return False
+        before, self._bytes[progress.id] = self._bytes.get(progress.id), (progress.current, progress.total)
+        return before != self._bytes[progress.id]
+
+    def sums(self) -> tuple[int, int]:
+        return sum(current for current, _ in self._bytes.values()), sum(total for _, total in self._bytes.values())

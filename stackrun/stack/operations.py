@@ -1,0 +1,256 @@
+"""A stack's operations from end to end: load, observe, decide, execute, tell.
+
+Whatever can be refused is refused before anything is done and before the caller has an iterator.  Operations on one project come
+one after another.  The work belongs to the operation, not to its listener: closing the iterator cancels it, and the next `up`
+goes on from whatever is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from stackrun.api import labels
+from stackrun.api.engine import Engine
+from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackSource, StackSummary, UpOptions
+from stackrun.api.types import Container, Filters
+from stackrun.errors import ComposeError, NotFound, StackrunError
+from stackrun.stack import lifecycle
+from stackrun.stack.content import forget_private, read_contents
+from stackrun.stack.desired import Desired, desired
+from stackrun.stack.execute import PARALLELISM, Emit, execute
+from stackrun.stack.observed import Observed, observe, refreshed
+from stackrun.stack.plan import Plan
+from stackrun.stack.reconcile import decide, decide_pulls
+from stackrun.stack.verdict import Policy
+
+Job = Callable[[Emit], Awaitable[None]]
+
+
+class StackOperations:
+    """`api.stacks.Stacks` over any engine.
+
+    `state_dir`: a folder for the content of configs and secrets, made when it is needed; the engine must see it under the same path.
+    """
+
+    def __init__(self, engine: Engine, *, state_dir: str, parallelism: int = PARALLELISM) -> None:
+        self._engine = engine
+        self._state_dir = state_dir
+        self._parallelism = parallelism
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def preload(self) -> None:
+        """Import what loading a stack needs, off the event loop, so that the first `up` does not pay for it."""
+        await asyncio.to_thread(_preload)
+
+    async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
+        wanted = await asyncio.to_thread(self._desired, source, options)
+        policy = _policy(options)
+        lock = await self._acquired(wanted.project)
+        try:
+            images = [service.image for service in wanted.services.values()]
+            observed = await observe(self._engine, wanted.project, images)
+            pulls = decide_pulls(wanted, observed, policy)
+            plan = decide(wanted, observed, policy)
+        except BaseException:
+            lock.release()
+            raise
+
+        async def work(emit: Emit) -> None:
+            now, then = observed, plan
+            if pulls:
+                await self._execute(pulls, observed, emit)
+                now = await refreshed(observed, self._engine, images)
+                then = decide(wanted, now, policy)
+            await self._execute(then, now, emit)
+
+        return _Work(work, lock)
+
+    async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
+        project, known = await asyncio.to_thread(_identity, source)
+
+        def plan(observed: Observed) -> Plan:
+            kept = None if options.remove_orphans else known
+            return lifecycle.decide_down(
+                observed, known=kept, services=options.services, volumes=options.volumes, timeout_s=options.timeout_s
+            )
+
+        async def forget(observed: Observed) -> None:
+            if not options.services:
+                await asyncio.to_thread(forget_private, self._state_dir, observed.project)
+
+        return await self._by_labels(project, plan, forget)
+
+    async def start(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
+        project = await asyncio.to_thread(_project_name, source)
+        return await self._by_labels(project, lambda observed: lifecycle.decide_start(observed, services))
+
+    async def stop(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
+        project = await asyncio.to_thread(_project_name, source)
+        return await self._by_labels(project, lambda observed: lifecycle.decide_stop(observed, services, timeout_s))
+
+    async def restart(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
+        project = await asyncio.to_thread(_project_name, source)
+        return await self._by_labels(project, lambda observed: lifecycle.decide_restart(observed, services, timeout_s))
+
+    async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]:
+        project = await asyncio.to_thread(_project_name, source)
+        return await self._by_labels(project, lambda observed: lifecycle.decide_kill(observed, services, signal or "SIGKILL"))
+
+    async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
+        wanted = await asyncio.to_thread(self._desired, source, UpOptions())
+        plan = decide_pulls(wanted, Observed(wanted.project), Policy(services=services, no_deps=True, pull="always"))
+        lock = await self._acquired(wanted.project)
+        return _Work(lambda emit: self._execute(plan, Observed(wanted.project), emit), lock)
+
+    async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
+        """Without `all`, running containers alone count, as in `docker compose ls`."""
+        found = await self._engine.containers(all=all, filters=Filters({"label": (labels.PROJECT,)}))
+        projects: dict[str, list[Container]] = {}
+        for one in found:
+            projects.setdefault(one.spec.labels[labels.PROJECT], []).append(one)
+        return tuple(_summary(name, projects[name]) for name in sorted(projects))
+
+    def _desired(self, source: StackSource, options: UpOptions) -> Desired:
+        from stackrun.compose.load import load
+        from stackrun.stack.graph import start_order
+
+        project = load(source)
+        order = start_order(project)
+        contents = read_contents(project)
+        return desired(project, order, contents=contents, state_dir=self._state_dir, scale=options.scale, version=_version())
+
+    async def _by_labels(
+        self, project: str, decided: Callable[[Observed], Plan], finish: Callable[[Observed], Awaitable[None]] | None = None
+    ) -> AsyncIterator[StackEvent]:
+        lock = await self._acquired(project)
+        try:
+            observed = await observe(self._engine, project)
+            plan = decided(observed)
+        except BaseException:
+            lock.release()
+            raise
+
+        async def work(emit: Emit) -> None:
+            await self._execute(plan, observed, emit)
+            if finish is not None:
+                await finish(observed)
+
+        return _Work(work, lock)
+
+    async def _execute(self, plan: Plan, observed: Observed, emit: Emit) -> None:
+        """Raises what failed."""
+        for event in _announcements(plan):
+            emit(event)
+        if plan:
+            outcome = await execute(plan, self._engine, observed.project, emit, ids=observed.ids(), parallelism=self._parallelism)
+            outcome.raise_if_failed()
+
+    async def _acquired(self, project: str) -> asyncio.Lock:
+        lock = self._locks.setdefault(project, asyncio.Lock())
+        await lock.acquire()
+        return lock
+
+
+def _preload() -> None:
+    import networkx  # noqa: F401
+
+    from stackrun.compose.load import load  # noqa: F401
+
+
+def _version() -> str:
+    try:
+        return version("stackrun")
+    except PackageNotFoundError:
+        return ""
+
+
+def _identity(source: StackSource) -> tuple[str, frozenset[str] | None]:
+    """The project's name and the services its file knows; None when the name alone was given, or must do because the file is broken."""
+    from stackrun.compose.load import load
+
+    try:
+        project = load(source)
+    except (ComposeError, NotFound):
+        if not source.project_name:
+            raise
+        return source.project_name, None
+    return project.name, frozenset({*project.services, *project.disabled_services})
+
+
+def _project_name(source: StackSource) -> str:
+    return source.project_name or _identity(source)[0]
+
+
+def _policy(options: UpOptions) -> Policy:
+    return Policy(
+        services=options.services,
+        no_deps=options.no_deps,
+        force_recreate=options.force_recreate,
+        no_recreate=options.no_recreate,
+        no_start=options.no_start,
+        remove_orphans=options.remove_orphans,
+        renew_anonymous_volumes=options.renew_anonymous_volumes,
+        pull=options.pull,
+        timeout_s=options.timeout_s,
+        wait=options.wait,
+        wait_timeout_s=options.wait_timeout_s,
+    )
+
+
+def _announcements(plan: Plan) -> Iterable[StackEvent]:
+    for notice in plan.notices:
+        yield StackEvent(notice.resource, Phase.DONE, "Warning", notice.message, notice.hint)
+    for settled in plan.settled:
+        yield StackEvent(f"Container {settled.name}", Phase.DONE, settled.text)
+
+
+def _summary(name: str, containers: list[Container]) -> StackSummary:
+    states = Counter(one.state.status.value for one in containers)
+    files = containers[0].spec.labels.get(labels.CONFIG_FILES, "")
+    return StackSummary(
+        name=name,
+        status=", ".join(f"{state}({states[state]})" for state in sorted(states)),
+        config_files=tuple(one for one in files.split(",") if one),
+    )
+
+
+class _Work:
+    """An operation under way: the iterator of its events. It ends by itself, listened to or not; `aclose` cancels it."""
+
+    def __init__(self, job: Job, lock: asyncio.Lock) -> None:
+        self._events: asyncio.Queue[StackEvent | None] = asyncio.Queue()
+        self._lock = lock
+        self._task = asyncio.create_task(self._run(job))
+        self._task.add_done_callback(self._finished)
+
+    async def _run(self, job: Job) -> None:
+        emit = self._events.put_nowait
+        try:
+            await job(emit)
+        except StackrunError as error:
+            emit(StackEvent("", Phase.FAILED, "Failed", str(error), error.hint, exit_code=error.exit_code or 1))
+        else:
+            emit(StackEvent("", Phase.DONE, "Done"))
+
+    def _finished(self, _: object) -> None:
+        """A callback, since a task that is cancelled before its first step runs none of its own code."""
+        self._lock.release()
+        self._events.put_nowait(None)
+
+    def __aiter__(self) -> _Work:
+        return self
+
+    async def __anext__(self) -> StackEvent:
+        event = await self._events.get()
+        if event is None:
+            self._events.put_nowait(None)
+            await self._task
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
