@@ -1,0 +1,339 @@
+"""A layer's tar becomes a directory that overlayfs can stack, and never touches anything outside of it.
+
+The archive is hostile until proven otherwise.  Every name is split and walked by openat2 with
+RESOLVE_IN_ROOT from a descriptor of the directory, so neither `..`, nor absolute names, nor links that
+the archive itself made lead out; the last component is never followed.  Devices are made as nodes
+only: the file systems that show them to containers are mounted without harm by the runtime's
+device rules.
+
+Whiteouts of the OCI kind become overlayfs's: `.wh.name` a character device 0:0, `.wh..wh..opq` the
+xattr trusted.overlay.opaque.  xattrs that belong to overlayfs are not taken from archives.
+
+Sources: image-spec layer.md, Documentation/filesystems/overlayfs.rst, tar(5), CVE-2018-8115, CVE-2019-14271, CVE-2021-30465.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import BinaryIO
+
+from stackrun.errors import InvalidArgument, KernelError
+from stackrun.image.compression import decompressed
+from stackrun.kernel.paths import open_in_root
+
+_WHITEOUT_PREFIX = ".wh."
+_META_PREFIX = ".wh..wh."
+_OPAQUE = ".wh..wh..opq"
+_OVERLAY_OPAQUE = "trusted.overlay.opaque"
+_XATTR_PREFIX = "SCHILY.xattr."
+_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+_MUST_BE_KEPT = "security.capability"
+"""The one xattr without which the image does not work; others may be refused by this file system or kernel."""
+_COPY_BYTES = 1 << 18
+_NAME_MAX = 255
+_TIME_MAX_NS = (1 << 62) - 1
+
+
+def unpack_layer(stream: BinaryIO, directory: Path, on_read: Callable[[int], None] = lambda done: None) -> tuple[str, int]:
+    """Unpack a plain, gzip or zstd tar into the empty `directory`: (diff id, bytes of file content).
+
+    Raises InvalidArgument for an archive that is damaged or that tries to reach out of the directory.
+    What it made up to then is left for the caller to throw away.
+    """
+    with decompressed(stream, on_read) as plain:
+        unpacker = Unpacker(directory)
+        try:
+            _each_member(plain, unpacker)
+            unpacker.finish()
+            return plain.finish(), unpacker.content_bytes
+        finally:
+            unpacker.close()
+
+
+def _each_member(plain: BinaryIO, unpacker: Unpacker) -> None:
+    if not (first := plain.read(1)):
+        return  # an empty layer may be no bytes at all
+    try:
+        # A stream, so no seeking; utf-8 with surrogates, so any byte a Linux name can hold comes back as it was.
+        with tarfile.open(fileobj=_Ahead(first, plain), mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
+            for member in archive:
+                unpacker.add(member, archive)
+                archive.members = []  # type: ignore[attr-defined]  # tarfile remembers every member otherwise
+    except (tarfile.TarError, EOFError) as error:
+        raise InvalidArgument(f"a layer is no sound tar archive: {error}") from error
+
+
+class _Ahead:
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, count: int) -> bytes:
+        head, self._head = self._head, b""
+        return head + (self._rest.read(count - len(head)) or b"")
+
+
+class Unpacker:
+    """Puts one member after another into the directory `root`; `finish` sets the times of directories at last."""
+
+    def __init__(self, root: Path) -> None:
+        self._root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._parent = ""
+        self._parent_fd = os.dup(self._root_fd)
+        self._directory_times: dict[str, int] = {}
+        self.content_bytes = 0
+
+    def close(self) -> None:
+        os.close(self._parent_fd)
+        os.close(self._root_fd)
+
+    def add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+        parts = _components(member.name)
+        if not parts:
+            if member.isdir():
+                self._finish_directory("", self._root_fd, member)
+            return
+        with _named(member.name):
+            parent_fd = self._enter("/".join(parts[:-1]))
+            name = parts[-1]
+            if name.startswith(_WHITEOUT_PREFIX):
+                self._white_out(parent_fd, name)
+            elif member.isdir():
+                self._make_directory(parent_fd, name, "/".join(parts), member)
+            else:
+                self._make_other(parent_fd, name, member, archive)
+
+    def finish(self) -> None:
+        for path in sorted(self._directory_times, reverse=True):
+            try:
+                fd = open_in_root(self._root_fd, path, os.O_RDONLY | os.O_DIRECTORY, follow=False)
+            except KernelError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+                continue  # a later member replaced it
+            try:
+                os.utime(fd, ns=(self._directory_times[path],) * 2)
+            finally:
+                os.close(fd)
+
+    # --- where ---
+
+    def _enter(self, path: str) -> int:
+        """A descriptor of the directory `path`, made where missing; the last one is kept, since archives go directory by directory."""
+        if path != self._parent:
+            fd = self._open_directory(path)
+            os.close(self._parent_fd)
+            self._parent, self._parent_fd = path, fd
+        return self._parent_fd
+
+    def _open_directory(self, path: str) -> int:
+        try:
+            return open_in_root(self._root_fd, path, os.O_PATH | os.O_DIRECTORY)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        parent, _, name = path.rpartition("/")
+        parent_fd = self._open_directory(parent)
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent_fd)
+        finally:
+            os.close(parent_fd)
+        return open_in_root(self._root_fd, path, os.O_PATH | os.O_DIRECTORY)
+
+    def _forget_parent(self) -> None:
+        """After something was replaced, a kept descriptor may be of a directory that is no longer there."""
+        os.close(self._parent_fd)
+        self._parent, self._parent_fd = "", os.dup(self._root_fd)
+
+    # --- what ---
+
+    def _white_out(self, parent_fd: int, name: str) -> None:
+        if name == _OPAQUE:
+            os.setxattr(f"/proc/self/fd/{parent_fd}", _OVERLAY_OPAQUE, b"y")
+            return
+        if name.startswith(_META_PREFIX):
+            return  # aufs's own bookkeeping (.wh..wh.plnk, .wh..wh.aufs), as every runtime skips it
+        hidden = name.removeprefix(_WHITEOUT_PREFIX)
+        if hidden in ("", ".", ".."):
+            raise InvalidArgument(f"a layer holds the whiteout {name!r}, which names nothing")
+        existing = _lstat(parent_fd, hidden)
+        if existing is None:
+            os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent_fd)
+        elif stat.S_ISDIR(existing.st_mode):
+            # Whiteouts hide what is below, never what the same layer brings (layer.md): the directory stays and covers.
+            _mark_opaque(parent_fd, hidden)
+
+    def _make_directory(self, parent_fd: int, name: str, path: str, member: tarfile.TarInfo) -> None:
+        existing = _lstat(parent_fd, name)
+        covers = existing is not None and _is_whiteout(existing)
+        if existing is not None and not stat.S_ISDIR(existing.st_mode):
+            self._remove(parent_fd, name)
+            existing = None
+        if existing is None:
+            os.mkdir(name, 0o700, dir_fd=parent_fd)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+        try:
+            self._finish_directory(path, fd, member)
+            if covers:
+                os.setxattr(fd, _OVERLAY_OPAQUE, b"y")
+        finally:
+            os.close(fd)
+
+    def _finish_directory(self, path: str, fd: int, member: tarfile.TarInfo) -> None:
+        proc = f"/proc/self/fd/{fd}"  # also for O_PATH descriptors, which fchown and fchmod refuse
+        os.chown(proc, member.uid, member.gid)
+        os.chmod(proc, member.mode & 0o7777)
+        _set_xattrs(proc, member)
+        self._directory_times[path] = _time_ns(member)
+
+    def _make_other(self, parent_fd: int, name: str, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+        if _lstat(parent_fd, name) is not None:
+            self._remove(parent_fd, name)
+            parent_fd = self._parent_fd if self._parent else parent_fd
+        if member.isreg():
+            self._make_file(parent_fd, name, member, archive)
+        elif member.islnk():
+            self._make_hard_link(parent_fd, name, member)
+        else:
+            _make_special(parent_fd, name, member)
+
+    def _remove(self, parent_fd: int, name: str) -> None:
+        """A later member of the same name wins; only a directory is worth a walk."""
+        existing = _lstat(parent_fd, name)
+        if existing is not None and stat.S_ISDIR(existing.st_mode):
+            shutil.rmtree(name, dir_fd=parent_fd)
+        else:
+            os.unlink(name, dir_fd=parent_fd)
+
+    def _make_file(self, parent_fd: int, name: str, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent_fd)
+        try:
+            source = archive.extractfile(member)
+            while source and (chunk := source.read(_COPY_BYTES)):
+                self.content_bytes += _write_all(fd, chunk)
+            os.fchown(fd, member.uid, member.gid)
+            os.fchmod(fd, member.mode & 0o7777)  # after chown, which clears setuid
+            _set_xattrs(fd, member)  # after chown too, which clears security.capability
+            os.utime(fd, ns=(_time_ns(member),) * 2)
+        finally:
+            os.close(fd)
+
+    def _make_hard_link(self, parent_fd: int, name: str, member: tarfile.TarInfo) -> None:
+        parts = _components(member.linkname)
+        if not parts:
+            raise InvalidArgument(f"a layer links {member.name!r} to its own root")
+        target_fd = open_in_root(self._root_fd, "/".join(parts[:-1]), os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.link(parts[-1], name, src_dir_fd=target_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            raise InvalidArgument(f"a layer links {member.name!r} to {member.linkname!r}, which is not in it") from None
+        finally:
+            os.close(target_fd)
+
+
+def _components(name: str) -> list[str]:
+    """A member's name below the root. `..` is refused rather than resolved: no honest archive has it."""
+    if "\0" in name:
+        raise InvalidArgument(f"a layer holds the name {name!r}")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise InvalidArgument(f"a layer holds the name {name!r}, which leads out of the image", hint="do not trust where it came from")
+    if any(len(part.encode(errors="surrogateescape")) > _NAME_MAX for part in parts):
+        raise InvalidArgument(f"a layer holds a name longer than {_NAME_MAX} bytes")
+    return parts
+
+
+def _make_special(parent_fd: int, name: str, member: tarfile.TarInfo) -> None:
+    path = f"/proc/self/fd/{parent_fd}/{name}"
+    mode = member.mode & 0o7777
+    if member.issym():
+        os.symlink(member.linkname, name, dir_fd=parent_fd)
+    elif member.isfifo():
+        os.mkfifo(name, 0o600, dir_fd=parent_fd)
+    elif member.isdev():
+        kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
+        os.mknod(name, kind | 0o600, os.makedev(member.devmajor, member.devminor), dir_fd=parent_fd)
+    else:
+        raise InvalidArgument(f"a layer holds {member.name!r} of the unknown type {member.type!r}")
+    os.chown(name, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=False)
+    if not member.issym():
+        os.chmod(name, mode, dir_fd=parent_fd)  # what it names was made just now, and is no link
+        _set_xattrs(path, member)
+    os.utime(name, ns=(_time_ns(member),) * 2, dir_fd=parent_fd, follow_symlinks=False)
+
+
+def _set_xattrs(target: int | str, member: tarfile.TarInfo) -> None:
+    for key, value in member.pax_headers.items():
+        if not key.startswith(_XATTR_PREFIX):
+            continue
+        name = key.removeprefix(_XATTR_PREFIX)
+        if name.startswith(_OVERLAY_XATTRS):
+            continue  # what overlayfs says about a file is for overlayfs to say
+        try:
+            os.setxattr(target, name, value.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            if name == _MUST_BE_KEPT or error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
+                raise KernelError(f"setxattr {name} of {member.name}", error.errno or errno.EIO) from error
+
+
+def _time_ns(member: tarfile.TarInfo) -> int:
+    """A pax time has nanoseconds that tarfile's float has lost."""
+    try:
+        seconds = Decimal(member.pax_headers.get("mtime") or str(member.mtime))
+        return max(0, min(int(seconds * 1_000_000_000), _TIME_MAX_NS))
+    except (InvalidOperation, ValueError, OverflowError):
+        return 0
+
+
+def _lstat(parent_fd: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(0, 0)
+
+
+def _mark_opaque(parent_fd: int, name: str) -> None:
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        os.setxattr(fd, _OVERLAY_OPAQUE, b"y")
+    finally:
+        os.close(fd)
+
+
+def is_opaque(directory: str) -> bool:
+    """Whether this directory of a layer hides everything below it in the stack."""
+    try:
+        return os.getxattr(directory, _OVERLAY_OPAQUE, follow_symlinks=False) == b"y"
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
+            return False
+        raise
+
+
+def _write_all(fd: int, chunk: bytes) -> int:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(chunk)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """System call failures with the member they happened at."""
+    try:
+        yield
+    except OSError as error:
+        hint = {errno.ENOSPC: "the disk is full", errno.EPERM: "unpacking images takes root"}.get(error.errno or 0, "")
+        raise KernelError(f"unpack {name}", error.errno or errno.EIO, hint=hint) from error
