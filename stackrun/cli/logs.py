@@ -8,6 +8,7 @@ without a line lost or shown twice.
 from __future__ import annotations
 
 import heapq
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from stackrun.cli import project
 from stackrun.errors import NotFound, StackrunError
 
 if TYPE_CHECKING:
-    from stackrun.client.http import Transport
+    from stackrun.client.http import Response, Transport
 
 Line = tuple[str, int, str]
 """(time as the engine wrote it, stream, text without its newline)."""
@@ -139,7 +140,7 @@ class Follower:
         """
         filters = {"label": [f"{labels.PROJECT}={self._project}"], "type": ["container"], "event": ["start", "die"]}
         subscribed = self._open().request("GET", "/events", query={"filters": filters})
-        self._spawn(self._watch_events, iter(_json_lines(subscribed)), query, exits)
+        self._spawn(self._watch_events, subscribed, query, exits)
         for container in self.running():
             self._follow(container["Id"], project.container_name(container), query)
 
@@ -167,9 +168,9 @@ class Follower:
         thread.start()
         return thread
 
-    def _watch_events(self, events: Iterator[dict[str, Any]], query: dict[str, Any], exits: bool) -> None:
+    def _watch_events(self, subscribed: Response, query: dict[str, Any], exits: bool) -> None:
         try:
-            for event in events:
+            for event in map(json.loads, subscribed.lines()):
                 attributes = event["Actor"]["Attributes"]
                 if self._services and attributes.get(labels.SERVICE) not in self._services:
                     continue
@@ -223,12 +224,3 @@ class Follower:
             if time > last:
                 self._last[container_id] = time
                 self._show(self._shown.line(name, time, text), stream == STDERR)
-
-
-def _json_lines(response: Any) -> Iterator[dict[str, Any]]:
-    import json
-
-    rest = b""
-    for chunk in response:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (json.loads(line) for line in whole if line.strip())

@@ -6,8 +6,10 @@ Both give the same events, as dictionaries of api.stacks.StackEvent's fields.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from stackrun.cli.engines import chosen, connect
@@ -16,15 +18,16 @@ from stackrun.errors import ExecuteFailed, NotFound, StackrunError
 if TYPE_CHECKING:
     import argparse
 
+    from stackrun.api.stacks import StackEvent, Stacks
     from stackrun.cli.engines import Engine
     from stackrun.cli.render import Display
-    from stackrun.client.http import Transport
+    from stackrun.client.http import Response, Transport
 
 Event = dict[str, Any]
 ROUTE = "/stackrun/v1/stacks"
 
 
-def operate(options: argparse.Namespace, verb: str, request: dict[str, Any]) -> Iterator[Event]:
+def operate(options: argparse.Namespace, verb: str, request: dict[str, Any]) -> Generator[Event, None, None]:
     """Carries out `verb` (up, down, start, …) and yields its events; closing the iterator ends the work.
 
     `request` is the body of POST /stackrun/v1/stacks/VERB.
@@ -32,14 +35,14 @@ def operate(options: argparse.Namespace, verb: str, request: dict[str, Any]) -> 
     transport = connect(options)
     engine = chosen(options)
     if engine.own or _reconciles(transport, engine):
-        return iter(transport.lines("POST", f"{ROUTE}/{verb}", payload=request))
+        return _events(transport.request("POST", f"{ROUTE}/{verb}", payload=request))
     return _here(engine, verb, request)
 
 
-def follow(events: Iterator[Event], display: Display, action: str) -> None:
-    """Shows every event; ExecuteFailed when the last one says so."""
+def follow(events: Generator[Event, None, None], display: Display, action: str) -> None:
+    """Shows every event; ExecuteFailed when the last one says so. Interrupted, it ends the operation before it returns."""
     failed: StackrunError | None = None
-    with display:
+    with closing(events), display:
         for event in events:
             if event["resource"]:
                 display.event(event)
@@ -57,6 +60,12 @@ def summaries(options: argparse.Namespace, *, all: bool) -> list[dict[str, Any]]
         found: Any = transport.json("GET", ROUTE, query={"all": all})
         return list(found)
     return _summaries_here(engine, all)
+
+
+def _events(response: Response) -> Generator[Event, None, None]:
+    with response:
+        for line in response.lines():
+            yield json.loads(line)
 
 
 def _failure(event: Event, action: str) -> StackrunError:
@@ -79,7 +88,7 @@ def _reconciles(transport: Transport, engine: Engine) -> bool:
     return True
 
 
-def _here(engine: Engine, verb: str, request: dict[str, Any]) -> Iterator[Event]:
+def _here(engine: Engine, verb: str, request: dict[str, Any]) -> Generator[Event, None, None]:
     """The reconciler in this process, one event at a time."""
     import asyncio
 
@@ -91,7 +100,7 @@ def _here(engine: Engine, verb: str, request: dict[str, Any]) -> Iterator[Event]
         client = HttpEngine(engine.host)
         operations = StackOperations(client, state_dir=_state_dir(engine.host))
         try:
-            iterator = runner.run(wire.call(operations, verb, request))
+            iterator: Any = runner.run(_begun(operations, verb, request))
             try:
                 while (event := runner.run(_next(iterator))) is not None:
                     yield wire.event_to_json(event)
@@ -99,6 +108,29 @@ def _here(engine: Engine, verb: str, request: dict[str, Any]) -> Iterator[Event]
                 runner.run(iterator.aclose())
         finally:
             runner.run(client.close())
+
+
+async def _begun(operations: Stacks, verb: str, request: dict[str, Any]) -> AsyncIterator[StackEvent]:
+    """What the daemon's route of this verb does with the same body."""
+    from stackrun.api.wire import stacks as wire
+
+    source = wire.source_from_json(request)
+    if verb == "up":
+        return await operations.up(source, wire.up_options_from_json(request))
+    if verb == "down":
+        return await operations.down(source, wire.down_options_from_json(request))
+    services, timeout_s, signal = wire.arguments_from_json(request)
+    match verb:
+        case "start":
+            return await operations.start(source, services)
+        case "stop":
+            return await operations.stop(source, services, timeout_s)
+        case "restart":
+            return await operations.restart(source, services, timeout_s)
+        case "kill":
+            return await operations.kill(source, services, signal)
+        case _:
+            return await operations.pull(source, services)
 
 
 async def _next(iterator: Any) -> Any:

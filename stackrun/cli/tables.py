@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 COMMAND_WIDTH = 20
 COLUMN_GAP = 3
-_STEPS = ((60, 1, "second"), (3600, 60, "minute"), (36 * 3600, 3600, "hour"), (14 * 86400, 86400, "day"))
+_LONG_UNITS = ((48, 1, "hour"), (24 * 14, 24, "day"), (24 * 60, 24 * 7, "week"), (24 * 730, 24 * 30, "month"))
+"""(below so many hours, hours a unit, its name)."""
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -23,20 +24,23 @@ def ago(created_s: float, now_s: float | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    """`Less than a second`, `About a minute`, `5 hours`, `3 weeks`, …"""
-    if seconds < 1:
-        return "Less than a second"
-    if 60 <= seconds < 120:
-        return "About a minute"
-    if 3600 <= seconds < 5400:
+    """`Less than a second`, `About a minute`, `5 hours`, `3 weeks`, …: whole units, hours alone rounded to the nearest."""
+    hours = int(seconds / 3600 + 0.5)
+    match int(seconds), int(seconds // 60):
+        case 0, _:
+            return "Less than a second"
+        case whole, 0:
+            return _count(whole, "second")
+        case _, 1:
+            return "About a minute"
+        case _, minutes if minutes < 60:
+            return _count(minutes, "minute")
+    if hours == 1:
         return "About an hour"
-    for limit, unit_s, name in _STEPS:
-        if seconds < limit:
-            return _count(round(seconds / unit_s) if unit_s == 3600 else int(seconds // unit_s), name)
-    days = int(seconds // 86400)
-    if days < 60:
-        return f"{days // 7} weeks"
-    return f"{days // 30} months" if days < 730 else f"{days // 365} years"
+    for limit_hours, unit_hours, name in _LONG_UNITS:
+        if hours < limit_hours:
+            return _count(hours // unit_hours, name)
+    return _count(hours // (24 * 365), "year")
 
 
 def _count(number: int, name: str) -> str:
@@ -54,7 +58,8 @@ def ports(published: Iterable[Mapping[str, object]]) -> str:
 
 
 def _port_key(port: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(f"{port.get(key, ''):>5}" for key in ("PrivatePort", "Type", "IP", "PublicPort"))
+    numbers = (f"{port.get(key, 0):5}" for key in ("PrivatePort", "PublicPort"))
+    return (*numbers, str(port["Type"]), f"{':' in str(port.get('IP', ''))}{port.get('IP', '')}")
 
 
 def _port(port: Mapping[str, object]) -> str:

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stackrun.cli.engines import connect
 from stackrun.errors import NotFound, StackrunError
+
+if TYPE_CHECKING:
+    from stackrun.client.http import Response
 
 CHUNK_BYTES = 1 << 20
 
@@ -63,15 +66,10 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _tell(response: Any) -> None:
+def _tell(response: Response) -> None:
     """Prints the lines that say what was made; an error may come after the first of them."""
-    rest = b""
-    for chunk in response:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in filter(bytes.strip, lines):
-            _tell_one(json.loads(line))
-    if rest.strip():
-        _tell_one(json.loads(rest))
+    for line in response.lines():
+        _tell_one(json.loads(line))
 
 
 def _tell_one(line: dict[str, Any]) -> None:

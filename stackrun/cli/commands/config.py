@@ -60,10 +60,13 @@ def _listed(stack: Project, what: str) -> Iterable[str]:
 
 
 def _hashes(stack: Project, wanted: str) -> Iterable[str]:
-    from stackrun.stack.operations import config_hashes
+    """As the containers' labels carry them."""
+    from stackrun.stack.content import read_contents
+    from stackrun.stack.desired import desired
+    from stackrun.stack.graph import start_order
 
-    hashes = config_hashes(stack)
-    for name in sorted(hashes) if wanted == "*" else wanted.split(","):
-        if name not in hashes:
+    services = desired(stack, start_order(stack), contents=read_contents(stack), state_dir="").services
+    for name in sorted(services) if wanted == "*" else wanted.split(","):
+        if name not in services:
             raise NotFound(f"no such service: {name}")
-        yield f"{name} {hashes[name]}"
+        yield f"{name} {services[name].config_hash}"
