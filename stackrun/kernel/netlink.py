@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 from stackrun.errors import KernelError
@@ -29,6 +30,7 @@ NETFILTER = 12
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
 NLM_F_DUMP = 0x300
+NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLM_F_APPEND = 0x800
@@ -45,7 +47,7 @@ _IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS = 12, 18, 19, 20
 _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 26, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE = 8, 1
-_IFLA_BRPORT_ISOLATED = 33
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_GATEWAY = 5
 _IFF_UP = 1
@@ -253,6 +255,11 @@ def _failure(requests: Sequence[Request], sequence: int, reply: Reply) -> Kernel
     return KernelError(requests[sequence - 1].description if known else requests[0].description, -code, hint=hint)
 
 
+def is_missing(error: KernelError) -> bool:
+    """The link that a request named is not there: by index ENODEV, by name ENODEV too, save for old kernels' EINVAL."""
+    return error.errno == errno.ENODEV
+
+
 def connect_in(netns_fd: int, protocol: int) -> Connection:
     """A connection inside another network namespace.
 
@@ -319,11 +326,11 @@ def set_loopback_up() -> Request:
     return Request("set lo up", message(_RTM_NEWLINK, _CHANGE, _link(_IFF_UP, _IFF_UP, LOOPBACK_INDEX)))
 
 
-def set_isolated(name: str) -> Request:
-    """A bridge port that may not talk to other isolated ports of its bridge."""
-    port = nested(_IFLA_PROTINFO, attribute(_IFLA_BRPORT_ISOLATED, b"\1"))
+def set_bridge_port(name: str, *, isolated: bool, hairpin: bool) -> Request:
+    """`isolated` ports may not talk to one another; a `hairpin` port gets frames back that came from it (bridge(8))."""
+    port = nested(_IFLA_PROTINFO, attribute(_IFLA_BRPORT_MODE, bytes([hairpin])), attribute(_IFLA_BRPORT_ISOLATED, bytes([isolated])))
     body = _LINK.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + port
-    return Request(f"isolate {name}", message(_RTM_NEWLINK, _CHANGE, body))
+    return Request(f"set bridge port {name}", message(_RTM_NEWLINK, _CHANGE, body))
 
 
 def add_veth(
@@ -366,7 +373,7 @@ def add_address(index: int, address: str, prefix_length: int, *, replace: bool =
         + attribute(_IFA_ADDRESS, number_of.to_bytes(4, "big"))
         + attribute(_IFA_BROADCAST, broadcast.to_bytes(4, "big"))
     )
-    flags = _NEW & ~NLM_F_EXCL if replace else _NEW
+    flags = _CHANGE | NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
     return Request(f"add address {address}/{prefix_length}", message(_RTM_NEWADDR, flags, body))
 
 
@@ -389,12 +396,17 @@ class Route:
 
 def routes(connection: Connection) -> tuple[Route, ...]:
     """Every IPv4 unicast route of this network namespace, in every table."""
-    # pyroute2's own classes decode it; the import waits until somebody asks (0.2 s).
-    from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
+    decoder = load_decoder()
     body = _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
     replies = connection.dump(Request("list routes", message(_RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, body)))
-    return tuple(route for reply in replies if (route := _route(rtmsg, reply)) is not None)
+    return tuple(route for reply in replies if (route := _route(decoder, reply)) is not None)
+
+
+def load_decoder() -> Any:
+    """pyroute2's class for route messages.  Its import takes 0.2 s, so it waits until somebody asks."""
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+    return rtmsg
 
 
 def _route(decoder: Any, reply: Reply) -> Route | None:
@@ -452,7 +464,7 @@ def write_sysctl(path: str, value: str) -> bool:
     """Writes below /proc/sys/net unless it says so already; True when it was changed."""
     full = f"/proc/sys/net/{path}"
     try:
-        with open(full, "r+") as file:
+        with Path(full).open("r+") as file:
             if file.read().strip() == value:
                 return False
             file.seek(0)

@@ -137,9 +137,7 @@ def compare(register: int, data: bytes, *, equal: bool = True) -> bytes:
 
 
 def mask(register: int, bits: bytes) -> bytes:
-    return _expression(
-        "bitwise", _be32(1, register), _be32(2, register), _be32(3, len(bits)), _value(4, bits), _value(5, bytes(len(bits)))
-    )
+    return _expression("bitwise", _be32(1, register), _be32(2, register), _be32(3, len(bits)), _value(4, bits), _value(5, bytes(len(bits))))
 
 
 def lookup(set_name: str, register: int, *, inverted: bool = False) -> bytes:

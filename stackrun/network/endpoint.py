@@ -26,7 +26,8 @@ class Endpoint:
     """Everything that decides how one interface of a container looks.
 
     `gateway` is empty on an internal network; `default_route`: the container's default route goes here;
-    `isolated`: no traffic to other containers of the bridge; `interface_index` is known once it is wired.
+    `isolated`: no traffic to other containers of the bridge; `hairpin`: the container may reach itself through
+    its own published port; `interface_index` is known once it is wired.
     """
 
     network_id: str
@@ -40,6 +41,7 @@ class Endpoint:
     mtu: int
     default_route: bool = True
     isolated: bool = False
+    hairpin: bool = True
     interface_index: int = 0
 
     @property
@@ -47,7 +49,7 @@ class Endpoint:
         return f"srv{self.endpoint_id[:12]}"
 
 
-def mac_address(ipv4_address: str) -> str:
+def mac_of(ipv4_address: str) -> str:
     """A locally administered address that follows from the IPv4 one.
 
     A new container that gets a dead one's IPv4 address then has its MAC too: no neighbour's ARP entry is wrong.
@@ -66,10 +68,10 @@ def host_requests(endpoint: Endpoint, bridge_index: int, *, netns_pid: int = 0, 
         netns_pid=netns_pid,
         netns_fd=netns_fd,
     )
-    isolated = [netlink.set_isolated(endpoint.host_interface)] if endpoint.isolated else []
     # Before the peer comes up: a port needs no IPv6 address of the host's that a container could speak to.
     quiet = netlink.without_link_local(endpoint.host_interface)
-    return [veth, quiet, *isolated, netlink.get_link(endpoint.host_interface)]
+    port = netlink.set_bridge_port(endpoint.host_interface, isolated=endpoint.isolated, hairpin=endpoint.hairpin)
+    return [veth, quiet, port, netlink.get_link(endpoint.host_interface)]
 
 
 def inner_requests(endpoint: Endpoint) -> list[netlink.Request]:

@@ -13,19 +13,23 @@ out is accepted except towards Docker's bridges, about which Docker's own rules 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from stackrun.errors import KernelError
 from stackrun.kernel import nft, syscalls
 from stackrun.kernel.netlink import Connection, Request
 
-_TABLE = "filter"
+TABLE = "filter"
+"""iptables' table, of family ip."""
 _DOCKER_CHAIN, _FORWARD_CHAIN = "DOCKER-USER", "FORWARD"
 _DOCKER_BRIDGES = ("docker0", "docker_gwbridge", "br-+")
+_ATTEMPTS = 5
 _FAMILY_INET, _FAMILY_IPV4 = 1, 2
 _VERDICTS = {"ACCEPT": nft.ACCEPT, "RETURN": nft.RETURN}
 
@@ -58,7 +62,20 @@ def wanted_rules(patterns: Sequence[str], uplinks: Iterable[str], *, docker: boo
 
 
 def ensure(connection: Connection, owner: str, patterns: Sequence[str]) -> bool:
-    """Makes the other chains hold exactly our rules; True when something had to be changed."""
+    """Makes the other chains hold exactly our rules; True when something had to be changed.
+
+    Their owners change them meanwhile: what we saw may be gone when we replace it, and then we look again.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _ensured(connection, owner, patterns)
+        except KernelError as error:
+            if error.errno != errno.ENOENT or attempt + 1 == _ATTEMPTS:
+                raise
+    return False
+
+
+def _ensured(connection: Connection, owner: str, patterns: Sequence[str]) -> bool:
     chain = _chain_to_use(nft.chains(connection))
     wanted = wanted_rules(patterns, _uplinks(), docker=chain == _DOCKER_CHAIN) if chain else ()
     present = _ours(connection, owner)
@@ -78,28 +95,31 @@ def remove(connection: Connection, owner: str) -> None:
 
 def obstacles(connection: Connection) -> tuple[str, ...]:
     """Firewalls here that drop what we forward and that we cannot speak to: one line each."""
-    found = []
-    for chain in nft.chains(connection):
-        if chain.family in (_FAMILY_INET, _FAMILY_IPV4) and chain.hook == nft.FORWARD and not chain.table.startswith("stackrun"):
-            if chain.policy == nft.DROP and (chain.family, chain.table, chain.name) != (_FAMILY_IPV4, _TABLE, _FORWARD_CHAIN):
-                found.append(f"nft chain {chain.table} {chain.name} drops forwarded packets: let it accept interfaces named sr-*")
-            elif chain.table == "firewalld":
-                found.append("firewalld filters forwarded packets: firewall-cmd --zone=trusted --add-interface=BRIDGE for each sr-* bridge")
+    found = dict.fromkeys(line for chain in nft.chains(connection) if (line := _obstacle(chain)))
     if legacy_forward_policy() == "DROP":
-        found.append(
-            "iptables-legacy drops forwarded packets: iptables-legacy -I FORWARD -i sr-+ -j ACCEPT; iptables-legacy -I FORWARD -o sr-+ -j ACCEPT"
-        )
-    return tuple(dict.fromkeys(found))
+        found["iptables-legacy drops forwarded packets: iptables-legacy -I FORWARD -i sr-+ -j ACCEPT; the same with -o"] = None
+    return tuple(found)
+
+
+def _obstacle(chain: nft.Chain) -> str:
+    if chain.family not in (_FAMILY_INET, _FAMILY_IPV4) or chain.hook != nft.FORWARD:
+        return ""
+    if chain.table == "firewalld":
+        return "firewalld filters forwarded packets: firewall-cmd --zone=trusted --add-interface=BRIDGE for each sr-* bridge"
+    handled = (chain.family, chain.table, chain.name) == (_FAMILY_IPV4, TABLE, _FORWARD_CHAIN)
+    if chain.policy != nft.DROP or handled:
+        return ""
+    return f"nft chain {chain.table} {chain.name} drops forwarded packets: let it accept interfaces named sr-*"
 
 
 def _chain_to_use(chains: Iterable[nft.Chain]) -> str:
     """DOCKER-USER where Docker has been, else FORWARD where iptables has been, else none."""
-    names = {chain.name for chain in chains if (chain.family, chain.table) == (_FAMILY_IPV4, _TABLE)}
+    names = {chain.name for chain in chains if (chain.family, chain.table) == (_FAMILY_IPV4, TABLE)}
     return next((name for name in (_DOCKER_CHAIN, _FORWARD_CHAIN) if name in names), "")
 
 
 def _ours(connection: Connection, owner: str) -> list[nft.Rule]:
-    return [rule for rule in nft.rules(connection, _TABLE) if rule.comment.partition(":")[0] == owner]
+    return [rule for rule in nft.rules(connection, TABLE) if rule.comment.partition(":")[0] == owner]
 
 
 def _comment(owner: str, rule: Rule) -> str:
@@ -107,7 +127,7 @@ def _comment(owner: str, rule: Rule) -> str:
 
 
 def _removed(rules: Iterable[nft.Rule]) -> list[Request]:
-    return [nft.delete_rule(_TABLE, rule.chain, rule.handle) for rule in rules]
+    return [nft.delete_rule(TABLE, rule.chain, rule.handle) for rule in rules]
 
 
 def _added(chain: str, owner: str, rule: Rule) -> Request:
@@ -117,7 +137,7 @@ def _added(chain: str, owner: str, rule: Rule) -> Request:
         nft.counter(),
         nft.verdict(_VERDICTS[rule.target]),
     ]
-    return nft.add_rule(_TABLE, chain, *expressions, comment=_comment(owner, rule), first=True)
+    return nft.add_rule(TABLE, chain, *expressions, comment=_comment(owner, rule), first=True)
 
 
 def _matches(key: int, pattern: str) -> Sequence[bytes]:
@@ -129,8 +149,7 @@ def _matches(key: int, pattern: str) -> Sequence[bytes]:
 
 def _uplinks() -> tuple[str, ...]:
     """Interfaces with an IPv4 default route in the main table (proc(5), /proc/net/route)."""
-    with open("/proc/net/route") as file:
-        rows = [line.split() for line in file][1:]
+    rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
     return tuple(row[0] for row in rows if row[1] == "00000000" and row[7] == "00000000")
 
 
@@ -148,7 +167,7 @@ def legacy_forward_policy() -> str:
     It lives beside nftables in the kernel (linux/netfilter_ipv4/ip_tables.h) and has no netlink.  Asking
     for a table would create it, hence the look at the list of those that exist first.
     """
-    if _TABLE not in _legacy_tables():
+    if TABLE not in _legacy_tables():
         return ""
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         info = _INFO.unpack(_socket_option(raw, _INFO_OPTION, _INFO.size))
@@ -162,15 +181,14 @@ def legacy_forward_policy() -> str:
 
 def _legacy_tables() -> tuple[str, ...]:
     try:
-        with open("/proc/net/ip_tables_names") as file:
-            return tuple(file.read().split())
+        return tuple(Path("/proc/net/ip_tables_names").read_text().split())
     except FileNotFoundError:
         return ()
 
 
 def _socket_option(raw: socket.socket, option: int, size: int, more: bytes = b"") -> bytes:
     """getsockopt(2) with an argument in its buffer, which Python's cannot pass."""
-    data = ctypes.create_string_buffer(_TABLE.encode().ljust(32, b"\0") + more, size)
+    data = ctypes.create_string_buffer(TABLE.encode().ljust(32, b"\0") + more, size)
     length = ctypes.c_uint(size)
     if syscalls.libc.getsockopt(raw.fileno(), socket.SOL_IP, option, data, ctypes.byref(length)):
         code = ctypes.get_errno()
