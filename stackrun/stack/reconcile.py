@@ -195,7 +195,7 @@ class _Writer:
         for one in slot.old:
             stopped = self._stop_if_running(one, slot.cause, (create, *firmly), (*loosely, *followers))
             removal = RemoveContainer(one.name, one.id, slot.cause, self._policy.renew_anonymous_volumes, replaced=True)
-            ready = [*ready[1:], self._draft.add(removal, stopped or [create])]
+            ready = [*ready[1:], self._draft.add(removal, stopped if stopped[:1] > [create] else [create, *stopped])]
         if any(one.name == name for one in slot.old):
             ready = [self._draft.add(RenameContainer(name, ""), ready)]
         self._start(service, name, "", "", ready, firmly, loosely)
