@@ -112,6 +112,15 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace").rstrip("\r\n")
 
 
+def epoch(time: str) -> str:
+    """`2026-01-01T00:00:01.000000002Z` → `1767225601.000000002`, to the nanosecond, as the logs route takes it."""
+    import calendar
+    from time import strptime
+
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    return f"{calendar.timegm(strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction or '0'}"
+
+
 class Follower:
     """Shows what a stack's containers print from now on, also of those that start later.
 
@@ -219,7 +228,7 @@ class Follower:
     def _print(self, container_id: str, name: str, query: dict[str, Any]) -> None:
         """Shows a container's lines until it exits, without those shown already."""
         last = self._last.get(container_id, "")
-        asked = {**query, "follow": 1, **({"since": last, "tail": None} if last else {})}
+        asked = {**query, "follow": 1, **({"since": epoch(last), "tail": None} if last else {})}
         for time, stream, text in lines(self._open(), container_id, asked):
             if time > last:
                 self._last[container_id] = time
