@@ -191,13 +191,14 @@ class _Writer:
         self._note_first(service, slot, create)
         firmly, loosely = self._waits_of(service)
         followers = self._stop_followers(service, (create, *firmly)) if slot.old else ()
-        ready = [create]
+        removals = []
         for one in slot.old:
             stopped = self._stop_if_running(one, slot.cause, (create, *firmly), (*loosely, *followers))
             removal = RemoveContainer(one.name, one.id, slot.cause, self._policy.renew_anonymous_volumes, replaced=True)
-            ready = [*ready[1:], self._draft.add(removal, stopped if stopped[:1] > [create] else [create, *stopped])]
+            removals.append(self._draft.add(removal, stopped if stopped[:1] > [create] else [create, *stopped]))
+        ready = removals or [create]
         if any(one.name == name for one in slot.old):
-            ready = [self._draft.add(RenameContainer(name, ""), ready)]
+            ready = [self._draft.add(RenameContainer(name, ""), removals)]
         self._start(service, name, "", "", ready, firmly, loosely)
 
     def _create(self, service: DesiredService, slot: Slot, name: str) -> int:
@@ -229,8 +230,8 @@ class _Writer:
             stopped = self._stop_if_running(one, "superseded", firmly, loosely)
             ready.append(self._draft.add(RemoveContainer(one.name, one.id, "superseded", replaced=True), stopped))
         if keep.name != name:
-            ready.append(self._draft.add(RenameContainer(name, keep.id, f"was {keep.name}"), ready))
-            self._note_first(service, slot, ready[-1])
+            ready = [self._draft.add(RenameContainer(name, keep.id, f"was {keep.name}"), ready)]
+            self._note_first(service, slot, ready[0])
         if slot.bounce:
             ready.append(self._stop(keep, slot.bounce, ()))
         if slot.cause or slot.bounce:
