@@ -1,0 +1,194 @@
+"""Host ports, taken before a container starts, so that two never get the same and a taken one is an error with a name.
+
+A published port is translated in the kernel and nothing ever listens on it, so a bound socket holds it: other
+programs' bind or listen fails as it would beside any server.  The engine hands the descriptors to the
+container's shim, and the reservation ends with the container, whatever happens to the daemon.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from stackrun.errors import Conflict, InvalidArgument, KernelError, PermissionDenied, Unsupported
+from stackrun.network.firewall import PROTOCOLS
+
+_LISTEN = "0A"
+"""TCP_LISTEN as /proc/net/tcp writes it."""
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+@dataclass(frozen=True, slots=True)
+class PortRequest:
+    """`host_port` 0: the kernel chooses; with `host_port_end`: the first free port of the range; `host_ip` empty: every address."""
+
+    protocol: str = "tcp"
+    host_ip: str = ""
+    host_port: int = 0
+    host_port_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A port that is ours as long as any copy of the socket `fd` is open; whoever gets this value closes it."""
+
+    protocol: str
+    host_ip: str
+    host_port: int
+    fd: int
+
+
+def reserve(requests: Sequence[PortRequest]) -> tuple[Reservation, ...]:
+    """All the ports, or none.
+
+    Raises Conflict naming the port's holder, InvalidArgument (no address of this host), Unsupported (IPv6,
+    other protocols), PermissionDenied (a low port without CAP_NET_BIND_SERVICE).
+    """
+    with ExitStack() as undo:
+        reserved = []
+        for request in requests:
+            reservation = _reserved(request)
+            undo.callback(os.close, reservation.fd)
+            reserved.append(reservation)
+        undo.pop_all()
+    return tuple(reserved)
+
+
+def close(reservations: Iterable[Reservation]) -> None:
+    for reservation in reservations:
+        os.close(reservation.fd)
+
+
+def _reserved(request: PortRequest) -> Reservation:
+    _check(request)
+    candidates = range(request.host_port, (request.host_port_end or request.host_port) + 1)
+    for port in candidates:
+        bound = _bound(request, port)
+        if bound is not None:
+            return Reservation(request.protocol, request.host_ip, bound.getsockname()[1], bound.detach())
+    raise _conflict(request, candidates)
+
+
+def _check(request: PortRequest) -> None:
+    if request.protocol not in PROTOCOLS:
+        raise Unsupported(f"cannot publish protocol {request.protocol!r}: tcp and udp are supported")
+    if ":" in request.host_ip:
+        raise Unsupported(f"cannot publish on IPv6 address {request.host_ip}", hint="name an IPv4 address, or leave it out for all of them")
+    if request.host_port_end and request.host_port_end < request.host_port:
+        raise InvalidArgument(f"invalid port range {request.host_port}-{request.host_port_end}")
+    if not (0 <= request.host_port <= 65535 and request.host_port_end <= 65535):
+        raise InvalidArgument(f"invalid port {request.host_port}: 0 to 65535")
+    try:
+        IPv4Address(request.host_ip or "0.0.0.0")
+    except ValueError:
+        raise InvalidArgument(f"invalid host address {request.host_ip!r}") from None
+
+
+def _bound(request: PortRequest, port: int) -> socket.socket | None:
+    """A socket that holds the port, or None when another one does."""
+    one = socket.socket(socket.AF_INET, _KINDS[request.protocol])
+    try:
+        take = _take_tcp if request.protocol == "tcp" else _take_udp
+        take(one, (request.host_ip, port))
+    except OSError as error:
+        one.close()
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise _explained(error, request, port) from None
+    return one
+
+
+def _take_tcp(one: socket.socket, place: tuple[str, int]) -> None:
+    """Holds a port without listening on it.
+
+    With SO_REUSEADDR, the closed connections of a server that has just ended (TIME_WAIT) do not count, but
+    neither would another reservation like this one.  Listening for a moment asks the question in full
+    (inet_csk_get_port), and without the option afterwards whoever comes later meets a port that is taken.
+    """
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(place)
+    one.listen(1)
+    one.shutdown(socket.SHUT_RDWR)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+
+def _take_udp(one: socket.socket, place: tuple[str, int]) -> None:
+    """Nothing reads it, so let the kernel keep as little as it can of what arrives before the translation stands."""
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+    one.bind(place)
+
+
+def _explained(error: OSError, request: PortRequest, port: int) -> Exception:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return InvalidArgument(f"cannot publish on {request.host_ip}: it is no address of this host")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PermissionDenied(f"cannot publish port {port}/{request.protocol}: no permission", hint="ports below 1024 need root")
+    return KernelError(f"bind {request.host_ip or '0.0.0.0'}:{port}", error.errno or 0)
+
+
+def _conflict(request: PortRequest, candidates: range) -> Conflict:
+    host_ip = request.host_ip or "0.0.0.0"
+    if len(candidates) > 1:
+        return Conflict(f"ports {candidates[0]}-{candidates[-1]}/{request.protocol} on {host_ip} are all taken")
+    holder = holder_of(request.protocol, request.host_ip, request.host_port)
+    taken = f"port {request.host_port}/{request.protocol} on {host_ip} is taken"
+    return Conflict(f"{taken} by {holder}" if holder else taken, hint="stop that program, or publish another port")
+
+
+def holder_of(protocol: str, host_ip: str, port: int) -> str:
+    """`nginx (pid 812)`, or empty when no process of this host is seen to have the port."""
+    inodes = set(_inodes(protocol, host_ip, port))
+    return next(_holders(inodes), "") if inodes else ""
+
+
+def _inodes(protocol: str, host_ip: str, port: int) -> Iterator[str]:
+    """Socket inodes bound where a bind of ours would conflict (proc(5), /proc/net/tcp)."""
+    wildcards = ("0" * 8, "0" * 32)
+    mine = f"{int.from_bytes(IPv4Address(host_ip or '0.0.0.0').packed, 'little'):08X}"
+    for table in (protocol, f"{protocol}6"):
+        for row in _rows(Path("/proc/net") / table):
+            address, _, hex_port = row[1].partition(":")
+            overlaps = mine == wildcards[0] or address == mine or address in wildcards
+            if int(hex_port, 16) == port and overlaps and (protocol == "udp" or row[3] == _LISTEN):
+                yield row[9]
+
+
+def _rows(table: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in table.read_text().splitlines()[1:]]
+    except FileNotFoundError:  # a kernel without IPv6
+        return []
+
+
+def _holders(inodes: set[str]) -> Iterator[str]:
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and wanted & _descriptors(entry.path):
+            yield f"{_command(entry.path)} (pid {entry.name})"
+
+
+def _descriptors(process: str) -> set[str]:
+    try:
+        return {target for fd in os.scandir(f"{process}/fd") if (target := _link_target(fd.path))}
+    except OSError:  # gone, or not ours to look at
+        return set()
+
+
+def _link_target(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _command(process: str) -> str:
+    try:
+        return Path(process, "comm").read_text().strip()
+    except OSError:
+        return "a process"
