@@ -189,9 +189,21 @@ class FakeContainers(FakeNetworks):
         if has_health:
             for status in box.behaviour.health:
                 loop.call_soon(self._report_health_of, box, run, status)
+        waiting, box.waiting_input = box.waiting_input, []
+        for data in waiting:
+            loop.call_soon(self.typed, box, data)
         if box.behaviour.exit_code is not None and not box.behaviour.echo:
             code = box.behaviour.exit_code
             loop.call_soon(lambda: self._ended(box, code) if box.run == run else None)
+
+    def typed(self, box: Box, data: bytes) -> None:
+        """Input for the process, b"" for its end; it waits for a process that has not begun."""
+        if not box.state.running:
+            box.waiting_input.append(data)
+        elif box.behaviour.echo and data:
+            box.console.print(1, data, now())
+        elif box.behaviour.echo:
+            self._ended(box, box.behaviour.exit_code or 0)
 
     def _take_ports(self, box: Box) -> None:
         taken = {port: other for other in self.boxes.values() if other is not box for port in other.published.items()}
@@ -465,12 +477,10 @@ class _ContainerTyping(Typing):
         self.engine, self.box = engine, box
 
     def data(self, data: bytes) -> None:
-        if self.box.behaviour.echo:
-            self.box.console.print(1, data, now())
+        self.engine.typed(self.box, data)
 
     def end(self) -> None:
-        if self.box.behaviour.echo:
-            self.engine._ended(self.box, self.box.behaviour.exit_code or 0)
+        self.engine.typed(self.box, b"")
 
 
 class _ExecTyping(Typing):

@@ -144,7 +144,7 @@ class FakeNetworks(World):
     # --- images
 
     def image_named(self, ref: str) -> Image:
-        found = [one for one in self.images_by_id.values() if image_is(one, ref)]
+        found = [one for one in self.images_by_id.values() if image_is(one, ref) or image_is(one, _tagged(ref))]
         if not found:
             raise NotFound(f"No such image: {_tagged(ref)}")
         return found[0]
@@ -231,4 +231,5 @@ class FakeNetworks(World):
 
 
 def _tagged(ref: str) -> str:
+    ref = ref.removeprefix("docker.io/").removeprefix("library/")
     return ref if ":" in ref.rpartition("/")[2] else f"{ref}:latest"

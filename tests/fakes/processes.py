@@ -128,6 +128,8 @@ class Box:
     exit_waiters: list[asyncio.Future[ExitStatus]] = field(default_factory=list)
     removal_waiters: list[asyncio.Future[ExitStatus]] = field(default_factory=list)
     size: tuple[int, int] = (0, 0)
+    waiting_input: list[bytes] = field(default_factory=list)
+    """Typed before the start; the last piece is b"" when stdin was closed too."""
 
 
 @dataclass

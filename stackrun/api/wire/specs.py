@@ -105,6 +105,10 @@ _ENDPOINT: Table = (
 )  # fmt: skip
 
 
+_DEFAULT_NETWORKS = {"default": "bridge"}
+"""Docker's client calls the network of a container that names none `default`."""
+
+
 def container_spec(body: Any) -> tuple[ContainerSpec, tuple[str, ...]]:
     """The body of create → what is asked, and a warning for each thing asked that this version does not do."""
     config = members(body, "the body")
@@ -131,7 +135,7 @@ def spec_from_json(config: dict[str, Any], host: dict[str, Any], endpoints: tupl
 def _endpoints(config: dict[str, Any]) -> tuple[EndpointSpec, ...]:
     networking = members(config.get("NetworkingConfig"), "NetworkingConfig")
     listed = members(networking.get("EndpointsConfig"), "NetworkingConfig.EndpointsConfig")
-    return tuple(endpoint_from_json(name, value) for name, value in listed.items())
+    return tuple(endpoint_from_json(_DEFAULT_NETWORKS.get(name, name), value) for name, value in listed.items())
 
 
 def _lacking(config: dict[str, Any], host: dict[str, Any]) -> tuple[str, ...]:

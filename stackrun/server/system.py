@@ -1,0 +1,80 @@
+"""`/_ping`, `/version`, `/info`, `/events`, and our own `/stackrun/v1`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from stackrun.api import filters
+from stackrun.api.engine import Engine
+from stackrun.api.routes import API_VERSION, MIN_API_VERSION
+from stackrun.api.stacks import StackEvent, Stacks
+from stackrun.api.wire import stacks, system
+from stackrun.api.wire.times import timestamp_s
+from stackrun.errors import NotFound
+from stackrun.server.http import Reply, Request, Response, Streaming, json_response
+from stackrun.server.streams import closer, json_lines, stream_failure
+
+_PING = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-cache, no-store, must-revalidate"), ("Swarm", "inactive"))
+
+
+class System:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def ping(self, request: Request) -> Reply:
+        return Response(200, b"OK", _PING)
+
+    async def version(self, request: Request) -> Reply:
+        """The API versions are those of this server, whatever engine stands behind it."""
+        told = replace(await self._engine.version(), api_version=API_VERSION, min_api_version=MIN_API_VERSION)
+        return json_response(system.version_to_json(told))
+
+    async def info(self, request: Request) -> Reply:
+        return json_response(system.info_to_json(await self._engine.info()))
+
+    async def events(self, request: Request) -> Reply:
+        found = await self._engine.events(
+            since_s=timestamp_s(request.query.get("since", "")), until_s=timestamp_s(request.query.get("until", "")),
+            filters=filters.parse(request.query.get("filters", "")),
+        )  # fmt: skip
+        return Streaming(json_lines(found, system.event_to_json, stream_failure), close=found.aclose)
+
+
+class StackRoutes:
+    def __init__(self, service: Stacks, on_shutdown: Callable[[], None]) -> None:
+        self._stacks = service
+        self._on_shutdown = on_shutdown
+
+    async def list_stacks(self, request: Request) -> Reply:
+        return json_response(stacks.summaries_to_json(await self._stacks.stacks(all=request.flag("all"))))
+
+    async def operate_stack(self, request: Request) -> Reply:
+        body = await request.json()
+        events = await self._begun(request.variables["operation"], body)
+        lines = json_lines(events, stacks.event_to_json, lambda error: stacks.event_to_json(stacks.failure_event(error)))
+        return Streaming(lines, close=closer(events))
+
+    def _begun(self, operation: str, body: Any) -> Awaitable[AsyncIterator[StackEvent]]:
+        source = stacks.source_from_json(body)
+        services, timeout_s, signal = stacks.arguments_from_json(body)
+        match operation:
+            case "up":
+                return self._stacks.up(source, stacks.up_options_from_json(body))
+            case "down":
+                return self._stacks.down(source, stacks.down_options_from_json(body))
+            case "start":
+                return self._stacks.start(source, services)
+            case "stop":
+                return self._stacks.stop(source, services, timeout_s)
+            case "restart":
+                return self._stacks.restart(source, services, timeout_s)
+            case "kill":
+                return self._stacks.kill(source, services, signal)
+            case "pull":
+                return self._stacks.pull(source, services)
+        raise NotFound("page not found")
+
+    async def shutdown(self, request: Request) -> Reply:
+        return Response(204, afterwards=self._on_shutdown)
