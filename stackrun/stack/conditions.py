@@ -60,6 +60,7 @@ def _health_outlook(container: Container, condition: Condition) -> Outlook:
 class _Waiter:
     names: tuple[str, ...]
     condition: Condition
+    prefix: str
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     seen: set[str] = field(default_factory=set)
 
@@ -84,7 +85,7 @@ class Conditions:
 
     async def wait(self, action: WaitFor) -> None:
         """Returns when the condition is met. Raises ExecuteFailed when it cannot be met any more, DeadlineExceeded."""
-        waiter = _Waiter(action.names, action.condition)
+        waiter = _Waiter(action.names, action.condition, "" if action.cause else "dependency failed to start: ")
         self._waiters.append(waiter)
         self._look_again.set()
         if not self._tasks:
@@ -139,9 +140,9 @@ class Conditions:
         gone = [name for name in waiter.seen if name not in found]
         waiter.seen.update(one.name for one in present)
         if failed:
-            waiter.done.set_exception(await self._failure(*failed))
+            waiter.done.set_exception(await self._failure(failed[0], waiter.prefix + failed[1]))
         elif gone:
-            waiter.done.set_exception(ExecuteFailed(f"container {gone[0]} was removed"))
+            waiter.done.set_exception(ExecuteFailed(f"{waiter.prefix}container {gone[0]} was removed"))
         elif len(present) == len(waiter.names) and all(look.met for look in outlooks):
             waiter.done.set_result(None)
 
