@@ -70,14 +70,17 @@ def chosen_root(options: argparse.Namespace) -> str:
 
 
 def connect(options: argparse.Namespace) -> Transport:
-    """A blocking connection to the engine chosen; our own is started on demand."""
+    """A blocking connection to the engine chosen, closed when the command ends; our own is started on demand."""
     engine = chosen(options)
     if engine.own and not engine.listening():
         start_daemon(engine)
-    return transport(engine)
+    made = transport(engine)
+    options.at_end.callback(made.close)
+    return made
 
 
 def transport(engine: Engine) -> Transport:
+    """Another connection, for a thread or a moment of its own; the caller closes it."""
     from stackrun.client.http import Transport
 
     made = Transport(engine.host)

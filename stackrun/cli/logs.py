@@ -11,6 +11,7 @@ import heapq
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from stackrun.api import labels
@@ -69,13 +70,13 @@ def stored(
 
 
 def lines(transport: Transport, container_id: str, query: dict[str, Any]) -> Iterator[Line]:
-    """One container's output; ends when the engine ends it (with `follow`: when the container has exited)."""
-    described: Any = transport.json("GET", f"/containers/{container_id}/json")
+    """One container's output, over a connection that is closed at its end; with `follow` it ends when the container has exited."""
     asked = {"stdout": 1, "stderr": 1, "timestamps": 1, **query}
-    with transport.request("GET", f"/containers/{container_id}/logs", query=asked) as response:
-        split = _terminal_entries if described["Config"]["Tty"] else _framed_entries
-        yield from _whole_lines(split(iter(response)))
-    transport.close()
+    with closing(transport):
+        described: Any = transport.json("GET", f"/containers/{container_id}/json")
+        with transport.request("GET", f"/containers/{container_id}/logs", query=asked) as response:
+            split = _terminal_entries if described["Config"]["Tty"] else _framed_entries
+            yield from _whole_lines(split(iter(response)))
 
 
 def _framed_entries(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -165,9 +166,8 @@ class Follower:
 
     def running(self) -> list[project.Summary]:
         try:
-            transport = self._open()
-            found = project.containers(transport, self._project, services=self._services)
-            transport.close()
+            with closing(self._open()) as transport:
+                found = project.containers(transport, self._project, services=self._services)
         except NotFound:
             return []
         return [one for one in found if one["State"] in RUNNING]

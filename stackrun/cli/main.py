@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 from stackrun.cli import exit
@@ -60,7 +61,8 @@ def run(argv: list[str]) -> int:
     module = _module(verb)
     _verb_parser(verb, module).parse(rest, options)
     options.verb = verb
-    code: int = module.run(options)
+    with ExitStack() as options.at_end:
+        code: int = module.run(options)
     return code
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 from stackrun.cli import project, terminal
@@ -75,9 +75,8 @@ def _attached(link: Any, options: argparse.Namespace, exec_id: str, tty: bool) -
     engine = chosen(options)
 
     def resize(rows: int, columns: int) -> None:
-        side = transport(engine)
-        side.json("POST", f"/exec/{exec_id}/resize", query={"h": rows, "w": columns})
-        side.close()
+        with closing(transport(engine)) as link:
+            link.json("POST", f"/exec/{exec_id}/resize", query={"h": rows, "w": columns})
 
     with ExitStack() as stack:
         stack.callback(connection.close)

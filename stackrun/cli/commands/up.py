@@ -78,7 +78,7 @@ class _Foreground:
         self._options = options
         self._request = request
         self._display: Display = display(options, "up")
-        connect(options).close()
+        connect(options)
         shown = Prefixes(coloured=colours(options), shown=not options.no_log_prefix, timestamps=options.timestamps)
         services = tuple(options.services)
         engine = chosen(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from typing import Any
 
 from stackrun.cli.engines import chosen, transport
@@ -38,7 +39,8 @@ def _engine(options: argparse.Namespace) -> dict[str, Any] | None:
     try:
         if engine.own and not engine.listening():
             return None
-        told: Any = transport(engine).json("GET", "/version")
+        with closing(transport(engine)) as link:
+            told: Any = link.json("GET", "/version")
     except StackrunError:
         return None
     return dict(told)
