@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self, cast
 
 from stackrun.errors import InvalidArgument, KernelError
-from stackrun.image.compression import decompressed
+from stackrun.image.compression import PlainReader, decompressed
 from stackrun.kernel.paths import open_in_root
 
 _WHITEOUT_PREFIX = ".wh."
@@ -58,27 +58,45 @@ def unpack_layer(stream: BinaryIO, directory: Path, on_read: Callable[[int], Non
             unpacker.close()
 
 
-def _each_member(plain: BinaryIO, unpacker: Unpacker) -> None:
+def _each_member(plain: PlainReader, unpacker: Unpacker) -> None:
     if not (first := plain.read(1)):
         return  # an empty layer may be no bytes at all
+    stream = cast("BinaryIO", _Ahead(first, plain))
     try:
         # A stream, so no seeking; utf-8 with surrogates, so any byte a Linux name can hold comes back as it was.
-        with tarfile.open(fileobj=_Ahead(first, plain), mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
-            for member in archive:
+        with tarfile.open(
+            fileobj=stream, mode="r|", bufsize=_COPY_BYTES, tarinfo=_StrictMember, encoding="utf-8", errors="surrogateescape"
+        ) as archive:
+            while (member := archive.next()) is not None:
                 unpacker.add(member, archive)
-                archive.members = []  # type: ignore[attr-defined]  # tarfile remembers every member otherwise
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would remember every one of them
     except (tarfile.TarError, EOFError) as error:
         raise InvalidArgument(f"a layer is no sound tar archive: {error}") from error
 
 
+class _StrictMember(tarfile.TarInfo):
+    """tarfile takes a damaged header in the middle for the end of the archive; here it is an error."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from None
+
+
 class _Ahead:
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+    """What was read to look at, then the rest."""
+
+    def __init__(self, head: bytes, rest: PlainReader) -> None:
         self._head = head
         self._rest = rest
 
     def read(self, count: int) -> bytes:
-        head, self._head = self._head, b""
-        return head + (self._rest.read(count - len(head)) or b"")
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        return self._rest.read(count) or b""
 
 
 class Unpacker:
@@ -127,7 +145,11 @@ class Unpacker:
     # --- where ---
 
     def _enter(self, path: str) -> int:
-        """A descriptor of the directory `path`, made where missing; the last one is kept, since archives go directory by directory."""
+        """A descriptor of the directory `path`, made where missing.
+
+        The last one is kept, since archives go directory by directory.  It cannot go stale: what a member replaces
+        lies below its own parent, and that is what is kept then.
+        """
         if path != self._parent:
             fd = self._open_directory(path)
             os.close(self._parent_fd)
@@ -147,11 +169,6 @@ class Unpacker:
         finally:
             os.close(parent_fd)
         return open_in_root(self._root_fd, path, os.O_PATH | os.O_DIRECTORY)
-
-    def _forget_parent(self) -> None:
-        """After something was replaced, a kept descriptor may be of a directory that is no longer there."""
-        os.close(self._parent_fd)
-        self._parent, self._parent_fd = "", os.dup(self._root_fd)
 
     # --- what ---
 
@@ -197,7 +214,6 @@ class Unpacker:
     def _make_other(self, parent_fd: int, name: str, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         if _lstat(parent_fd, name) is not None:
             self._remove(parent_fd, name)
-            parent_fd = self._parent_fd if self._parent else parent_fd
         if member.isreg():
             self._make_file(parent_fd, name, member, archive)
         elif member.islnk():

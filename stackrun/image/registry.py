@@ -87,7 +87,7 @@ class RegistryClient:
         context = ssl.create_default_context()
         if self._may_be_plain:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        proxies = {} if is_loopback(self.reference.domain) else None
+        proxies: dict[str, str] | None = {} if is_loopback(self.reference.domain) else None  # None: those of the environment
         return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=context))
 
     # --- what a pull asks for ---
