@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from stackrun.api.types import ContainerSpec, EndpointSpec, Healthcheck, ImageConfig, PublishedPort
 from stackrun.engine import security
-from stackrun.engine.signals import signal_number
 from stackrun.errors import InvalidArgument, Unsupported
+from stackrun.runtime.spec import signal_number
 
 MINIMUM_MEMORY_BYTES = 6 << 20
 RESTART_POLICIES = ("", "no", "always", "on-failure", "unless-stopped")

@@ -7,6 +7,7 @@ runs in worker threads, one at a time.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import threading
@@ -14,18 +15,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stackrun.api.filters import PREDEFINED_NETWORKS, select_networks
-from stackrun.api.types import Created, Endpoint, EndpointSpec, Filters, IpamPool, Network, NetworkMember, NetworkSpec
+from stackrun.api.types import ContainerSpec, Created, Endpoint, EndpointSpec, Filters, IpamPool, Network, NetworkMember, NetworkSpec
 from stackrun.engine.clock import stamp
+from stackrun.engine.creation import endpoint_specs
 from stackrun.engine.events import Events
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.store import Store
+from stackrun.engine.tasks import Tasks
 from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
 from stackrun.network import ipam
 from stackrun.network.endpoint import Endpoint as WiredEndpoint
 from stackrun.network.firewall import Publication
 from stackrun.network.networks import Network as Bridge
 from stackrun.network.networks import Networks as Mechanism
+from stackrun.network.networks import Watch
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
@@ -34,20 +38,21 @@ _ID_PREFIX = re.compile(r"[0-9a-f]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One network of a container that is about to start: what is recorded, what is wired, and by what names it is known there."""
+    """One network of a container that is about to start: what is recorded, and what is wired."""
 
     endpoint: Endpoint
     wired: WiredEndpoint
-    names: tuple[str, ...]
 
 
 class EngineNetworks:
-    def __init__(self, store: Store, registry: Registry, events: Events, pool: Pool, mechanism: Mechanism) -> None:
+    def __init__(self, store: Store, registry: Registry, events: Events, pool: Pool, tasks: Tasks, mechanism: Mechanism) -> None:
         self._store = store
         self._registry = registry
         self._events = events
         self._pool = pool
+        self._tasks = tasks
         self._mechanism = mechanism
+        self._watching: Watch | None = None
         self._kernel = threading.Lock()
         self._networks: dict[str, Network] = {}
         self._making: set[str] = set()
@@ -76,7 +81,16 @@ class EngineNetworks:
             if endpoint.ipv4_address:
                 self._taken.setdefault(endpoint.network_id, {})[endpoint.ipv4_address] = entry.id
 
-    def ensure(self) -> bool:
+    def watch(self) -> None:
+        """Puts our rules back when somebody takes them away (a flushed ruleset, dockerd starting after us)."""
+        self._watching = self._mechanism.watch()
+        asyncio.get_running_loop().add_reader(self._watching.fileno(), self._news)
+
+    def _news(self) -> None:
+        if self._watching is not None and self._watching.changed():
+            self._tasks.spawn(self._pool.run(self._ensure), "restore the firewall")
+
+    def _ensure(self) -> bool:
         with self._kernel:
             return self._mechanism.ensure()
 
@@ -84,6 +98,10 @@ class EngineNetworks:
         return self._mechanism.warnings()
 
     def close(self) -> None:
+        if self._watching is not None:
+            asyncio.get_running_loop().remove_reader(self._watching.fileno())
+            self._watching.close()
+            self._watching = None
         self._mechanism.close()
 
     # --- the noun ---
@@ -213,11 +231,22 @@ class EngineNetworks:
             name, network_id = network.name, network.id
         except NotFound:
             name, network_id = spec.network, ""
-        names = tuple(dict.fromkeys((*own_names, *spec.aliases)))
+        names = _names(name, own_names, spec)
         return Endpoint(network_name=name, network_id=network_id, aliases=spec.aliases, dns_names=names, spec=spec)
 
-    async def places(self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int = 0) -> tuple[Place, ...]:
-        """Takes an address on each network; `release` gives them back. Interfaces are eth`first` and up."""
+    def idle_endpoints(self, spec: ContainerSpec, own_names: Sequence[str]) -> tuple[Endpoint, ...]:
+        """Every endpoint of a container that does not run; `host` and `none` are networks too."""
+        if spec.network_mode in ("host", "none"):
+            return (self.idle_endpoint(EndpointSpec(spec.network_mode), ()),)
+        return tuple(self.idle_endpoint(one, own_names) for one in endpoint_specs(spec))
+
+    async def places(
+        self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int = 0, hairpin: bool = False
+    ) -> tuple[Place, ...]:
+        """Takes an address on each network; `release` gives them back. Interfaces are eth`first` and up.
+
+        `hairpin`: it may reach itself through its own published ports.
+        """
         networks = [self.find(spec.network) for spec in specs]
         for network in networks:
             if network.name == "bridge" and not _has_bridge(network):
@@ -227,7 +256,10 @@ class EngineNetworks:
         found: list[Place] = []
         try:
             for index, (spec, network) in enumerate(zip(specs, networks, strict=True)):
-                found.append(self._place(container_id, spec, network, own_names, f"eth{first + index}", default_route=index == default))
+                place = self._place(
+                    container_id, spec, network, own_names, f"eth{first + index}", default_route=index == default, hairpin=hairpin
+                )
+                found.append(place)
         except BaseException:
             self.release(container_id)
             raise
@@ -249,7 +281,15 @@ class EngineNetworks:
             return chosen
 
     def _place(
-        self, container_id: str, spec: EndpointSpec, network: Network, own_names: Sequence[str], interface: str, *, default_route: bool
+        self,
+        container_id: str,
+        spec: EndpointSpec,
+        network: Network,
+        own_names: Sequence[str],
+        interface: str,
+        *,
+        default_route: bool,
+        hairpin: bool,
     ) -> Place:
         taken = self._taken.setdefault(network.id, {})
         wired = self._mechanism.plan_endpoint(
@@ -260,9 +300,10 @@ class EngineNetworks:
             ipv4_address=spec.ipv4_address,
             mac_address=spec.mac_address,
             default_route=default_route,
+            hairpin=hairpin,
         )
         taken[wired.ipv4_address] = container_id
-        names = tuple(dict.fromkeys((*own_names, *spec.aliases)))
+        names = _names(network.name, own_names, spec)
         endpoint = Endpoint(
             network_name=network.name,
             network_id=network.id,
@@ -275,7 +316,7 @@ class EngineNetworks:
             dns_names=names,
             spec=spec,
         )
-        return Place(endpoint, wired, names)
+        return Place(endpoint, wired)
 
     def release(self, container_id: str, network_id: str = "") -> None:
         """Gives a container's addresses back, of one network or of all."""
@@ -304,20 +345,11 @@ class EngineNetworks:
         with self._kernel:
             return self._mechanism.attach(wired, netns_fd)
 
-    def detach(self, endpoint: Endpoint, position: int) -> None:
+    def detach(self, endpoint: Endpoint) -> None:
         """Takes the interface of a running container away."""
         with self._kernel:
-            self._mechanism.detach(self._planned_again(endpoint, position))
-
-    def _planned_again(self, endpoint: Endpoint, position: int) -> WiredEndpoint:
-        return self._mechanism.plan_endpoint(
-            endpoint.network_id,
-            endpoint.endpoint_id,
-            interface=f"eth{position}",
-            ipv4_address=endpoint.ipv4_address,
-            mac_address=endpoint.mac_address,
-            default_route=False,
-        )
+            wired = self._mechanism.plan_endpoint(endpoint.network_id, endpoint.endpoint_id, ipv4_address=endpoint.ipv4_address)
+            self._mechanism.detach(wired)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         with self._kernel:
@@ -326,6 +358,11 @@ class EngineNetworks:
     def unpublish(self, publications: Sequence[Publication]) -> None:
         with self._kernel:
             self._mechanism.unpublish(publications)
+
+
+def _names(network: str, own_names: Sequence[str], spec: EndpointSpec) -> tuple[str, ...]:
+    """By what a container is known on a network; on `bridge` by nothing, as with Docker."""
+    return () if network == "bridge" else tuple(dict.fromkeys((*own_names, *spec.aliases)))
 
 
 def _has_bridge(network: Network) -> bool:

@@ -30,16 +30,20 @@ class Entry:
     """One container: its records and everything alive that belongs to it.
 
     `lock` is held across every change of its life cycle (start, exit, removal, networks); signals and reads do without.
+    `ended` is set when the present run is over (it is a new one at each start); until the first start it is not set.
     `attached` are the runtime's ends of streams that were opened before there was a process.
     """
 
-    __slots__ = ("attached", "definition", "exec_ids", "handle", "health", "lock", "restart", "restart_delay_s", "situation", "waiters")
+    __slots__ = (
+        "attached", "definition", "ended", "exec_ids", "handle", "health", "lock", "restart", "restart_delay_s", "situation", "waiters",
+    )  # fmt: skip
 
     def __init__(self, definition: Definition, situation: Situation) -> None:
         self.definition = definition
         self.situation = situation
         self.lock = asyncio.Lock()
         self.handle: Handle | None = None
+        self.ended = asyncio.Event()
         self.health: asyncio.Task[None] | None = None
         self.restart: asyncio.Task[None] | None = None
         self.restart_delay_s = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import secrets
@@ -30,6 +31,7 @@ class Volumes:
         self._pool = pool
         self._report = report
         self._volumes: dict[str, Volume] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
     def load(self) -> None:
         """Blocks; once, at the engine's start."""
@@ -47,41 +49,41 @@ class Volumes:
 
     async def create(self, spec: VolumeSpec) -> Volume:
         """Idempotent by name, whatever the other settings say, as dockerd."""
-        if (known := self._volumes.get(spec.name)) is not None:
-            return known
         name = spec.name or secrets.token_hex(32)
-        _check(name, spec)
-        mountpoint = _bound_directory(spec.options) or str(self._store.volume_directory(name) / "_data")
-        volume = Volume(name, mountpoint, stamp(), spec.driver or "local", dict(spec.options), dict(spec.labels))
-        self._volumes[name] = volume
-        try:
+        async with self._lock(name):
+            if (known := self._volumes.get(name)) is not None:
+                return known
+            _check(name, spec)
+            mountpoint = _bound_directory(spec.options) or str(self._store.volume_directory(name) / "_data")
+            volume = Volume(name, mountpoint, stamp(), spec.driver or "local", dict(spec.options), dict(spec.labels))
             await self._pool.run(self._store.make_volume, volume)
-        except BaseException:
-            self._volumes.pop(name, None)
-            raise
+            self._volumes[name] = volume
         self._events.publish("volume", "create", name, {"driver": volume.driver})
         return volume
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """One at a time makes, fills or removes a volume: replicas that start together share one."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Conflict while a container refers to it. `force` takes a missing one for removed."""
         if name not in self._volumes and force:
             return
-        self.get(name)
-        users = self._registry.using_volume(name)
-        if users:
-            raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-        volume = self._volumes.pop(name)
-        try:
+        async with self._lock(name):
+            volume = self.get(name)
+            users = self._registry.using_volume(name)
+            if users:
+                raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
             retired = await self._pool.run(self._store.retire_volume, name)
-        except BaseException:
-            self._volumes[name] = volume
-            raise
+            del self._volumes[name]
+        self._locks.pop(name, None)
         self._events.publish("volume", "destroy", name, {"driver": volume.driver})
         await self._pool.run_long(discard, retired, on_error=self._report)
 
     async def fill(self, volume: Volume, lower: tuple[str, ...], target: str) -> None:
         """A new volume starts with what the image has at `target`; one that has anything in it is left alone."""
-        await self._pool.run(fill, Path(volume.mountpoint), lower, target)
+        async with self._lock(volume.name):
+            await self._pool.run(fill, Path(volume.mountpoint), lower, target)
 
 
 def fill(directory: Path, lower: tuple[str, ...], target: str) -> None:

@@ -1,0 +1,137 @@
+"""Containers joining and leaving networks, and the names by which they are known there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from stackrun.api.types import Endpoint, EndpointSpec, Network
+from stackrun.engine.launch import ResolverPlan, network_names, replaced_text
+from stackrun.engine.networks import EngineNetworks
+from stackrun.engine.planner import Planner
+from stackrun.engine.pool import Pool
+from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.store import Store
+from stackrun.errors import Conflict, Forbidden, NotFound
+from stackrun.network.dns_client import DnsClient
+from stackrun.network.endpoint import Endpoint as WiredEndpoint
+from stackrun.runtime.container import Handle
+
+
+class Connections:
+    def __init__(
+        self, *, store: Store, registry: Registry, pool: Pool, networks: EngineNetworks, planner: Planner, dns: DnsClient
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._pool = pool
+        self._networks = networks
+        self._planner = planner
+        self._dns = dns
+
+    async def connect(self, ref: str, container: str, endpoint: EndpointSpec) -> None:
+        network = self._networks.find(ref)
+        entry = self._registry.find(container)
+        async with entry.lock:
+            _refuse_connection(entry, network)
+            spec = replace(endpoint, network=network.name)
+            if entry.handle is not None and entry.alive:
+                joined = await self._join(entry, entry.handle, spec)
+            else:
+                joined = self._networks.idle_endpoint(spec, self._planner.names(entry))
+            await self._record(entry, (*entry.endpoints, joined))
+        self._networks.connected(entry, joined, "connect")
+
+    async def _join(self, entry: Entry, handle: Handle, spec: EndpointSpec) -> Endpoint:
+        taken = sum(1 for one in entry.endpoints if one.endpoint_id)
+        places = await self._networks.places(entry.id, (spec,), self._planner.names(entry), first=taken)
+        place = places[0]
+        try:
+            await self._pool.run(self._attach, handle, place.wired)
+            await self._tell_names(entry, handle, (*entry.endpoints, place.endpoint))
+        except BaseException:
+            self._networks.release(entry.id, place.endpoint.network_id)
+            raise
+        return place.endpoint
+
+    def _attach(self, handle: Handle, wired: WiredEndpoint) -> None:
+        """Blocks."""
+        descriptor = handle.netns_fd()
+        try:
+            self._networks.attach(wired, descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
+        """`force`: a network or container that is gone is no error."""
+        try:
+            network = self._networks.find(ref)
+            entry = self._registry.find(container)
+        except NotFound:
+            if force:
+                return
+            raise
+        async with entry.lock:
+            leaving = next((one for one in entry.endpoints if one.network_id == network.id), None)
+            if leaving is None:
+                raise NotFound(f"container {entry.id} is not connected to network {network.name}")
+            remaining = tuple(one for one in entry.endpoints if one is not leaving)
+            if entry.handle is not None and entry.alive and leaving.endpoint_id:
+                await self._pool.run(self._networks.detach, leaving)
+                self._networks.release(entry.id, network.id)
+                await self._tell_names(entry, entry.handle, remaining)
+            await self._record(entry, remaining)
+        self._networks.connected(entry, leaving, "disconnect")
+
+    async def names_changed(self, entry: Entry) -> None:
+        """After a rename, under the entry's lock."""
+        names = self._planner.names(entry)
+        endpoints = tuple(
+            one if one.network_name == "bridge" else replace(one, dns_names=tuple(dict.fromkeys((*names, *one.aliases))))
+            for one in entry.endpoints
+        )
+        if entry.handle is not None and entry.alive:
+            await self._tell_names(entry, entry.handle, endpoints)
+        entry.situation = replace(entry.situation, endpoints=endpoints)
+        await self._pool.run(self._store.write_situation, entry.id, entry.situation)
+
+    async def _tell_names(self, entry: Entry, handle: Handle, endpoints: Sequence[Endpoint]) -> None:
+        """The resolver, if the container has one of its own, and its /etc/hosts."""
+        resolver = self._planner.resolver(entry.definition.spec, endpoints)
+        hosts = self._planner.hosts_text(entry, endpoints)
+        await self._pool.run(self._retold, entry, handle, endpoints, resolver, hosts)
+
+    def _retold(self, entry: Entry, handle: Handle, endpoints: Sequence[Endpoint], resolver: ResolverPlan | None, hosts: str) -> None:
+        """Blocks."""
+        if resolver is not None:
+            self._dns.ensure_running()
+            self._dns.set_container(
+                entry.id,
+                (),
+                pid_fd=handle.pid_fd,
+                networks=[network_names(one) for one in endpoints],
+                upstreams=resolver.upstreams,
+                links=resolver.links,
+            )
+        replaced_text(self._store.container_directory(entry.id) / "hosts", hosts)
+
+    async def _record(self, entry: Entry, endpoints: tuple[Endpoint, ...]) -> None:
+        specs = tuple(one.spec for one in endpoints if one.spec is not None)
+        spec = entry.definition.spec
+        names = {one.network for one in specs}
+        mode = spec.network_mode if spec.network_mode in names else (specs[0].network if specs else "none")
+        entry.definition = replace(entry.definition, spec=replace(spec, endpoints=specs, network_mode=mode))
+        entry.situation = replace(entry.situation, endpoints=endpoints)
+        await self._pool.run(self._store.write_definition, entry.definition)
+        await self._pool.run(self._store.write_situation, entry.id, entry.situation)
+
+
+def _refuse_connection(entry: Entry, network: Network) -> None:
+    mode = entry.definition.spec.network_mode
+    if mode == "host" or mode.startswith("container:"):
+        raise Conflict("container sharing network namespace with another container or host cannot be connected to any other network")
+    if network.spec.driver != "bridge":
+        raise Forbidden(f"container cannot be connected to network {network.name}: it is no bridge network")
+    if any(one.network_id == network.id for one in entry.endpoints):
+        raise Forbidden(f"endpoint with name {entry.name} already exists in network {network.name}")

@@ -1,0 +1,243 @@
+"""Images: the store's nouns in the contract's words, its threads behind asynchronous iterators."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO
+
+from stackrun.api.filters import select_images
+from stackrun.api.types import Filters, Healthcheck, Image, ImageConfig, ImageDeletion, MountPoint, MountType, Progress, RegistryAuth
+from stackrun.engine.events import Events
+from stackrun.engine.pool import Pool
+from stackrun.engine.registry import Registry
+from stackrun.errors import RegistryError, StackrunError
+from stackrun.image import record
+from stackrun.image.record import Credentials, ImageRecord
+from stackrun.image.store import ImageStore
+
+Report = Callable[[record.Progress], None]
+Work = Callable[[Report, Callable[[], bool]], None]
+
+
+class Images:
+    def __init__(self, store: ImageStore, registry: Registry, events: Events, pool: Pool) -> None:
+        self._store = store
+        self._registry = registry
+        self._events = events
+        self._pool = pool
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        return self._store.broken
+
+    def list(self, filters: Filters) -> tuple[Image, ...]:
+        return select_images(tuple(as_image(one) for one in self._store.images()), filters)
+
+    async def get(self, ref: str) -> Image:
+        return as_image(await self.find(ref))
+
+    async def find(self, ref: str) -> ImageRecord:
+        """NotFound "No such image: x:latest"."""
+        return await self._pool.run(self._store.resolve, ref)
+
+    async def layers(self, image: ImageRecord) -> tuple[str, ...]:
+        """The directories of its root file system, top first; unpacked when that has not happened yet."""
+        return await self._pool.run(self._store.snapshot, image)
+
+    async def mounts(self, image: ImageRecord) -> tuple[MountPoint, ...]:
+        """What the image itself binds from the host (the built-in `host` alone does)."""
+        if not image.host:
+            return ()
+        found = await self._pool.run(self._store.extra_mounts, image)
+        return tuple(MountPoint(MountType.BIND, one.target, one.source, read_write="ro" not in one.options) for one in found)
+
+    async def pull(self, ref: str, auth: RegistryAuth | None, platform: str) -> AsyncIterator[Progress]:
+        credentials = None
+        if auth is not None:
+            credentials = Credentials(auth.username, auth.password, auth.identity_token, auth.server_address)
+
+        def work(report: Report, cancelled: Callable[[], bool]) -> None:
+            self._store.pull(ref, auth=credentials, platform=platform, progress=report, cancelled=cancelled)
+
+        return await self._stream(work, lambda: self._publish("pull", ref))
+
+    async def load(self, archive: AsyncIterator[bytes]) -> AsyncIterator[Progress]:
+        async def stream() -> AsyncIterator[Progress]:
+            with _Archive() as source:
+                feeding = asyncio.get_running_loop().create_task(source.feed(archive))
+                try:
+                    work: Work = lambda report, _: _discarded(self._store.load(source.file, progress=report))  # noqa: E731
+                    async for line in await self._stream(work, lambda: None):
+                        yield line
+                finally:
+                    await _stopped(feeding)
+
+        return stream()
+
+    async def import_(
+        self, archive: AsyncIterator[bytes], reference: str, message: str, changes: tuple[str, ...]
+    ) -> AsyncIterator[Progress]:
+        async def stream() -> AsyncIterator[Progress]:
+            made: list[str] = []
+
+            def work(report: Report, cancelled: Callable[[], bool]) -> None:
+                got = self._store.import_(source.file, reference=reference, message=message, changes=changes, progress=report)
+                made.append(got.id)
+
+            with _Archive() as source:
+                feeding = asyncio.get_running_loop().create_task(source.feed(archive))
+                try:
+                    async for line in await self._stream(work, lambda: self._publish("import", made[0])):
+                        yield line
+                finally:
+                    await _stopped(feeding)
+            yield Progress(status=made[0])
+
+        return stream()
+
+    async def tag(self, ref: str, reference: str) -> None:
+        await self._pool.run(self._store.tag, ref, reference)
+        image = await self.find(ref)
+        self._events.publish("image", "tag", image.id, {"name": reference})
+
+    async def remove(self, ref: str, *, force: bool) -> tuple[ImageDeletion, ...]:
+        users = {entry.definition.image_id: entry.id for entry in self._registry}
+        removals = await self._pool.run_long(self._store.remove, ref, force=force, in_use=lambda image_id: users.get(image_id, ""))
+        for one in removals:
+            self._events.publish("image", "delete" if one.deleted else "untag", one.deleted or one.untagged, {"name": ref})
+        return tuple(ImageDeletion(one.untagged, one.deleted) for one in removals)
+
+    def _publish(self, action: str, ref: str) -> None:
+        self._events.publish("image", action, ref, {"name": ref})
+
+    async def _stream(self, work: Work, done: Callable[[], None]) -> AsyncIterator[Progress]:
+        """Runs `work` in a thread. What fails before its first line is raised here; later it is the last line's `error`.
+
+        Closing the iterator tells the work to stop and waits until it has.
+        """
+        loop = asyncio.get_running_loop()
+        lines: asyncio.Queue[Progress | None] = asyncio.Queue()
+        stop = threading.Event()
+
+        def report(one: record.Progress) -> None:
+            line = Progress(one.status, one.id, one.current, one.total, one.stream, one.aux)
+            loop.call_soon_threadsafe(lines.put_nowait, line)
+
+        running = loop.create_task(self._pool.run_long(work, report, stop.is_set))
+        running.add_done_callback(lambda _: lines.put_nowait(None))
+        try:
+            first = await lines.get()
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+        if first is None:
+            await running
+        return _progress(first, lines, running, stop, done)
+
+
+async def _progress(
+    first: Progress | None,
+    lines: asyncio.Queue[Progress | None],
+    running: asyncio.Task[None],
+    stop: threading.Event,
+    done: Callable[[], None],
+) -> AsyncIterator[Progress]:
+    try:
+        line = first
+        while line is not None:
+            yield line
+            line = await lines.get()
+        try:
+            await running
+        except StackrunError as error:
+            yield Progress(error=error.message)
+            return
+        done()
+    finally:
+        stop.set()
+        if not running.done():
+            await asyncio.wait([running])
+        if not running.cancelled() and isinstance(running.exception(), RegistryError):
+            stop.clear()  # the failure was told in the last line, or nobody listens any more
+
+
+def _discarded(_value: object) -> None:
+    return
+
+
+async def _stopped(feeding: asyncio.Task[None]) -> None:
+    feeding.cancel()
+    try:
+        await feeding
+    except asyncio.CancelledError:
+        return
+
+
+class _Archive:
+    """A pipe from the asynchronous source of a tar to the thread that unpacks it."""
+
+    def __init__(self) -> None:
+        read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+        self.file: BinaryIO = os.fdopen(read_fd, "rb")
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    async def feed(self, chunks: AsyncIterator[bytes]) -> None:
+        """Ends early, without an error, when the reader has seen enough."""
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(self._write_fd, "wb"))
+        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+        try:
+            async for chunk in chunks:
+                writer.write(chunk)
+                await writer.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        finally:
+            writer.close()
+
+
+def as_image(one: ImageRecord) -> Image:
+    return Image(
+        id=one.id,
+        config=as_config(one.config),
+        repo_tags=one.repo_tags,
+        repo_digests=one.repo_digests,
+        created=one.created,
+        size_bytes=one.size_bytes,
+        architecture=one.architecture,
+        os=one.os,
+        variant=one.variant,
+        author=one.author,
+        diff_ids=one.diff_ids,
+        parent=one.parent,
+    )
+
+
+def as_config(config: record.ImageConfig) -> ImageConfig:
+    check = config.healthcheck
+    healthcheck = None
+    if check is not None:
+        healthcheck = Healthcheck(
+            check.test, check.interval_s, check.timeout_s, check.retries, check.start_period_s, check.start_interval_s
+        )
+    return ImageConfig(
+        command=config.command,
+        entrypoint=config.entrypoint,
+        environment=config.environment,
+        labels=config.labels,
+        user=config.user,
+        working_dir=config.working_dir,
+        exposed_ports=config.exposed_ports,
+        volumes=config.volumes,
+        stop_signal=config.stop_signal,
+        healthcheck=healthcheck,
+        shell=config.shell,
+    )

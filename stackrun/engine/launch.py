@@ -1,0 +1,275 @@
+"""From a plan to a running process: everything of a start that blocks, in one go, in one worker thread.
+
+    reserve ports → write the bundle → runtime.create → wire → configure inside → resolver's sockets → names → publish → start
+
+Each step leaves its undo; the first failure undoes all.  The plan was made on the loop's thread and is only read here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stackrun.api.types import ContainerState, Endpoint, Health, PublishedPort, Status
+from stackrun.engine import security
+from stackrun.engine.clock import stamp
+from stackrun.engine.creation import exposed_only
+from stackrun.engine.networks import EngineNetworks, Place
+from stackrun.engine.record import Definition, Situation
+from stackrun.engine.seccomp_profile import default_profile
+from stackrun.engine.specgen import Surroundings, oci_config
+from stackrun.engine.store import Store
+from stackrun.errors import Unavailable
+from stackrun.kernel import seccomp
+from stackrun.network import ports
+from stackrun.network.dns_client import DnsClient, NetworkNames
+from stackrun.network.endpoint import container_batches
+from stackrun.network.firewall import Publication
+from stackrun.network.ports import PortRequest, Reservation
+from stackrun.runtime import container as runtime
+from stackrun.runtime.zygote import Zygote
+from stackrun.units import parse_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    container_port: int
+    request: PortRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverPlan:
+    """`upstreams` answer for foreign names (none: there is no way out); `links`: alias → the linked container's name."""
+
+    upstreams: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """`own_network`: the container has a network namespace of its own. `texts`: file name in `directory` → content.
+
+    `publish_address`: where published ports lead, empty to publish nothing.  `names_of`: who is known where, for the resolver;
+    None when the container has none of its own.
+    """
+
+    definition: Definition
+    directory: Path
+    run_dir: str
+    around: Surroundings
+    own_network: bool
+    texts: Mapping[str, str]
+    places: tuple[Place, ...] = ()
+    ports: tuple[PortPlan, ...] = ()
+    publish_address: str = ""
+    resolver: ResolverPlan | None = None
+    attached_fds: tuple[int, ...] = ()
+    health: Health | None = None
+    restart_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """`situation` is recorded on the disk already."""
+
+    handle: runtime.Handle
+    situation: Situation
+    warnings: tuple[str, ...]
+
+
+class Launcher:
+    """Holds what starts share: the zygote, the resolver's control socket, compiled seccomp programs."""
+
+    def __init__(self, store: Store, run_dir: str, networks: EngineNetworks, dns: DnsClient) -> None:
+        self._store = store
+        self._run_dir = run_dir
+        self._networks = networks
+        self._dns = dns
+        self._zygote: Zygote | None = None
+        self._zygote_lock = threading.Lock()
+        self._programs: dict[object, bytes] = {}
+
+    def open(self) -> None:
+        self._living_zygote()
+
+    def close(self) -> None:
+        with self._zygote_lock:
+            if self._zygote is not None:
+                self._zygote.close()
+                self._zygote = None
+
+    def _living_zygote(self) -> Zygote:
+        """The zygote holds no state: when it has died another one takes its place."""
+        with self._zygote_lock:
+            if self._zygote is not None and not self._zygote.is_alive:
+                self._zygote.close()
+                self._zygote = None
+            if self._zygote is None:
+                self._zygote = Zygote.launch(self._run_dir)
+            return self._zygote
+
+    def launch(self, plan: LaunchPlan) -> Launched:
+        """Returns once the process has begun. Raises what the failed step raised; nothing is left then but the container's files."""
+        with ExitStack() as undo:
+            reserved = ports.reserve([one.request for one in plan.ports]) if plan.publish_address and plan.ports else ()
+            if reserved:
+                undo.callback(ports.close, reserved)
+            _write_bundle(plan)
+            handle = self._create(plan, [one.fd for one in reserved])
+            undo.callback(_destroy, handle, plan)
+            endpoints = self._connect(plan, handle, undo)
+            publications = publications_of(reserved, plan)
+            if publications:
+                self._networks.publish(publications)
+                undo.callback(self._networks.unpublish, publications)
+            handle.start()
+            situation = Situation(
+                state=ContainerState(Status.RUNNING, pid=handle.pid, started_at=stamp(), health=plan.health),
+                endpoints=endpoints,
+                ports=_published(reserved, plan),
+                restart_count=plan.restart_count,
+            )
+            self._store.write_situation(plan.definition.id, situation)
+            undo.pop_all()
+        ports.close(reserved)  # the shim holds its own copies
+        return Launched(handle, situation, handle.warnings)
+
+    def _create(self, plan: LaunchPlan, held_fds: Sequence[int]) -> runtime.Handle:
+        spec = plan.definition.spec
+        directory = str(plan.directory)
+        arguments: dict[str, Any] = {
+            "container_id": plan.definition.id,
+            "bundle": directory,
+            "run_dir": plan.run_dir,
+            "cgroup_path": plan.around.cgroup_path,
+            "overlay": {
+                "lower": list(plan.definition.lower),
+                "upper": f"{directory}/upper",
+                "work": f"{directory}/work",
+                "target": f"{directory}/merged",
+            },
+            "log": log_settings(plan.definition, directory),
+            "tty": spec.tty,
+            "open_stdin": spec.open_stdin,
+            "stdin_once": spec.stdin_once,
+            "held_fds": held_fds,
+            "init": bool(spec.init),
+            "seccomp": self.seccomp_program(plan.definition),
+            "attach_stdio": plan.attached_fds,
+        }
+        try:
+            return runtime.create(self._living_zygote(), **arguments)
+        except Unavailable:
+            return runtime.create(self._living_zygote(), **arguments)  # the zygote died under it; a new one is there now
+
+    def seccomp_program(self, definition: Definition) -> bytes:
+        """Compiled once for each profile and set of capabilities; empty for unconfined."""
+        spec = definition.spec
+        options = security.security_options(spec)
+        if options.seccomp is None:
+            granted = frozenset(security.capabilities(spec))
+            key: object = granted
+            profile: Mapping[str, Any] = default_profile(granted) if key not in self._programs else {}
+        else:
+            profile = options.seccomp
+            key = json.dumps(profile, sort_keys=True)
+        if key not in self._programs:
+            self._programs[key] = seccomp.compile_filter(dict(profile)) if profile else b""
+        return self._programs[key]
+
+    def _connect(self, plan: LaunchPlan, handle: runtime.Handle, undo: ExitStack) -> tuple[Endpoint, ...]:
+        if not plan.own_network:
+            return tuple(one.endpoint for one in plan.places)
+        wired = self._networks.wire([one.wired for one in plan.places], handle.pid) if plan.places else ()
+        handle.configure_network(container_batches(wired, dns=plan.resolver is not None))
+        if plan.resolver is not None:
+            self._register(plan, handle, plan.resolver)
+            undo.callback(self._dns.drop_container, plan.definition.id)
+        return tuple(one.endpoint for one in plan.places)
+
+    def _register(self, plan: LaunchPlan, handle: runtime.Handle, resolver: ResolverPlan) -> None:
+        sockets = handle.dns_sockets()
+        try:
+            self._dns.ensure_running()
+            self._dns.set_container(
+                plan.definition.id,
+                sockets,
+                pid_fd=handle.pid_fd,
+                networks=[network_names(one.endpoint) for one in plan.places],
+                upstreams=resolver.upstreams,
+                links=resolver.links,
+            )
+        finally:
+            for one in sockets:
+                os.close(one)
+
+
+def network_names(endpoint: Endpoint) -> NetworkNames:
+    return NetworkNames(endpoint.network_id, endpoint.network_name, endpoint.ipv4_address, endpoint.dns_names)
+
+
+def _write_bundle(plan: LaunchPlan) -> None:
+    """Unsynced: the next start writes them again."""
+    for name, text in plan.texts.items():
+        (plan.directory / name).write_text(text)
+    (plan.directory / "config.json").write_text(json.dumps(oci_config(plan.definition, plan.around)))
+
+
+def _destroy(handle: runtime.Handle, plan: LaunchPlan) -> None:
+    """Idempotent: a failed `Handle.start` has taken the container apart already."""
+    if handle.pid_fd >= 0:
+        handle.delete()
+        handle.close()
+    runtime.cleanup(plan.run_dir, plan.around.cgroup_path)
+
+
+def log_settings(definition: Definition, directory: str) -> dict[str, Any] | None:
+    config = definition.spec.log_config
+    if config.driver == "none":
+        return None
+    largest = config.options.get("max-size", "")
+    return {
+        "path": f"{directory}/{definition.id}-json.log",
+        "max_bytes": parse_bytes(largest) if largest and largest != "-1" else 0,
+        "max_files": int(config.options.get("max-file", "1") or 1),
+    }
+
+
+def publications_of(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[Publication, ...]:
+    return tuple(
+        Publication(got.protocol, got.host_ip, got.host_port, plan.publish_address, asked.container_port)
+        for got, asked in zip(reserved, plan.ports, strict=True)
+    ) if reserved else ()  # fmt: skip
+
+
+def _published(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[PublishedPort, ...]:
+    """What is published, then what is only exposed."""
+    found = [
+        PublishedPort(asked.container_port, got.protocol, got.host_ip or "0.0.0.0", got.host_port)
+        for got, asked in zip(reserved, plan.ports, strict=bool(reserved))
+    ]
+    taken = {(one.container_port, one.protocol) for one in found}
+    return (*found, *(one for one in exposed_only(plan.definition.spec) if (one.container_port, one.protocol) not in taken))
+
+
+def publications_recorded(endpoints: Sequence[Endpoint], published: Sequence[PublishedPort], address: str) -> tuple[Publication, ...]:
+    """The firewall's view of a container that runs, from its record."""
+    return tuple(
+        Publication(one.protocol, "" if one.host_ip == "0.0.0.0" else one.host_ip, one.host_port, address, one.container_port)
+        for one in published
+        if one.host_port and address
+    )
+
+
+def replaced_text(path: Path, text: str) -> None:
+    """Writes over a file that a running container has bound: the same inode, so that it sees the change."""
+    with path.open("r+", encoding="utf-8") as file:
+        file.write(text)
+        file.truncate()
+

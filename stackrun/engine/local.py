@@ -1,0 +1,385 @@
+"""The engine of this machine: containers, images, networks and volumes of one state root (api.engine.Engine).
+
+    engine = LocalEngine.open("/var/lib/stackrun", "/run/stackrun")     blocks; takes the root's lock
+    await engine.start()                                                on the loop that will serve it
+    await engine.close()                                                containers keep running
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stackrun.api.types import (
+    NO_FILTERS,
+    AttachQuery,
+    Container,
+    ContainerSpec,
+    Created,
+    EndpointSpec,
+    Event,
+    Exec,
+    ExecSpec,
+    ExitStatus,
+    Filters,
+    Image,
+    ImageDeletion,
+    Info,
+    LogLine,
+    LogQuery,
+    Network,
+    NetworkSpec,
+    ProcessTable,
+    Progress,
+    RegistryAuth,
+    Resources,
+    RestartPolicy,
+    Status,
+    Version,
+    Volume,
+    VolumeSpec,
+    WaitCondition,
+)
+from stackrun.engine import host
+from stackrun.engine.connections import Connections
+from stackrun.engine.containers import Containers
+from stackrun.engine.events import Events
+from stackrun.engine.exec import Execs
+from stackrun.engine.images import Images
+from stackrun.engine.launch import Launcher, network_names
+from stackrun.engine.lifecycle import Lifecycle
+from stackrun.engine.mounts import MountResolver
+from stackrun.engine.networks import EngineNetworks
+from stackrun.engine.planner import CGROUP_PARENT, RUN_ID_LENGTH, Planner
+from stackrun.engine.pool import Pool
+from stackrun.engine.registry import Registry
+from stackrun.engine.store import Store
+from stackrun.engine.streams import ProcessStream, TextStream
+from stackrun.engine.tasks import Tasks
+from stackrun.engine.volumes import Volumes
+from stackrun.image.store import ImageStore
+from stackrun.kernel import cgroup
+from stackrun.network.dns_client import DnsClient
+from stackrun.network.networks import Networks as NetworkMechanism
+
+DEFAULT_ROOT = "/var/lib/stackrun"
+T = TypeVar("T")
+_log = logging.getLogger("stackrun.engine")
+
+
+class LocalEngine:
+    """Made by `open`. Every method runs on one event loop's thread."""
+
+    def __init__(self, root: str, run_dir: str, store: Store) -> None:
+        self._root = root
+        self._run_dir = run_dir
+        self._store = store
+        self._layout = cgroup.detect()
+        self._pool = Pool()
+        self._tasks = Tasks(self._report)
+        self._events = Events()
+        self._registry = Registry()
+        self._dns = DnsClient(run_dir)
+        self._images = Images(ImageStore(root), self._registry, self._events, self._pool)
+        self._volumes = Volumes(store, self._registry, self._events, self._pool, self._report)
+        mechanism = NetworkMechanism(instance(root))
+        self._networks = EngineNetworks(store, self._registry, self._events, self._pool, self._tasks, mechanism)
+        self._planner = Planner(store, run_dir, self._registry, self._networks, swap_accounting=host.swap_accounting(self._layout))
+        self._launcher = Launcher(store, run_dir, self._networks, self._dns)
+        self._execs = Execs(self._registry, self._pool, self._planner.hostname)
+        self._lifecycle = Lifecycle(
+            store=store,
+            registry=self._registry,
+            events=self._events,
+            pool=self._pool,
+            tasks=self._tasks,
+            networks=self._networks,
+            planner=self._planner,
+            launcher=self._launcher,
+            execs=self._execs,
+            dns=self._dns,
+            report=self._report,
+        )
+        self._execs.publish = self._lifecycle.publish
+        self._connections = Connections(
+            store=store, registry=self._registry, pool=self._pool, networks=self._networks, planner=self._planner, dns=self._dns
+        )
+        self._containers = Containers(
+            store=store,
+            registry=self._registry,
+            pool=self._pool,
+            images=self._images,
+            networks=self._networks,
+            mounts=MountResolver(self._volumes, self._registry, self._pool),
+            planner=self._planner,
+            connections=self._connections,
+            lifecycle=self._lifecycle,
+            execs=self._execs,
+            report=self._report,
+        )
+
+    # --- opening and closing ---
+
+    @classmethod
+    def open(cls, root: str, run_dir: str) -> LocalEngine:
+        """Takes over a state root: lock, zygote, records, networks, running containers. Blocks; not on a loop that must not wait.
+
+        Raises Conflict naming the process that has the root, PermissionDenied, KernelError; then nothing is held.
+        """
+        with ExitStack() as undo:
+            store = Store(os.path.abspath(root))
+            store.open()
+            undo.callback(store.close)
+            Path(run_dir, "c").mkdir(0o711, parents=True, exist_ok=True)
+            engine = cls(str(store.root), os.path.abspath(run_dir), store)
+            engine._launcher.open()
+            undo.callback(engine._launcher.close)
+            engine._load()
+            undo.pop_all()
+        return engine
+
+    def _load(self) -> None:
+        self._volumes.load()
+        self._networks.load()
+        for definition, situation in self._store.load_containers():
+            entry = self._containers.restored(definition, situation)
+            if entry.status is Status.REMOVING:
+                shutil.rmtree(self._store.retire_container(entry.id))
+                continue
+            self._registry.reserve(entry.name, entry.id)
+            self._registry.add(entry)
+            self._lifecycle.reconnect(entry)
+        for broken in self._store.broken:
+            self._report(f"{broken.path}: {broken.reason}")
+        self._sweep_run_directories()
+        self._networks.restore([one for entry in self._registry if entry.alive for one in self._lifecycle.publications(entry.situation)])
+        self._tell_resolver()
+
+    def _sweep_run_directories(self) -> None:
+        """Run directories of containers that no record knows: their creation or removal was cut short."""
+        from stackrun.runtime import container as runtime
+
+        known = {entry.id[:RUN_ID_LENGTH] for entry in self._registry}
+        for directory in Path(self._run_dir, "c").iterdir():
+            if directory.name in known:
+                continue
+            state = runtime.state.read(runtime.state.state_path(str(directory))) or {}
+            container_id = state.get("id", directory.name)
+            handle = runtime.Handle.connect(container_id, str(directory))
+            if handle is not None:
+                handle.delete()
+                handle.close()
+            runtime.cleanup(str(directory), state.get("cgroup_path", f"{CGROUP_PARENT}/{container_id}"))
+
+    def _tell_resolver(self) -> None:
+        """If the dns process died while nobody looked, it is started again and handed every running container."""
+        served = [entry for entry in self._registry if entry.alive and self._planner.resolver(entry.definition.spec, entry.endpoints)]
+        if not served:
+            return
+        self._dns.ensure_running()
+        known = set(self._dns.containers())
+        for entry in served:
+            if entry.id not in known:
+                self._hand_over(entry)
+
+    def _hand_over(self, entry: Any) -> None:
+        resolver = self._planner.resolver(entry.definition.spec, entry.endpoints)
+        if entry.handle is None or resolver is None:
+            return
+        sockets = entry.handle.dns_sockets()
+        try:
+            self._dns.set_container(
+                entry.id,
+                sockets,
+                pid_fd=entry.handle.pid_fd,
+                networks=[network_names(one) for one in entry.endpoints],
+                upstreams=resolver.upstreams,
+                links=resolver.links,
+            )
+        finally:
+            for one in sockets:
+                os.close(one)
+
+    async def start(self) -> None:
+        """Watches what runs; makes up for what ended while no engine was there, restart policies included."""
+        self._networks.watch()
+        for entry in self._registry:
+            await self._lifecycle.adopt(entry)
+
+    async def close(self) -> None:
+        """Lets go of everything, in order; containers, networks and the resolver stay."""
+        self._events.close()
+        await self._lifecycle.close()
+        self._networks.close()
+        self._pool.close()
+        self._dns.close()
+        self._launcher.close()
+        self._store.close()
+
+    def _report(self, text: str) -> None:
+        _log.warning(text)
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """A change is carried through even when the client that asked for it hangs up."""
+        return await self._tasks.finish(work)
+
+    # --- containers ---
+
+    async def containers(self, *, all: bool = False, filters: Filters = NO_FILTERS, size: bool = False) -> tuple[Container, ...]:
+        return await self._containers.list(all=all, filters=filters, size=size)
+
+    async def container(self, ref: str, *, size: bool = False) -> Container:
+        return await self._containers.get(ref, size=size)
+
+    async def create_container(self, name: str, spec: ContainerSpec) -> Created:
+        return await self._finish(self._containers.create(name, spec))
+
+    async def start_container(self, ref: str) -> None:
+        await self._finish(self._lifecycle.start(self._registry.find(ref)))
+
+    async def stop_container(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        await self._containers.stop(ref, timeout_s=timeout_s, signal_name=signal)
+
+    async def restart_container(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        await self._finish(self._containers.restart(ref, timeout_s=timeout_s, signal_name=signal))
+
+    async def kill_container(self, ref: str, signal: str = "SIGKILL") -> None:
+        await self._containers.kill(ref, signal)
+
+    async def pause_container(self, ref: str) -> None:
+        await self._finish(self._containers.pause(ref))
+
+    async def unpause_container(self, ref: str) -> None:
+        await self._finish(self._containers.unpause(ref))
+
+    async def rename_container(self, ref: str, name: str) -> None:
+        await self._finish(self._containers.rename(ref, name))
+
+    async def update_container(self, ref: str, resources: Resources | None, restart_policy: RestartPolicy | None) -> tuple[str, ...]:
+        return await self._finish(self._containers.update(ref, resources, restart_policy))
+
+    async def remove_container(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        await self._finish(self._containers.remove(ref, force=force, volumes=volumes))
+
+    async def wait_container(self, ref: str, condition: WaitCondition = WaitCondition.NOT_RUNNING) -> Awaitable[ExitStatus]:
+        return await self._containers.wait(ref, condition)
+
+    async def resize_container(self, ref: str, *, rows: int, columns: int) -> None:
+        await self._containers.resize(ref, rows=rows, columns=columns)
+
+    async def attach_container(self, ref: str, query: AttachQuery) -> ProcessStream:
+        return await self._containers.attach(ref, query)
+
+    async def container_logs(self, ref: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        return await self._containers.logs(ref, query)
+
+    async def container_top(self, ref: str, ps_args: str = "-ef") -> ProcessTable:
+        return await self._containers.top(ref, ps_args)
+
+    async def create_exec(self, ref: str, spec: ExecSpec) -> str:
+        return self._execs.create(self._registry.find(ref), spec)
+
+    async def start_exec(self, exec_id: str, *, tty: bool = False, rows: int = 0, columns: int = 0) -> ProcessStream | TextStream:
+        return await self._finish(self._execs.start(exec_id, tty=tty, rows=rows, columns=columns))
+
+    async def start_exec_detached(self, exec_id: str) -> None:
+        await self._finish(self._execs.start_detached(exec_id))
+
+    async def exec(self, exec_id: str) -> Exec:
+        return self._execs.get(exec_id)
+
+    async def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None:
+        await self._execs.resize(exec_id, rows, columns)
+
+    # --- images ---
+
+    async def images(self, *, all: bool = False, filters: Filters = NO_FILTERS) -> tuple[Image, ...]:
+        return self._images.list(filters)
+
+    async def image(self, ref: str) -> Image:
+        return await self._images.get(ref)
+
+    async def pull_image(self, ref: str, *, auth: RegistryAuth | None = None, platform: str = "") -> AsyncIterator[Progress]:
+        return await self._images.pull(ref, auth, platform)
+
+    async def load_image(self, archive: AsyncIterator[bytes]) -> AsyncIterator[Progress]:
+        return await self._images.load(archive)
+
+    async def import_image(
+        self, archive: AsyncIterator[bytes], *, reference: str = "", message: str = "", changes: tuple[str, ...] = ()
+    ) -> AsyncIterator[Progress]:
+        return await self._images.import_(archive, reference, message, changes)
+
+    async def tag_image(self, ref: str, reference: str) -> None:
+        await self._images.tag(ref, reference)
+
+    async def remove_image(self, ref: str, *, force: bool = False) -> tuple[ImageDeletion, ...]:
+        return await self._images.remove(ref, force=force)
+
+    # --- networks ---
+
+    async def networks(self, *, filters: Filters = NO_FILTERS) -> tuple[Network, ...]:
+        return self._networks.list(filters)
+
+    async def network(self, ref: str) -> Network:
+        return self._networks.get(ref)
+
+    async def create_network(self, spec: NetworkSpec) -> Created:
+        return await self._finish(self._networks.create(spec))
+
+    async def remove_network(self, ref: str) -> None:
+        await self._finish(self._networks.remove(ref))
+
+    async def connect_network(self, ref: str, container: str, endpoint: EndpointSpec) -> None:
+        await self._finish(self._connections.connect(ref, container, endpoint))
+
+    async def disconnect_network(self, ref: str, container: str, *, force: bool = False) -> None:
+        await self._finish(self._connections.disconnect(ref, container, force=force))
+
+    # --- volumes ---
+
+    async def volumes(self, *, filters: Filters = NO_FILTERS) -> tuple[Volume, ...]:
+        return self._volumes.list(filters)
+
+    async def volume(self, name: str) -> Volume:
+        return self._volumes.get(name)
+
+    async def create_volume(self, spec: VolumeSpec) -> Volume:
+        return await self._finish(self._volumes.create(spec))
+
+    async def remove_volume(self, name: str, *, force: bool = False) -> None:
+        await self._finish(self._volumes.remove(name, force=force))
+
+    # --- the engine itself ---
+
+    async def version(self) -> Version:
+        return host.version()
+
+    async def info(self) -> Info:
+        statuses = [entry.status for entry in self._registry]
+        warnings = await self._pool.run(self._networks.warnings)
+        return host.info(
+            engine_id=self._networks.find("bridge").id,
+            root=self._root,
+            layout=self._layout,
+            running=sum(one in (Status.RUNNING, Status.RESTARTING) for one in statuses),
+            paused=statuses.count(Status.PAUSED),
+            stopped=sum(one in (Status.CREATED, Status.EXITED, Status.DEAD) for one in statuses),
+            images=len(self._images.list(NO_FILTERS)),
+            warnings=(*warnings, *(f"{one.path}: {one.reason}" for one in self._store.broken), *self._images.broken),
+        )
+
+    async def events(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:
+        return self._events.subscribe(since_s=since_s, until_s=until_s, filters=filters)
+
+
+def instance(root: str) -> str:
+    """What tells the kernel objects of this state root from another's: empty for the default one."""
+    real = os.path.realpath(root)
+    return "" if real == DEFAULT_ROOT else hashlib.sha256(real.encode()).hexdigest()[:8]

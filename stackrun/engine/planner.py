@@ -1,0 +1,219 @@
+"""What a container's start needs to know, gathered on the loop's thread: namespaces, addresses, files, ports, names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from stackrun.api.types import ContainerSpec, Endpoint, Health, HealthStatus, PortBinding
+from stackrun.engine import devices, files, health
+from stackrun.engine.creation import endpoint_specs, exposed_only
+from stackrun.engine.launch import LaunchPlan, PortPlan, ResolverPlan
+from stackrun.engine.networks import EngineNetworks
+from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.specgen import Surroundings
+from stackrun.engine.store import Store
+from stackrun.errors import Conflict
+from stackrun.network.ports import PortRequest
+
+CGROUP_PARENT = "stackrun"
+RUN_ID_LENGTH = 16
+"""Hex digits of the id in run directories: a unix socket's path is limited to 107 bytes."""
+_ANY_ADDRESS = ("", "0.0.0.0")
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_HOSTS = Path("/etc/hosts")
+
+
+class Planner:
+    def __init__(self, store: Store, run_dir: str, registry: Registry, networks: EngineNetworks, *, swap_accounting: bool) -> None:
+        self._store = store
+        self._run_dir = run_dir
+        self._registry = registry
+        self._networks = networks
+        self._swap_accounting = swap_accounting
+
+    def container_run_dir(self, container_id: str) -> str:
+        return f"{self._run_dir}/c/{container_id[:RUN_ID_LENGTH]}"
+
+    def cgroup_path(self, entry: Entry) -> str:
+        parent = entry.definition.spec.cgroup_parent.strip("/") or CGROUP_PARENT
+        return f"{parent}/{entry.id}"
+
+    def hostname(self, entry: Entry) -> str:
+        spec = entry.definition.spec
+        if spec.hostname:
+            return spec.hostname
+        if spec.network_mode == "host" or spec.uts_mode == "host":
+            return os.uname().nodename
+        if spec.network_mode.startswith("container:"):
+            return self.hostname(self._registry.find(spec.network_mode.partition(":")[2]))
+        return entry.id[:12]
+
+    def names(self, entry: Entry) -> tuple[str, ...]:
+        """By what a container is known on its networks, besides its aliases there."""
+        hostname = entry.definition.spec.hostname
+        return (entry.name, entry.id[:12], *((hostname,) if hostname else ()))
+
+    async def plan(self, entry: Entry) -> LaunchPlan:
+        """Takes addresses, which `EngineNetworks.release` gives back if the start fails."""
+        spec = entry.definition.spec
+        joined = self._joined(spec)
+        wanted_ports = self._ports(entry)
+        places = await self._networks.places(
+            entry.id, endpoint_specs(spec), self.names(entry), hairpin=bool(wanted_ports)
+        )
+        own_network = "network" not in joined
+        hostname = self.hostname(entry)
+        endpoints = tuple(one.endpoint for one in places)
+        resolver = self.resolver(spec, endpoints)
+        directory = self._store.container_directory(entry.id)
+        texts = self._texts(entry, endpoints, hostname, own_dns=resolver is not None) if not self._shares_files(spec) else {}
+        return LaunchPlan(
+            definition=entry.definition,
+            directory=directory,
+            run_dir=self.container_run_dir(entry.id),
+            around=Surroundings(
+                root_path="merged",
+                cgroup_path=self.cgroup_path(entry),
+                hostname=hostname,
+                joined=joined,
+                files=self._files(entry),
+                devices=devices.every() if spec.privileged else devices.mapped(spec.resources.devices),
+                swap_accounting=self._swap_accounting,
+            ),
+            own_network=own_network,
+            texts=texts,
+            places=places,
+            ports=wanted_ports if own_network else (),
+            publish_address=self.publish_address(endpoints),
+            resolver=resolver,
+            attached_fds=tuple(sock.fileno() for sock, _ in entry.attached),
+            health=Health(HealthStatus.STARTING) if health.schedule(spec.healthcheck, spec.shell) else None,
+            restart_count=entry.situation.restart_count,
+        )
+
+    # --- namespaces ---
+
+    def _joined(self, spec: ContainerSpec) -> dict[str, str]:
+        """OCI type → path, or "" for the host's; Conflict when the container to join does not run."""
+        modes = {"network": spec.network_mode, "pid": spec.pid_mode, "ipc": spec.ipc_mode, "uts": spec.uts_mode}
+        modes["cgroup"] = spec.cgroupns_mode
+        kinds = {"network": "net", "pid": "pid", "ipc": "ipc"}
+        joined = {}
+        for kind, mode in modes.items():
+            if mode == "host":
+                joined[kind] = ""
+            elif mode.startswith("container:"):
+                joined[kind] = f"/proc/{self._pid_of(mode.partition(':')[2], kind)}/ns/{kinds[kind]}"
+        return joined
+
+    def _pid_of(self, ref: str, kind: str) -> int:
+        other = self._registry.find(ref)
+        if not other.alive:
+            raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
+        return other.state.pid
+
+    # --- files ---
+
+    def _shares_files(self, spec: ContainerSpec) -> bool:
+        return spec.network_mode.startswith("container:")
+
+    def _files(self, entry: Entry) -> dict[str, str]:
+        spec = entry.definition.spec
+        owner = self._registry.find(spec.network_mode.partition(":")[2]) if self._shares_files(spec) else entry
+        directory = self._store.container_directory(owner.id)
+        return {f"/etc/{name}": f"{directory}/{name}" for name in ("resolv.conf", "hostname", "hosts")}
+
+    def _texts(self, entry: Entry, endpoints: Sequence[Endpoint], hostname: str, *, own_dns: bool) -> dict[str, str]:
+        spec = entry.definition.spec
+        return {
+            "hostname": f"{hostname}\n",
+            "hosts": self.hosts_text(entry, endpoints),
+            "resolv.conf": files.resolver(
+                _host_resolver(), own_dns=own_dns, servers=spec.dns, search=spec.dns_search, options=spec.dns_options
+            ).text()
+            if spec.network_mode != "host" or spec.dns
+            else _host_text(_RESOLV_CONF),
+        }  # fmt: skip
+
+    def hosts_text(self, entry: Entry, endpoints: Sequence[Endpoint]) -> str:
+        spec = entry.definition.spec
+        on_host = spec.network_mode == "host"
+        if on_host and not spec.extra_hosts:
+            return _host_text(_HOSTS)
+        hostname = self.hostname(entry)
+        qualified = (f"{hostname}.{spec.domainname}", hostname) if spec.domainname else (hostname,)
+        addresses = [one.ipv4_address for one in endpoints if one.ipv4_address]
+        return files.hosts(qualified, addresses, spec.extra_hosts, "127.0.0.1" if on_host else _gateway(endpoints))
+
+    # --- names ---
+
+    def resolver(self, spec: ContainerSpec, endpoints: Sequence[Endpoint]) -> ResolverPlan | None:
+        """Our resolver serves every network but `bridge`; there it only stands in for a host's resolver that listens on loopback alone."""
+        if not endpoints:
+            return None
+        upstreams = tuple(spec.dns) or _host_resolver().nameservers
+        if all(one.network_name == "bridge" for one in endpoints) and files.reachable(upstreams):
+            return None
+        leads_out = any(not self._networks.is_internal(one.network_id) for one in endpoints)
+        return ResolverPlan(upstreams if leads_out else (), self._links(endpoints))
+
+    def _links(self, endpoints: Sequence[Endpoint]) -> dict[str, str]:
+        """Alias → container name, from `name:alias`."""
+        found = {}
+        for link in (link for one in endpoints if one.spec for link in one.spec.links):
+            target, _, alias = link.partition(":")
+            found[alias or target] = self._registry.find(target).name
+        return found
+
+    # --- ports ---
+
+    def _ports(self, entry: Entry) -> tuple[PortPlan, ...]:
+        spec = entry.definition.spec
+        bindings = list(spec.ports)
+        if spec.publish_all_ports:
+            bound = {(one.container_port, one.protocol) for one in bindings}
+            exposed = ((one.container_port, one.protocol) for one in exposed_only(spec))
+            bindings += [PortBinding(port, protocol) for port, protocol in exposed if (port, protocol) not in bound]
+        for binding in bindings:
+            self._refuse_clash(entry, binding)
+        return tuple(
+            PortPlan(one.container_port, PortRequest(one.protocol, one.host_ip, one.host_port, one.host_port_end)) for one in bindings
+        )
+
+    def _refuse_clash(self, entry: Entry, binding: PortBinding) -> None:
+        """The port of another container of ours: said by its name, since the kernel only knows a shim."""
+        if not binding.host_port or binding.host_port_end > binding.host_port:
+            return
+        for other in self._registry:
+            if other is entry or not other.alive:
+                continue
+            for port in other.situation.ports:
+                same = (port.host_port, port.protocol) == (binding.host_port, binding.protocol)
+                if same and (port.host_ip == binding.host_ip or port.host_ip in _ANY_ADDRESS or binding.host_ip in _ANY_ADDRESS):
+                    raise Conflict(
+                        f"port {binding.host_port}/{binding.protocol} is taken by container {other.name}",
+                        hint="stop that container, or publish another port",
+                    )
+
+    def publish_address(self, endpoints: Sequence[Endpoint]) -> str:
+        """Where published ports lead: the first network that is not internal."""
+        return next((one.ipv4_address for one in endpoints if not self._networks.is_internal(one.network_id)), "")
+
+
+def _gateway(endpoints: Sequence[Endpoint]) -> str:
+    """What host-gateway means: the host as this container sees it."""
+    return next((one.ipv4_gateway for one in endpoints if one.ipv4_gateway), "")
+
+
+def _host_resolver() -> files.Resolver:
+    return files.Resolver.parse(_host_text(_RESOLV_CONF))
+
+
+def _host_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
