@@ -106,14 +106,16 @@ class _Judge:
         self._policy = policy
         self._selected = selected
         self._found = _by_service(observed.containers)
-        self._ids = {one.id for one in observed.containers}
+        self._staying = {one.id for one in observed.containers}
         self._verdicts: dict[str, Verdict] = {}
         used = sorted({name for one in selected for name in desired.services[one].networks})
         self._replaced_networks = {name: observed.networks[name] for name in used if self._network_differs(name)}
 
     def verdicts(self) -> Verdicts:
         for name in self._selected:
-            self._verdicts[name] = self._verdict(self._desired.services[name])
+            verdict = self._verdicts[name] = self._verdict(self._desired.services[name])
+            self._staying.difference_update(one.id for slot in verdict.slots for one in slot.old)
+            self._staying.difference_update(one.id for one in verdict.surplus)
         return Verdicts(self._verdicts, self._replaced_networks)
 
     def _network_differs(self, name: str) -> bool:
@@ -189,7 +191,7 @@ class _Judge:
             if verdict and any(slot.keep is None for slot in verdict.slots[:1]):
                 return f"shares with {name}, which is replaced"
         joined = container.spec.labels.get(JOINED, "")
-        gone = joined and not self._ids.issuperset(joined.split(","))
+        gone = joined and not self._staying.issuperset(joined.split(","))
         return f"shares with a container of {' or '.join(service.joins)} that is gone" if gone else ""
 
     def _bounce_cause(self, service: DesiredService) -> str:
