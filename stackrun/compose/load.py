@@ -1,1 +1,144 @@
-"""From a StackSource to a Project: the phases in their order, faults gathered on the way."""
+"""From a StackSource to a Project: the phases in their order, and every fault of all of them at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from stackrun.api.stacks import StackSource
+from stackrun.compose import bind
+from stackrun.compose.check import check_project
+from stackrun.compose.decode import decode
+from stackrun.compose.envfiles import resolve_env_files
+from stackrun.compose.faults import Faults
+from stackrun.compose.model import Project, Service
+from stackrun.compose.normalize import normalize, services_of
+from stackrun.compose.read import Reader, Scope
+from stackrun.compose.scalar import text_of
+from stackrun.compose.source import Inputs, checked_name, discover, normalized_name, resolve
+from stackrun.compose.support import check_support
+from stackrun.compose.template import TemplateError, substitute
+from stackrun.compose.tree import NOWHERE, Map
+from stackrun.errors import Diagnostic
+
+__all__ = ["check", "discover", "load"]
+
+
+def load(source: StackSource) -> Project:
+    """The project a source describes.
+
+    Raises ComposeError with every error of the files, NotFound when there is no file, InvalidArgument for a bad
+    project name.  `Project.warnings` has what is not an error.
+    """
+    faults = Faults()
+    project = _load(source, faults)
+    faults.raise_errors()
+    assert project is not None
+    return project
+
+
+def check(source: StackSource) -> tuple[Diagnostic, ...]:
+    """Every error and warning, sorted by place; raises for nothing that stands in a file."""
+    faults = Faults()
+    _load(source, faults)
+    return faults.all
+
+
+def _load(source: StackSource, faults: Faults) -> Project | None:
+    inputs = resolve(source, faults)
+    reader = Reader(source.working_dir, faults, source.stdin)
+    name = _project_name(inputs, reader)
+    environment = {"COMPOSE_PROJECT_NAME": name} | inputs.environment
+    root = reader.model(inputs.files, Scope(inputs.directory, environment), NOWHERE)
+    root["name"] = name
+    root.setdefault("services", Map())
+    normalize(root, name, environment.get)
+    decode(root, faults)
+    disabled = _split_profiles(root, inputs.profiles)
+    faults.next_phase()
+    resolve_env_files(root, environment, reader)
+    check_project(root, disabled, reader)
+    check_support(root, faults)
+    return None if faults else _project(root, disabled, inputs, environment, reader)
+
+
+def _project_name(inputs: Inputs, reader: Reader) -> str:
+    """Asked for, else the last file's `name`, else the directory's."""
+    if inputs.project_name:
+        return checked_name(inputs.project_name)
+    found = ""
+    for file in inputs.files:
+        for document in reader.documents(file, NOWHERE):
+            text = document.root.get("name")
+            found = _substituted(text, inputs.environment) if isinstance(text, str) and text else found
+    return normalized_name(found) or normalized_name(os.path.basename(inputs.directory)) or "default"
+
+
+def _substituted(text: str, environment: Mapping[str, str]) -> str:
+    try:
+        return substitute(text, environment.get)
+    except TemplateError:  # reported, with its place, when the file is interpolated
+        return ""
+
+
+def _split_profiles(root: Map, active: tuple[str, ...]) -> Map:
+    """Take the services that no active profile enables out of `root`."""
+    disabled = Map()
+    for name, service in list(services_of(root)):
+        profiles = [text_of(profile) for profile in service.get("profiles") or ()]
+        if profiles and "*" not in active and not set(profiles) & set(active):
+            disabled.take(root["services"], name, service)
+            del root["services"][name]
+    return disabled
+
+
+def _project(root: Map, disabled: Map, inputs: Inputs, environment: Mapping[str, str], reader: Reader) -> Project:
+    _keep_used(root)
+    lookup = environment.get
+    return Project(
+        name=root["name"],
+        working_dir=inputs.directory,
+        files=inputs.files,
+        services={name: _service(name, node) for name, node in sorted(services_of(root))},
+        disabled_services={name: _service(name, node) for name, node in sorted(disabled.items())},
+        networks={key: bind.network(key, node) for key, node in _section(root, "networks")},
+        volumes={key: bind.volume(key, node) for key, node in _section(root, "volumes")},
+        configs={key: bind.config(key, node, lookup) for key, node in _section(root, "configs")},
+        secrets={key: bind.secret(key, node, lookup) for key, node in _section(root, "secrets")},
+        models={key: bind.language_model(key, node) for key, node in _section(root, "models")},
+        environment=environment,
+        env_files=inputs.env_files,
+        profiles=inputs.profiles,
+        extensions={key: value for key, value in root.items() if key.startswith("x-")},
+        warnings=reader.faults.warnings,
+        inputs=(*reader.inputs, *inputs.env_files),
+        canonical=root,
+    )
+
+
+def _service(name: str, node: Map) -> Service:
+    return bind.service(name, node)
+
+
+def _section(root: Map, name: str) -> list[tuple[str, Any]]:
+    return sorted((root.get(name) or {}).items())
+
+
+def _keep_used(root: Map) -> None:
+    """Drop what no enabled service uses, as Docker Compose does."""
+    used: dict[str, set[str]] = {"networks": set(), "volumes": set(), "configs": set(), "secrets": set(), "models": set()}
+    for _, service in services_of(root):
+        used["networks"].update(service.get("networks") or ())
+        used["models"].update(service.get("models") or ())
+        used["volumes"].update(mount.get("source", "") for mount in service.get("volumes") or () if mount.get("type") == "volume")
+        used["configs"].update(reference["source"] for reference in service.get("configs") or ())
+        build = service.get("build") or {}
+        used["secrets"].update(reference["source"] for reference in (*(service.get("secrets") or ()), *(build.get("secrets") or ())))
+    for section, names in used.items():
+        resources = root.get(section)
+        if isinstance(resources, Map):
+            for key in [key for key in resources if key not in names]:
+                del resources[key]
+            if not resources:
+                del root[section]

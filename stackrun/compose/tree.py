@@ -95,3 +95,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
+
+
+def copy(value: Any) -> Any:
+    """A deep copy that keeps the places."""
+    if isinstance(value, Map):
+        items = Map(((key, copy(item)) for key, item in value.items()), value.place)
+        items.keys_at, items.values_at = dict(value.keys_at), dict(value.values_at)
+        return items
+    if isinstance(value, Seq):
+        return Seq((copy(item) for item in value), value.place, value.items_at)
+    return value

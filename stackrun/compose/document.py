@@ -1,0 +1,207 @@
+"""YAML text → documents of Map and Seq with the place of every key and value.
+
+Works on libyaml's event stream: nothing is built twice, duplicate keys are seen, and aliases are counted before they
+are followed, so a few hundred bytes cannot ask for gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from stackrun.compose.faults import Faults
+from stackrun.compose.scalar import resolve, tagged, text_of
+from stackrun.compose.tree import Map, Place, Seq
+
+MAX_DEPTH = 128
+MAX_NODES = 500_000
+"""Values of one file, aliases followed; a stack of 2,000 services has about 100,000."""
+
+Path = tuple[str, ...]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+_TRAPS = frozenset(("yes", "no", "on", "off", "y", "n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML document. `resets` are the key paths tagged `!reset` or `!override`: what earlier files say there is dropped."""
+
+    root: Any
+    place: Place
+    resets: tuple[Path, ...]
+
+
+class _TooMuch(Exception):
+    def __init__(self, at: Place, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.at, self.message, self.hint = at, message, hint
+
+
+_DROPPED = object()
+"""What a node tagged `!reset` leaves behind: nothing."""
+
+
+def parse(text: bytes | str, path: str, faults: Faults) -> tuple[Document, ...]:
+    """All documents of a file; what cannot be read is a fault, and the documents before it are kept."""
+    documents: list[Document] = []
+    try:
+        events = yaml.parse(text, Loader=_LOADER)
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                builder = _Builder(events, path, faults)
+                root, at = builder.value(next(events), ())
+                documents.append(Document(None if root is _DROPPED else root, at, tuple(builder.resets)))
+    except yaml.MarkedYAMLError as error:
+        faults.error(_place(path, error.problem_mark or error.context_mark), _syntax_message(error), code="yaml-syntax", hint=_syntax_hint(error))
+    except yaml.reader.ReaderError as error:
+        faults.error(Place(path, 1, 1), f"not valid UTF-8 text: {error.reason}", code="yaml-encoding", hint="save the file as UTF-8")
+    except _TooMuch as error:
+        faults.error(error.at, error.message, hint=error.hint, code="yaml-limit")
+    return tuple(documents)
+
+
+def _place(path: str, mark: Any) -> Place:
+    return Place(path, mark.line + 1, mark.column + 1) if mark is not None else Place(path, 1, 1)
+
+
+def _syntax_message(error: yaml.MarkedYAMLError) -> str:
+    """libyaml's problem with what it was doing."""
+    context = f" {error.context}" if error.context else ""
+    return f"YAML syntax: {error.problem or 'cannot be read'}{context}"
+
+
+def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or ""
+    if "'\\t'" in problem or "tab" in problem:
+        return "indent with spaces, not with tabs"
+    if "mapping values are not allowed" in problem:
+        return "quote a value that contains a colon and a space, and check the indentation"
+    if "did not find expected key" in problem or "block" in problem:
+        return "check the indentation of this line and of the one before"
+    return ""
+
+
+class _Builder:
+    """Builds one document from its events."""
+
+    def __init__(self, events: Iterator[Any], path: str, faults: Faults) -> None:
+        self.events = events
+        self.path = path
+        self.faults = faults
+        self.resets: list[Path] = []
+        self.anchors: dict[str, tuple[Any, Place, int]] = {}
+        self.open_anchors: set[str] = set()
+        self.nodes = 0
+
+    def value(self, event: Any, path: Path) -> tuple[Any, Place]:
+        at = Place(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
+        self._count(1, at)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event.anchor, at)
+        before = self.nodes
+        if event.anchor:
+            self.open_anchors.add(event.anchor)
+        value = self._node(event, path, at)
+        if event.anchor:
+            self.open_anchors.discard(event.anchor)
+            self.anchors[event.anchor] = (value, at, self.nodes - before + 1)
+        return self._tag(event.tag, value, path), at
+
+    def _tag(self, tag: str | None, value: Any, path: Path) -> Any:
+        if tag not in ("!reset", "!override"):
+            return value
+        self.resets.append(path)
+        return _DROPPED if tag == "!reset" else value
+
+    def _node(self, event: Any, path: Path, at: Place) -> Any:
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event)
+        if len(path) >= MAX_DEPTH:
+            raise _TooMuch(at, f"nested more than {MAX_DEPTH} levels deep", "no stack file needs this")
+        return self._mapping(path, at) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path, at)
+
+    def _count(self, nodes: int, at: Place) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            raise _TooMuch(at, f"more than {MAX_NODES:,} values once aliases are followed", "fewer aliases of aliases")
+
+    def _alias(self, anchor: str, at: Place) -> tuple[Any, Place]:
+        if anchor in self.open_anchors:
+            raise _TooMuch(at, f"anchor {anchor!r} contains itself", "an alias cannot stand inside its own anchor")
+        if anchor not in self.anchors:
+            raise _TooMuch(at, f"unknown anchor {anchor!r}", "an anchor (&name) must come before its alias (*name)")
+        value, _, nodes = self.anchors[anchor]
+        self._count(nodes, at)
+        return value, at
+
+    def _scalar(self, event: Any) -> Any:
+        if event.tag is not None and event.tag not in ("!", "!reset", "!override"):
+            return tagged(event.tag, event.value)
+        return resolve(event.value) if event.implicit[0] or event.tag in ("!reset", "!override") else event.value
+
+    def _sequence(self, path: Path, at: Place) -> Seq:
+        items = Seq(place=at)
+        for event in self.events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            value, value_at = self.value(event, (*path, f"[{len(items)}]"))
+            if value is not _DROPPED:
+                items.add(value, value_at)
+        return items
+
+    def _mapping(self, path: Path, at: Place) -> Map:
+        items = Map(place=at)
+        merged: list[Map] = []
+        for event in self.events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            key, key_at = self._key(event)
+            value, value_at = self.value(next(self.events), (*path, key))
+            if key == "<<" and _is_merge(event):
+                merged.extend(self._merge_sources(value, value_at))
+            elif value is not _DROPPED:
+                self._put(items, key, value, key_at, value_at)
+        for source in merged:
+            for key, value in source.items():
+                if key not in items:
+                    items.take(source, key, value)
+        return items
+
+    def _key(self, event: Any) -> tuple[str, Place]:
+        key, at = self.value(event, ())
+        if isinstance(key, str):
+            return key, at
+        if isinstance(key, (dict, list)):
+            raise _TooMuch(at, "a key must be a string, not a collection", "")
+        self.faults.error(at, f"a key must be a string, not {_kind(key)}", hint=f'quote it: "{event.value if hasattr(event, "value") else key}"', code="key-type")
+        return text_of(key), at
+
+    def _put(self, items: Map, key: str, value: Any, key_at: Place, value_at: Place) -> None:
+        if key in items:
+            first = items.key_place(key)
+            self.faults.error(key_at, f'"{key}" is given twice', hint=f"it was given first at line {first.line}", code="duplicate-key")
+        else:
+            items.put(key, value, key_at, value_at)
+
+    def _merge_sources(self, value: Any, at: Place) -> list[Map]:
+        sources = list(value) if isinstance(value, Seq) else [value]
+        if all(isinstance(source, Map) for source in sources):
+            return sources
+        self.faults.error(at, "a merge key (<<) takes a mapping or a list of mappings", code="merge-key")
+        return [source for source in sources if isinstance(source, Map)]
+
+
+def _is_merge(event: Any) -> bool:
+    return bool(getattr(event, "tag", None) in (None, _MERGE_TAG)) and bool(event.implicit[0] or event.tag == _MERGE_TAG)
+
+
+def _kind(value: Any) -> str:
+    names: tuple[tuple[type | tuple[type, ...], str], ...] = ((bool, "a boolean"), ((int, float), "a number"), (type(None), "null"))
+    return next((name for kind, name in names if isinstance(value, kind)), "a string")
+
+
+Reader = Callable[[str], bytes]

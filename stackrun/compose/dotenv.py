@@ -1,0 +1,129 @@
+"""Env files, as compose-go reads them: `.env`, `--env-file`, and a service's `env_file`.
+
+    NAME=value            unquoted: to the end of the line, ` #` starts a comment, variables are replaced
+    NAME="v"  NAME='v'    quoted: may span lines; in double quotes \\n \\r \\t \\" \\\\ and variables count
+    export NAME=value     `export` is skipped        NAME: value   a colon is as good as an equals sign
+    NAME                  alone: taken from the caller's environment when it is there
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from stackrun.compose.faults import Faults
+from stackrun.compose.template import Lookup, TemplateError, substitute
+from stackrun.compose.tree import Place
+
+_SPACE = " \t\v\f\r\x85\xa0"
+_KEY = re.compile(r"[^=:\n]*")
+_ESCAPE = re.compile(r"\\([abcfnrtv$\"'\\])")
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "c": "\\c", "$": "$$"}
+
+
+def parse_env(text: str, path: str, faults: Faults, *, lookup: Lookup | None = None, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Names and values of an env file.
+
+    `lookup` answers for the caller's environment (it wins inside `${…}` and fills bare names); `known` are names of
+    earlier env files.  What cannot be read is a fault at its line, and the rest is read on.
+    """
+    return _Reader(text, path, faults, lookup or (lambda name: None), known or {}).read()
+
+
+class _Reader:
+    def __init__(self, text: str, path: str, faults: Faults, lookup: Lookup, known: Mapping[str, str]) -> None:
+        self.text, self.path, self.faults = text.removeprefix("\ufeff").replace("\r\n", "\n"), path, faults
+        self.outer, self.known = lookup, known
+        self.values: dict[str, str] = {}
+        self.position = 0
+
+    def read(self) -> dict[str, str]:
+        while self._skip_blank():
+            self._statement()
+        return self.values
+
+    def _skip_blank(self) -> bool:
+        """To the next statement; False at the end."""
+        while self.position < len(self.text):
+            if self.text[self.position].isspace():
+                self.position += 1
+            elif self.text[self.position] == "#":
+                self.position = self._line_end()
+            else:
+                return True
+        return False
+
+    def _line_end(self) -> int:
+        end = self.text.find("\n", self.position)
+        return len(self.text) if end < 0 else end
+
+    def _statement(self) -> None:
+        start = self.position
+        found = re.compile(r"export[ \t]+").match(self.text, start)
+        start = found.end() if found else start
+        key = _KEY.match(self.text, start)
+        assert key is not None
+        name = key[0].strip(_SPACE)
+        wrong = re.search(r"[^\w.\-\[\]]", name)
+        if wrong or not name:
+            self._fault(start + (key[0].find(wrong[0]) if wrong else 0), f"unexpected {wrong[0]!r} in a variable's name" if wrong else "a variable's name is missing")
+            self.position = self._line_end()
+        elif self.text[key.end() : key.end() + 1] in ("", "\n"):
+            self.position = key.end()
+            value = self.outer(name)
+            if value is not None:
+                self.values[name] = value
+        else:
+            self.position = key.end() + 1
+            self._assign(name)
+
+    def _assign(self, name: str) -> None:
+        while self.text[self.position : self.position + 1] and self.text[self.position] in _SPACE:
+            self.position += 1
+        quote = self.text[self.position : self.position + 1]
+        value = self._quoted(quote) if quote in ('"', "'") else self._unquoted()
+        if value is not None:
+            self.values[name] = value
+
+    def _unquoted(self) -> str | None:
+        at, end = self.position, self._line_end()
+        value = self.text[at:end]
+        self.position = end
+        comment = re.search(r"(?:^|\s)#", value)
+        value = (value[: comment.start()] if comment else value).rstrip()
+        return self._expanded(value, at)
+
+    def _quoted(self, quote: str) -> str | None:
+        at = self.position
+        end = at + 1
+        while end < len(self.text) and self.text[end] != quote:
+            end += 2 if self.text[end] == "\\" else 1
+        if end >= len(self.text):
+            self._fault(at, f"the quote {quote} is not closed")
+            self.position = self._line_end()
+            return None
+        value = self.text[at + 1 : end]
+        self.position = end + 1
+        if quote == "'":
+            return value
+        return self._expanded(_ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), value), at)
+
+    def _expanded(self, value: str, at: int) -> str | None:
+        if "$" not in value:
+            return value
+        try:
+            return substitute(value, self._lookup)
+        except TemplateError as error:
+            self._fault(at, error.message, error.hint)
+            return None
+
+    def _lookup(self, name: str) -> str | None:
+        value = self.outer(name)
+        if value is not None:
+            return value
+        return self.values[name] if name in self.values else self.known.get(name)
+
+    def _fault(self, position: int, message: str, hint: str = "") -> None:
+        line = self.text.count("\n", 0, position) + 1
+        column = position - (self.text.rfind("\n", 0, position) + 1) + 1
+        self.faults.error(Place(self.path, line, column), message, hint=hint, code="env-file")

@@ -1,0 +1,72 @@
+"""A service's env_file and label_file, merged under its environment and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stackrun.compose.dotenv import parse_env
+from stackrun.compose.normalize import services_of
+from stackrun.compose.read import Reader
+from stackrun.compose.source import shown
+from stackrun.compose.tree import Map, Place, Seq
+
+
+def resolve_env_files(root: Map, environment: Mapping[str, str], reader: Reader) -> None:
+    """In place: the files' values become the service's own, and the keys that named the files go away.
+
+    A later file wins over an earlier one, what the service says itself wins over all; in the files, `${NAME}` is the
+    caller's value, else the service's own, else one set above it in the same file.
+    """
+    for _, service in services_of(root):
+        for key, files_key in (("environment", "env_file"), ("labels", "label_file")):
+            files = service.pop(files_key, None)
+            if isinstance(files, Seq):
+                _merge_files(service, key, files, environment, reader)
+
+
+def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, str], reader: Reader) -> None:
+    own = service.get(key)
+    own = own if isinstance(own, Map) else Map(place=files.place)
+    lookup = environment.get
+    if key == "environment":
+        values = {name: value for name, value in own.items() if value is not None}
+        lookup = (values | dict(environment)).get
+    merged = Map(place=own.place)
+    for index, entry in enumerate(files):
+        at = files.item_place(index)
+        for name, value in _read(entry, at, lookup, reader).items():
+            merged.put(name, value, at, at)
+    for name, value in own.items():
+        merged.take(own, name, value)
+    if merged:
+        service[key] = merged
+        service.values_at.setdefault(key, files.place)
+        service.keys_at.setdefault(key, files.place)
+
+
+def _read(entry: Any, at: Place, lookup: Any, reader: Reader) -> dict[str, str]:
+    path, required, raw = (entry.get("path", ""), entry.get("required", True), entry.get("format") == "raw") if isinstance(entry, Map) else (entry, True, False)
+    name = shown(path, reader.working_dir)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if required is not False:
+            reader.faults.error(at, f"file {name} is not there", hint="create it, or say required: false", code="file")
+        return {}
+    except OSError as error:
+        reader.faults.error(at, f"cannot read {name}: {(error.strerror or '').lower()}", code="file")
+        return {}
+    except UnicodeDecodeError:
+        reader.faults.error(at, f"{name} is not valid UTF-8 text", code="file")
+        return {}
+    reader.inputs.append(path)
+    return _raw(text) if raw else parse_env(text, name, reader.faults, lookup=lookup)
+
+
+def _raw(text: str) -> dict[str, str]:
+    """`format: raw`: NAME=VALUE lines, nothing quoted or replaced."""
+    lines = (line.lstrip() for line in text.splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): value for name, separator, value in pairs if separator}

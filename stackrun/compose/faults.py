@@ -1,0 +1,60 @@
+"""The list that every phase writes its findings to, so that one run tells all of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from stackrun.compose.tree import Place
+from stackrun.errors import ComposeError, Diagnostic
+
+
+class Faults:
+    """Findings, one message once a place.
+
+    An error hides those that later phases find at the same place: they follow from it.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Place, str], Diagnostic] = {}
+        self._phase = 0
+        self._error_phase: dict[Place, int] = {}
+
+    def next_phase(self) -> None:
+        self._phase += 1
+
+    def error(self, at: Place, message: str, *, hint: str = "", code: str = "invalid") -> None:
+        if self._error_phase.setdefault(at, self._phase) == self._phase or not at.line:
+            self.add(Diagnostic(at.path, at.line, at.column, message, hint=hint, code=code))
+
+    def warning(self, at: Place, message: str, *, hint: str = "", code: str = "notice") -> None:
+        self.add(Diagnostic(at.path, at.line, at.column, message, hint=hint, code=code, level="warning"))
+
+    def add(self, found: Diagnostic) -> None:
+        self._seen.setdefault((Place(found.path, found.line, found.column), found.message), found)
+
+    @property
+    def all(self) -> tuple[Diagnostic, ...]:
+        return tuple(sorted(self._seen.values(), key=Diagnostic.sort_key))
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(one for one in self.all if one.level == "error")
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        return tuple(one for one in self.all if one.level != "error")
+
+    def __bool__(self) -> bool:
+        return any(one.level == "error" for one in self._seen.values())
+
+    def raise_errors(self) -> None:
+        """ComposeError with every error, when there is one."""
+        if self:
+            raise ComposeError(self.errors)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean "ports"?`, or nothing when no known word is near."""
+    near = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.7)
+    return f'did you mean "{near[0]}"?' if near else ""

@@ -1,0 +1,94 @@
+"""Relative paths of a model → absolute ones, from the directory that its file's paths start at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from stackrun.compose.patterns import Pattern
+from stackrun.compose.tree import Map, Seq
+
+Resolve = Callable[[Any, str, str], Any]
+_REMOTE = ("https://", "http://", "git://", "ssh://", "github.com/", "git@")
+
+
+def absolute(path: str, directory: str, home: str) -> str:
+    """An absolute path stays as it is written; `~` is the caller's home, whoever's name follows it."""
+    if path.startswith("~") and home:
+        path = os.path.join(home, path[1:].lstrip("/")) if path[1:].strip("/") else home
+    if path.startswith("/") or path[1:3] in (":\\", ":/") or path.startswith("\\\\"):
+        return path
+    return os.path.normpath(os.path.join(directory, path))
+
+
+def _file(value: Any, directory: str, home: str) -> Any:
+    return absolute(value, directory, home) if isinstance(value, str) and value else value
+
+
+def _context(value: Any, directory: str, home: str) -> Any:
+    """A build context may be a URL, an image or a service."""
+    if not isinstance(value, str) or not value or "://" in value or value.startswith((*_REMOTE, "service:")):
+        return value
+    return absolute(value, directory, home)
+
+
+def _named_context(value: Any, directory: str, home: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    name, separator, context = value.partition("=")
+    return f"{name}={_context(context, directory, home)}" if separator else value
+
+
+def _mount(value: Any, directory: str, home: str) -> Any:
+    if isinstance(value, Map) and value.get("type") == "bind" and value.get("source"):
+        value["source"] = _file(value["source"], directory, home)
+    return value
+
+
+def _local_bind(value: Any, directory: str, home: str) -> Any:
+    """A named volume that is a bind mount in truth: driver local, options `o: bind` and `device`."""
+    if isinstance(value, Map) and value.get("driver") == "local" and isinstance(options := value.get("driver_opts"), Map):
+        if options.get("o") == "bind" and isinstance(options.get("device"), str):
+            options["device"] = _file(options["device"], directory, home)
+    return value
+
+
+_TABLE: Pattern[Resolve] = Pattern.table(
+    {
+        "services.*.build.context": _context,
+        "services.*.env_file.*.path": _file,
+        "services.*.label_file.*": _file,
+        "services.*.develop.watch.*.path": _file,
+        "services.*.volumes.*": _mount,
+        "services.*.credential_spec.file": _file,
+        "configs.*.file": _file,
+        "secrets.*.file": _file,
+        "volumes.*": _local_bind,
+    }
+)
+
+
+def resolve_paths(root: Map, directory: str, home: str) -> None:
+    """In place, on a canonical tree."""
+    _walk(root, _TABLE, directory, home)
+    for service in (root.get("services") or {}).values():
+        build = service.get("build") if isinstance(service, Map) else None
+        contexts = build.get("additional_contexts") if isinstance(build, Map) else None
+        if isinstance(contexts, Map):
+            for name, value in contexts.items():
+                contexts[name] = _context(value, directory, home)
+        elif isinstance(contexts, Seq):
+            contexts[:] = [_named_context(item, directory, home) for item in contexts]
+
+
+def _walk(node: Any, known: Pattern[Resolve], directory: str, home: str) -> Any:
+    if known.known is not None:
+        node = known.known(node, directory, home)
+    if isinstance(node, Map):
+        for key, value in node.items():
+            if (inner := known.at(key)) is not None:
+                node[key] = _walk(value, inner, directory, home)
+    elif isinstance(node, Seq) and known.any is not None:
+        node[:] = [_walk(item, known.any, directory, home) for item in node]
+    return node

@@ -1,0 +1,268 @@
+"""Files → one merged model in long form, with absolute paths.
+
+For each document of each file, in Docker Compose's order: parse, replace variables, apply `extends`, drop what it
+resets, apply `include`, lay it over what came before, check it against the schema, bring it to long form.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from stackrun.compose.canonical import canonicalize
+from stackrun.compose.document import Document, Path, parse
+from stackrun.compose.faults import Faults, did_you_mean
+from stackrun.compose.interpolate import interpolate
+from stackrun.compose.merge import merge, merge_service, unique
+from stackrun.compose.normalize import resolve_environment, set_defaults
+from stackrun.compose.paths import absolute, resolve_paths
+from stackrun.compose.schema import prune, validate
+from stackrun.compose.source import STDIN, read_env, shown
+from stackrun.compose.tree import Map, Place, Seq, copy
+
+SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
+Chain = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where relative paths start and where variables are looked up; an include has its own."""
+
+    directory: str
+    environment: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads stack files; what it learns on the way is in `inputs`, `broken` and `incomplete`."""
+
+    working_dir: str
+    faults: Faults
+    stdin: str | None = None
+    inputs: list[str] = field(default_factory=list)
+    """Every file that was read."""
+    broken: set[tuple[str | int, ...]] = field(default_factory=set)
+    """Key paths that the schema refused and that were taken out."""
+    incomplete: bool = False
+    """A file is missing or unreadable, so that what refers to it cannot be judged."""
+    _documents: dict[str, tuple[Document, ...]] = field(default_factory=dict)
+
+    def model(self, files: tuple[str, ...], scope: Scope, at: Place, including: tuple[str, ...] = ()) -> Map:
+        """The files merged; `including` are the files that led here by `include`."""
+        model = Map()
+        for file in files:
+            model = self._file(model, file, scope, at, including)
+        set_defaults(model)
+        resolve_paths(model, scope.directory, scope.environment.get("HOME", ""))
+        resolve_environment(model, scope.environment.get)
+        return model
+
+    # --- one file ---------------------------------------------------------------------------------
+
+    def documents(self, file: str, at: Place) -> tuple[Document, ...]:
+        """A file's documents, read once; a file that cannot be read is a fault at `at` (or of the file, when nothing names it)."""
+        if file not in self._documents:
+            self._documents[file] = self._parsed(file, at)
+        return self._documents[file]
+
+    def _parsed(self, file: str, at: Place) -> tuple[Document, ...]:
+        name = shown(file, self.working_dir)
+        before = len(self.faults.errors)
+        try:
+            text = self.stdin or "" if file == STDIN else FilePath(file).read_bytes()
+        except OSError as error:
+            what = "is a directory" if os.path.isdir(file) else (error.strerror or "cannot be read").lower()
+            self.faults.error(at if at.line else Place(name), f"cannot read {name}: {what}" if at.line else f"cannot be read: {what}", code="file")
+            self.incomplete = True
+            return ()
+        self.inputs.append(file)
+        documents = parse(text, name, self.faults)
+        self.incomplete |= len(self.faults.errors) > before and any(one.code.startswith("yaml") for one in self.faults.errors)
+        return self._mappings(documents, name)
+
+    def _mappings(self, documents: tuple[Document, ...], name: str) -> tuple[Document, ...]:
+        filled = [document for document in documents if document.root is not None]
+        if not filled and not self.incomplete:
+            self.faults.error(Place(name, 1, 1), "the file is empty", hint="a stack file has at least a service", code="empty-file")
+        for document in filled:
+            if not isinstance(document.root, Map):
+                self.faults.error(document.place, "a stack file must be a mapping at the top level", hint="start with services:", code="type")
+                self.incomplete = True
+        return tuple(document for document in filled if isinstance(document.root, Map))
+
+    def _file(self, model: Map, file: str, scope: Scope, at: Place, including: tuple[str, ...]) -> Map:
+        for document in self.documents(file, at):
+            self.faults.next_phase()
+            root = interpolate(document.root, scope.environment.get, self.faults)
+            self._extend_all(root, file, scope, document.resets)
+            drop(model, document.resets)
+            self._include_all(root, scope, (*including, file))
+            self.faults.next_phase()
+            model = merge(model, root, self.faults)
+            unique(model)
+            refused = validate(model, self.faults)
+            self.broken.update(refused)
+            prune(model, refused)
+            self._drop_version(model)
+            self.faults.next_phase()
+            canonicalize(model, self.faults)
+            unique(model)
+        return model
+
+    def _drop_version(self, model: Map) -> None:
+        if "version" in model:
+            hint = "remove it: every file is read as the current Compose Specification"
+            self.faults.warning(model.key_place("version"), "version is obsolete and ignored", hint=hint, code="deprecated")
+            del model["version"]
+
+    # --- extends ----------------------------------------------------------------------------------
+
+    def _extend_all(self, root: Map, file: str, scope: Scope, resets: tuple[Path, ...]) -> None:
+        services = root.get("services")
+        if isinstance(services, Map):
+            for name in services:
+                services[name] = self._extended(name, services, file, scope, resets, ())
+
+    def _extended(self, name: str, services: Map, file: str, scope: Scope, resets: tuple[Path, ...], chain: Chain) -> Any:
+        """A service over the one it extends; unchanged when it extends none or what it says makes no sense."""
+        service = services[name]
+        reference = _extends(service)
+        if reference is None:
+            return service
+        base_name, base_file = reference
+        at = service.value_place("extends")
+        if (file, name) in chain:
+            path = " → ".join(link[1] for link in (*chain[chain.index((file, name)) :], (file, name)))
+            self.faults.error(at, f"services extend each other in a circle: {path}", code="extends-cycle")
+            return _without(service, "extends")
+        chain = (*chain, (file, name))
+        if base_file:
+            base = self._from_file(base_name, absolute(base_file, scope.directory, scope.environment.get("HOME", "")), scope, at, chain)
+        else:
+            base = self._from_here(base_name, services, file, scope, resets, chain, at)
+        if not isinstance(base, Map):
+            return _without(service, "extends")
+        base = copy(base)
+        drop(Map({"services": Map({name: base})}), resets)
+        return _without(merge_service(base, service, self.faults), "extends")
+
+    def _from_here(self, name: str, services: Map, file: str, scope: Scope, resets: tuple[Path, ...], chain: Chain, at: Place) -> Any:
+        if name not in services:
+            return self._not_extendable(name, shown(file, self.working_dir), services, at)
+        services[name] = self._extended(name, services, file, scope, resets, chain)
+        return services[name]
+
+    def _from_file(self, name: str, file: str, scope: Scope, at: Place, chain: Chain) -> Any:
+        inner = Scope(os.path.dirname(file), scope.environment)
+        root, resets = Map(), []
+        documents = self.documents(file, at)
+        for document in documents:
+            root = merge(root, interpolate(document.root, scope.environment.get, self.faults), self.faults)
+            resets.extend(document.resets)
+        services = root.get("services")
+        if not documents or not isinstance(services, Map) or name not in services:
+            known = services if isinstance(services, Map) else ()
+            return self._not_extendable(name, shown(file, self.working_dir), known, at) if documents else None
+        base = self._extended(name, services, file, inner, tuple(resets), chain)
+        if not isinstance(base, Map):
+            return None
+        alone = Map({"services": Map({name: copy(base)}, services.place)}, root.place)
+        refused = validate(alone, self.faults)
+        self.broken.update(refused)
+        prune(alone, refused)
+        canonicalize(alone, self.faults)
+        resolve_paths(alone, inner.directory, scope.environment.get("HOME", ""))
+        return alone["services"][name]
+
+    def _not_extendable(self, name: str, file: str, known: Any, at: Place) -> None:
+        self.faults.error(at, f'service "{name}" to extend is not in {file}', hint=did_you_mean(name, known), code="extends")
+        self.incomplete = True
+
+    # --- include ----------------------------------------------------------------------------------
+
+    def _include_all(self, root: Map, scope: Scope, including: tuple[str, ...]) -> None:
+        entries = root.get("include")
+        if not isinstance(entries, Seq):
+            return
+        for index, entry in enumerate(entries):
+            at = entries.item_place(index)
+            paths = _paths(entry)
+            if paths:
+                self._include(root, entry, paths, scope, including, at)
+        if all(_paths(entry) for entry in entries):
+            del root["include"]
+
+    def _include(self, root: Map, entry: Any, paths: list[str], scope: Scope, including: tuple[str, ...], at: Place) -> None:
+        home = scope.environment.get("HOME", "")
+        files = tuple(absolute(path, scope.directory, home) for path in paths)
+        if files[0] in including:
+            circle = " → ".join(shown(file, self.working_dir) for file in (*including[including.index(files[0]) :], files[0]))
+            self.faults.error(at, f"files include each other in a circle: {circle}", code="include-cycle")
+            return
+        given = entry.get("project_directory") if isinstance(entry, Map) else None
+        directory = absolute(given, scope.directory, home) if given else os.path.dirname(files[0])
+        inner = Scope(directory, self._include_environment(entry, scope, directory, at))
+        self._import(root, self.model(files, inner, at, including), files, at)
+
+    def _include_environment(self, entry: Any, scope: Scope, directory: str, at: Place) -> dict[str, str]:
+        listed = entry.get("env_file") if isinstance(entry, Map) else None
+        names = [listed] if isinstance(listed, str) else list(listed or ())
+        files = [absolute(name, scope.directory, scope.environment.get("HOME", "")) for name in names]
+        if not names and os.path.isfile(os.path.join(directory, ".env")):
+            files = [os.path.join(directory, ".env")]
+        added: dict[str, str] = {}
+        for file in files:
+            self.inputs.append(file)
+            added.update(read_env(file, shown(file, self.working_dir), self.faults, scope.environment, added))
+        return added | dict(scope.environment)
+
+    def _import(self, root: Map, imported: Map, files: tuple[str, ...], at: Place) -> None:
+        """Add what an include defines; the same name with another meaning is a fault."""
+        for section in SECTIONS:
+            found = imported.get(section)
+            if not isinstance(found, Map):
+                continue
+            if not isinstance(root.get(section), Map):
+                root.put(section, Map(place=found.place), imported.key_place(section), imported.value_place(section))
+            target = root[section]
+            for name, value in found.items():
+                if name in target and target[name] != value:
+                    message = f"{section}.{name} is defined here and in {shown(files[0], self.working_dir)}"
+                    place = target.key_place(name)
+                    self.faults.error(place, message, hint=f"the include is at {at}: rename one of them", code="include-conflict")
+                elif name not in target:
+                    target.take(found, name, value)
+
+
+def _extends(service: Any) -> tuple[str, str] | None:
+    """(service, file or empty) that a service extends; None when it does not, or says so in a way the schema refuses."""
+    extends = service.get("extends") if isinstance(service, Map) else None
+    if isinstance(extends, str):
+        return extends, ""
+    if isinstance(extends, Map) and isinstance(extends.get("service"), str) and isinstance(extends.get("file", ""), str):
+        return extends["service"], extends.get("file", "")
+    return None
+
+
+def _without(service: Map, key: str) -> Map:
+    service.pop(key, None)
+    return service
+
+
+def _paths(entry: Any) -> list[str]:
+    found = entry.get("path") if isinstance(entry, Map) else entry
+    paths = [found] if isinstance(found, str) else list(found) if isinstance(found, Seq) else []
+    return paths if all(isinstance(path, str) for path in paths) else []
+
+
+def drop(root: Map, resets: tuple[Path, ...]) -> None:
+    """Take out what a later file resets or overrides. In place."""
+    for path in resets:
+        node: Any = root
+        for step in path[:-1]:
+            node = node.get(step) if isinstance(node, Map) else None
+        if isinstance(node, Map):
+            node.pop(path[-1], None)

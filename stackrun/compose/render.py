@@ -1,0 +1,48 @@
+"""A project as text: what `config` prints, and what can be read again with the same result.
+
+`$` is doubled, so that reading it back replaces nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from stackrun.compose.model import Project
+
+
+def to_json(project: Project) -> str:
+    """Docker Compose's canonical form, indented, keys sorted."""
+    return json.dumps(escaped(project.to_dict()), indent=2, ensure_ascii=False)
+
+
+def to_yaml(project: Project) -> str:
+    """The same as YAML, `name` first, then services and what they use."""
+    tree = escaped(project.to_dict())
+    ordered = {key: tree[key] for key in ("name", "services") if key in tree} | tree
+    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
+
+
+def escaped(value: Any) -> Any:
+    """Every `$` of every string doubled."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    return [escaped(item) for item in value] if isinstance(value, list) else value
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Strings of several lines as blocks; no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _string(dumper: Any, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _string)
