@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 
 from stackrun.errors import KernelError, Unsupported
 
@@ -113,6 +114,12 @@ IN_NONBLOCK = os.O_NONBLOCK
 SFD_CLOEXEC = os.O_CLOEXEC
 SFD_NONBLOCK = os.O_NONBLOCK
 
+PROC_SUPER_MAGIC = 0x9FA0
+DEVPTS_SUPER_MAGIC = 0x1CD1
+_STATX_MNT_ID = 0x1000
+_STATX_BYTES = 256
+_STATX_MNT_ID_OFFSET = 0x90
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 _int, _uint, _long, _ulong = ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong
@@ -177,6 +184,8 @@ libc.inotify_rm_watch.argtypes = (_int, _int)
 libc.signalfd.argtypes = (_int, _pointer, _int)
 libc.sethostname.argtypes = (_text, _size)
 libc.setdomainname.argtypes = (_text, _size)
+libc.fstatfs.argtypes = (_int, _pointer)
+libc.statx.argtypes = (_int, _text, _int, _uint, _pointer)
 
 
 def _bytes(path: str | bytes | None) -> bytes | None:
@@ -322,3 +331,17 @@ def inotify_add_watch(fd: int, path: str, mask: int) -> int:
 
 def inotify_rm_watch(fd: int, watch: int) -> None:
     check(f"inotify_rm_watch {watch}", libc.inotify_rm_watch(fd, watch))
+
+
+def mount_id(fd: int) -> int:
+    """The id of the mount that `fd` is on: statx(2) stx_mnt_id (Linux 5.8)."""
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_MNT_ID, buffer))
+    return int.from_bytes(buffer.raw[_STATX_MNT_ID_OFFSET : _STATX_MNT_ID_OFFSET + 8], sys.byteorder)
+
+
+def filesystem_type(fd: int) -> int:
+    """statfs(2) f_type, such as PROC_SUPER_MAGIC; the first word of the structure."""
+    buffer = (ctypes.c_long * 32)()
+    check(f"fstatfs {fd}", libc.fstatfs(fd, buffer))
+    return buffer[0]

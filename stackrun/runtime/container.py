@@ -332,7 +332,9 @@ class Handle:
         else:
             os.close(fds[1])
 
-    def _request(self, request: str, *, fds: Sequence[int] = (), timeout_s: float = REQUEST_TIMEOUT_S, **operands: Any) -> tuple[Event, list[int]]:
+    def _request(
+        self, request: str, *, fds: Sequence[int] = (), timeout_s: float = REQUEST_TIMEOUT_S, **operands: Any
+    ) -> tuple[Event, list[int]]:
         with self._lock:
             self._serial += 1
             try:

@@ -15,6 +15,12 @@ import socket
 from stackrun import errors
 from stackrun.errors import StackrunError
 
+TYPE_CHECKING = False  # typing itself is too heavy for the start path; checkers take this name as true
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = dict[str, Any]
+
 PACKET_BYTES_MAX = 96 * 1024
 BODY_BYTES_MAX = 16 * 1024 * 1024
 FDS_MAX = 250
@@ -29,7 +35,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def send(sock: socket.socket, message: dict, fds: list[int] | tuple[int, ...] = ()) -> None:
+def send(sock: socket.socket, message: Message, fds: list[int] | tuple[int, ...] = ()) -> None:
     """Send `message`; the descriptors stay open here.  Raises OSError as sendmsg(2) does (EPIPE: the peer is gone)."""
     body = json.dumps(message, separators=(",", ":")).encode()
     if len(body) <= PACKET_BYTES_MAX:
@@ -50,7 +56,7 @@ def _sendmsg(sock: socket.socket, packet: bytes, fds: list[int] | tuple[int, ...
     sock.sendmsg([packet], ancillary)
 
 
-def receive(sock: socket.socket) -> tuple[dict | None, list[int]]:
+def receive(sock: socket.socket) -> tuple[Message | None, list[int]]:
     """The next message with its descriptors (close-on-exec, the caller's to close); (None, []) when the peer is gone."""
     packet, ancillary, flags, _ = sock.recvmsg(PACKET_BYTES_MAX + 1, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
@@ -65,7 +71,8 @@ def receive(sock: socket.socket) -> tuple[dict | None, list[int]]:
     if not packet:
         return None, descriptors
     body = packet[1:] if packet[:1] == _PLAIN else _carried(descriptors.pop(0))
-    return json.loads(body), descriptors
+    message: Message = json.loads(body)
+    return message, descriptors
 
 
 def _carried(carrier: int) -> bytes:
@@ -78,7 +85,7 @@ def _carried(carrier: int) -> bytes:
         os.close(carrier)
 
 
-def pack_error(error: BaseException) -> dict:
+def pack_error(error: BaseException) -> Message:
     """The `error` member for `error`; anything that is no StackrunError keeps its type's name and is a bug on the other side."""
     if isinstance(error, errors.KernelError):
         return {"class": "KernelError", "call": error.call, "errno": error.errno, "hint": error.hint}
@@ -87,10 +94,18 @@ def pack_error(error: BaseException) -> dict:
     if isinstance(error, OSError) and error.errno:
         place = f" {error.filename}" if error.filename else ""
         return {"class": "KernelError", "call": f"{error.strerror or type(error).__name__}{place}", "errno": error.errno, "hint": ""}
-    return {"class": "", "message": f"{type(error).__name__}: {error}", "hint": ""}
+    return {"class": "", "message": f"{type(error).__name__}: {error} ({_place(error)})", "hint": ""}
 
 
-def unpack_error(packed: dict) -> Exception:
+def _place(error: BaseException) -> str:
+    """Where a bug was raised; no source is read for it, since the process may be inside a container already."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+
+
+def unpack_error(packed: Message) -> Exception:
     if packed["class"] == "KernelError":
         return errors.KernelError(packed["call"], packed["errno"], hint=packed["hint"])
     if not packed["class"]:
@@ -99,7 +114,7 @@ def unpack_error(packed: dict) -> Exception:
     return error
 
 
-def raise_error(message: dict) -> None:
+def raise_error(message: Message) -> None:
     """Raise what `message["error"]` holds, if it holds one."""
     packed = message.get("error")
     if packed:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stackrun.runtime.messages import Message
+
 
 def socket_path(run_dir: str) -> str:
     return f"{run_dir}/shim.sock"
@@ -22,7 +26,7 @@ def crash_path(run_dir: str) -> str:
     return f"{run_dir}/shim.err"
 
 
-def write(path: str, record: dict) -> None:
+def write(path: str, record: Message) -> None:
     """Replace `path` by `record` in one step.  Not synced: a run directory does not outlive the boot (tmpfs)."""
     temporary = f"{path}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -33,7 +37,7 @@ def write(path: str, record: dict) -> None:
     os.rename(temporary, path)
 
 
-def read(path: str) -> dict | None:
+def read(path: str) -> Message | None:
     """The record at `path`; None when there is none, or when it is not ours to understand."""
     try:
         with open(path, "rb") as file:

@@ -1,0 +1,76 @@
+"""Namespaces (namespaces(7)) by the names the OCI runtime-spec gives them."""
+
+from __future__ import annotations
+
+import os
+
+from stackrun.errors import KernelError
+from stackrun.kernel import syscalls
+
+FLAGS = {
+    "user": syscalls.CLONE_NEWUSER,
+    "mount": syscalls.CLONE_NEWNS,
+    "pid": syscalls.CLONE_NEWPID,
+    "network": syscalls.CLONE_NEWNET,
+    "uts": syscalls.CLONE_NEWUTS,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "cgroup": syscalls.CLONE_NEWCGROUP,
+    "time": syscalls.CLONE_NEWTIME,
+}
+FILES = {
+    "user": "user",
+    "mount": "mnt",
+    "pid": "pid",
+    "network": "net",
+    "uts": "uts",
+    "ipc": "ipc",
+    "cgroup": "cgroup",
+    "time": "time",
+}
+"""Name → file below /proc/PID/ns."""
+
+
+def open_namespace(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(f"open namespace {path}", error.errno or 0) from error
+
+
+def join(fd: int, kind: str) -> None:
+    """Enter the namespace `fd`; setns checks that it is of that kind.  A pid namespace takes effect for children only."""
+    syscalls.setns(fd, FLAGS[kind])
+
+
+class Visit:
+    """`with Visit(netns_fd, "network"):` the calling, single-threaded process is inside meanwhile."""
+
+    __slots__ = ("_fd", "_home", "_kind")
+
+    def __init__(self, fd: int, kind: str) -> None:
+        self._fd = fd
+        self._kind = kind
+        self._home = -1
+
+    def __enter__(self) -> None:
+        self._home = open_namespace(f"/proc/self/ns/{FILES[self._kind]}")
+        join(self._fd, self._kind)
+
+    def __exit__(self, *_: object) -> None:
+        join(self._home, self._kind)
+        os.close(self._home)
+
+
+def write_id_maps(pid: int, uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> None:
+    """Write the OCI ID mappings of a new user namespace; one write each, as user_namespaces(7) demands."""
+    for file, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
+        text = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
+        path = f"/proc/{pid}/{file}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, text.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise KernelError(f"write {path}", error.errno or 0) from error

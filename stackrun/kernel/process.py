@@ -1,0 +1,67 @@
+"""Processes: forking without Python's ceremony, and what a child must shed before it becomes somebody else's program."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from stackrun.kernel import syscalls
+
+_ALL_SIGNALS = frozenset(signal.valid_signals())
+_FORCED = frozenset((signal.SIGKILL, signal.SIGSTOP))
+
+
+def set_name(name: str) -> None:
+    """The name ps and /proc/PID/comm show, at most 15 bytes."""
+    syscalls.libc.prctl(syscalls.PR_SET_NAME, _address(name.encode()[:15]), 0, 0, 0)
+
+
+_name_buffer = syscalls.ctypes.create_string_buffer(16)
+
+
+def _address(raw: bytes) -> int:
+    _name_buffer.value = raw
+    return syscalls.ctypes.addressof(_name_buffer)
+
+
+def forbid_dump() -> None:
+    """PR_SET_DUMPABLE 0: no ptrace, no /proc/PID/{mem,exe,fd} for anyone without CAP_SYS_PTRACE in the host's user namespace.
+
+    Inherited by fork; execve of a readable program sets it back.
+    """
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+
+
+def die_with_parent() -> None:
+    """PR_SET_PDEATHSIG SIGKILL. A change of credentials clears it, so call it after the last one (prctl(2))."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def reset_signals() -> None:
+    """Default dispositions and an empty mask, as a new program expects them; Python itself ignores SIGPIPE and SIGXFSZ."""
+    for signum in _ALL_SIGNALS - _FORCED:
+        if signal.getsignal(signum) is not signal.SIG_DFL:
+            signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def block_all_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+
+
+def exit_code(status: int) -> tuple[int, int]:
+    """(code, signal) of a wait(2) status; the code of a death by signal is 128 + signal, as shells and Docker report it."""
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status), os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), 0
+
+
+def detach_standard_streams() -> None:
+    """Point 0, 1 and 2 at /dev/null."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for fd in range(3):
+            os.dup2(null, fd)
+    finally:
+        if null > 2:
+            os.close(null)

@@ -1,0 +1,186 @@
+"""The container's first process, from clone to execve.
+
+It runs in the forked interpreter, already inside the new namespaces, and speaks `steps` with its shim.  From the
+clone on nothing may be imported, looked up by name service or read as source: all of that would soon come from the
+container's files.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from stackrun.errors import KernelError
+from stackrun.kernel import mounts, paths, process, syscalls
+from stackrun.runtime import executable, identity, rootfs, steps, terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stackrun.kernel.cgroup import Cgroup
+    from stackrun.runtime.messages import Message
+    from stackrun.runtime.spec import Process, Spec
+
+
+class Launch:
+    """All that init needs to know.  `streams` are the descriptors for 0, 1 and 2; empty with a terminal."""
+
+    __slots__ = ("container_id", "group", "overlay", "plan", "reaper", "seccomp", "spec", "streams", "unshare_cgroup")
+
+    def __init__(self, container_id: str, spec: Spec, group: Cgroup, overlay: Message | None) -> None:
+        self.container_id = container_id
+        self.spec = spec
+        self.group = group
+        self.overlay = overlay
+        self.plan = rootfs.plan(spec, overlay)
+        self.streams: tuple[int, ...] = ()
+        self.reaper = False
+        self.seccomp = b""
+        self.unshare_cgroup = False
+
+
+def run(launch: Launch, sock: socket.socket) -> None:
+    """Never returns: the process becomes the container's program or ends with 1 after having said why."""
+    try:
+        process.set_name("stackrun-init")
+        steps.hear(sock, steps.PREPARE)
+        warnings, console = _prepare(launch)
+        steps.say(sock, steps.PREPARED, (console,) if console >= 0 else (), warnings=warnings)
+        if console >= 0:
+            os.close(console)
+        steps.hear(sock, steps.EXECUTE)
+        _become(launch, sock)
+    except BaseException as error:
+        steps.say_failed(sock, error)
+    finally:
+        os._exit(1)
+
+
+def _prepare(launch: Launch) -> tuple[list[str], int]:
+    """(warnings, master of the terminal or -1)"""
+    spec = launch.spec
+    os.umask(0)
+    if launch.unshare_cgroup:
+        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+    if spec.uid_mappings:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    os.setsid()
+    warnings = join_keyring(launch.container_id)
+    if spec.hostname:
+        syscalls.sethostname(spec.hostname)
+    if spec.domainname:
+        syscalls.setdomainname(spec.domainname)
+    warnings += identity.limits(spec.process) + identity.missing_capabilities(spec.process)
+    tree = rootfs.Tree(launch.group)
+    tree.execute(launch.plan)
+    console = _open_console(launch, tree) if spec.terminal else _take_streams(launch.streams, tree)
+    mounts.pivot(tree.root_fd)
+    identity.resolve(spec.process, tree.root_fd)
+    tree.close()
+    identity.own_streams(spec.process.uid)
+    return warnings, console
+
+
+def join_keyring(container_id: str) -> list[str]:
+    """A session keyring of the container's own; keys of the host's session are not for it (keyrings(7))."""
+    try:
+        syscalls.join_session_keyring(f"_ses.{container_id}")
+    except KernelError as error:
+        return [f"session keyring left out: {error}"]
+    return []
+
+
+def _take_streams(streams: tuple[int, ...], tree: rootfs.Tree) -> int:
+    null_fd = rootfs.open_null(tree.root_fd, os.O_RDWR)
+    take_streams(streams, null_fd)
+    os.close(null_fd)
+    return -1
+
+
+def take_streams(streams: tuple[int, ...], null_fd: int) -> None:
+    """Make `streams` 0, 1 and 2, with the null device where one is -1."""
+    for number, fd in enumerate(streams):
+        os.dup2(fd if fd >= 0 else null_fd, number)
+
+
+def _open_console(launch: Launch, tree: rootfs.Tree) -> int:
+    """A terminal as 0, 1 and 2, as controlling terminal, and bound at /dev/console; gives its master."""
+    master, slave = terminal.open_pair(tree.root_fd)
+    target_fd = paths.make_file(tree.root_fd, "/dev/console")
+    mount_fd = mounts.clone_tree(slave, "", recursive=False)
+    tree.place(mount_fd, target_fd, "/dev/console")
+    os.close(target_fd)
+    os.close(mount_fd)
+    take_terminal(slave)
+    return master
+
+
+def take_terminal(slave: int) -> None:
+    """The calling session leader's 0, 1 and 2 and controlling terminal."""
+    terminal.control(slave)
+    take_streams((slave, slave, slave), -1)
+    if slave > 2:
+        os.close(slave)
+
+
+def _become(launch: Launch, sock: socket.socket) -> None:
+    wanted = launch.spec.process
+    identity.assume(wanted, launch.seccomp)
+    path = executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
+    if launch.reaper:
+        # Before the fork: a SIGCHLD that comes while it is neither blocked nor handled is lost.
+        process.block_all_signals()
+        child = os.fork()
+        if child:
+            sock.close()
+            _reap(child, wanted, launch.seccomp)
+        os.setpgid(0, 0)
+        _take_foreground()
+    execute(path, wanted, launch.seccomp)
+
+
+def execute(path: str, wanted: Process, seccomp_program: bytes) -> None:
+    """The end of the road: raises why it did not work."""
+    process.reset_signals()
+    # Python's descriptors are close-on-exec already; this is for those that somebody else's code has opened.
+    syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
+    identity.finish(wanted, seccomp_program)
+    raise executable.execute(path, wanted.arguments, wanted.environment)
+
+
+def _take_foreground() -> None:
+    """A process group in the background of its terminal would be stopped when it reads; tcsetpgrp itself must not stop us."""
+    if os.isatty(0):
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        os.tcsetpgrp(0, os.getpgrp())
+
+
+def _reap(child: int, wanted: Process, seccomp_program: bytes) -> None:
+    """Be a tiny init: pass signals on to `child`, reap orphans, end as `child` ends.  Never returns.
+
+    Signals are blocked and waited for: a pid 1 that has neither handler nor block would not even get them (kill(2)).
+    """
+    process.set_name("init")
+    syscalls.close_range(0)
+    identity.finish(wanted, seccomp_program)
+    signals = signal.valid_signals()
+    while True:
+        signum = signal.sigwaitinfo(signals).si_signo
+        if signum != signal.SIGCHLD:
+            os.kill(child, signum)
+            continue
+        _reap_ended(child)
+
+
+def _reap_ended(child: int) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == child:
+            os._exit(process.exit_code(status)[0])
+        if not pid:
+            return

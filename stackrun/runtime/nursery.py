@@ -1,0 +1,105 @@
+"""The zygote itself: preloads what shims and inits need, then forks a shim for each request of its daemon.
+
+Single-threaded, holds no state, ends when the daemon's connection does.  See `zygote` for the daemon's side.
+"""
+
+from __future__ import annotations
+
+import encodings.ascii
+import encodings.idna
+import encodings.latin_1
+import encodings.utf_8
+import gc
+import linecache
+import os
+import select
+import signal
+import socket
+import sys
+
+from stackrun.kernel import process, syscalls
+from stackrun.runtime import identity, messages, shim
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stackrun.runtime.messages import Message
+
+PRELOADED = (encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8, linecache)
+"""Codecs and the like that Python would import at some first use, which may be after the container's root is ours."""
+
+
+def main(fd: int) -> None:
+    """Serve the connection `fd` until it ends; each request forks a shim, the reply is its pid and pidfd."""
+    connection = socket.socket(fileno=fd)
+    os.set_inheritable(fd, False)
+    process.set_name("stackrun-zygote")
+    process.forbid_dump()
+    identity.present()
+    _forbid_imports()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+    children_fd = syscalls.signalfd(frozenset((signal.SIGCHLD,)))
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    messages.send(connection, {"pid": os.getpid()})
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    poller.register(children_fd, select.POLLIN)
+    while True:
+        ready = {number for number, _ in poller.poll()}
+        if children_fd in ready:
+            _reap(children_fd)
+        if connection.fileno() in ready and not _serve(connection, children_fd):
+            return
+
+
+def _forbid_imports() -> None:
+    """From here on an import fails instead of reading a file: nothing that forks from this process may load one."""
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+
+
+def _serve(connection: socket.socket, children_fd: int) -> bool:
+    try:
+        request, fds = messages.receive(connection)
+    except ConnectionError:
+        return False
+    if request is None:
+        return False
+    try:
+        pid = os.fork()
+        if not pid:
+            connection.close()
+            os.close(children_fd)
+            _become_shim(request, fds)
+        pid_fd = syscalls.pidfd_open(pid)
+        messages.send(connection, {"pid": pid}, [pid_fd])
+        os.close(pid_fd)
+    except OSError as error:
+        messages.send(connection, {"error": messages.pack_error(error)})
+    finally:
+        for one in fds:
+            os.close(one)
+    return True
+
+
+def _become_shim(request: Message, fds: list[int]) -> None:
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+        process.detach_standard_streams()
+        shim.main(request, fds)
+    finally:
+        os._exit(1)
+
+
+def _reap(children_fd: int) -> None:
+    """Shims that have ended.  One signal may stand for several of them."""
+    os.read(children_fd, 128 * 64)
+    while True:
+        try:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:
+            return

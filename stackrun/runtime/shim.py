@@ -1,0 +1,536 @@
+"""One container's keeper: parent of its init, owner of its streams, the one who knows how it ended.
+
+Forked by the zygote, it outlives the daemon.  Requests come as JSON messages ({"serial", "request", operands}) over any
+number of SOCK_SEQPACKET connections: the one it was launched with, and those to `shim.sock`.  The reply has the same
+serial.  A connection that says `subscribe` gets events instead.  Single-threaded; a request is done before the next one.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import gc
+import os
+import signal
+import socket
+import time
+import traceback
+
+from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError
+from stackrun.kernel import process, syscalls
+from stackrun.runtime import entry, launching, logfile, messages, pipes, spec, state, streams, terminal, wiring
+from stackrun.runtime.loop import READ, Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stackrun.runtime.messages import Message
+
+    Answer = tuple[Message, list[int]]
+
+STALL_S = 10.0
+LINGER_S = 30.0
+"""How long readers may take what is still in their backlog after the container has ended."""
+REMEMBERED_EXECS_MAX = 256
+
+
+def main(request: Message, fds: list[int]) -> None:
+    """Be the shim of `request` (`container.create`); never returns.
+
+    `fds`: the request and event connections, then held descriptors, attached sockets and given streams as counted.
+    """
+    process.set_name("stackrun-shim")
+    os.setsid()
+    gc.enable()
+    try:
+        _run(request, fds)
+    except BaseException:
+        _record_crash(request["run_dir"])
+    finally:
+        os._exit(0)
+
+
+def _record_crash(run_dir: str) -> None:
+    text = traceback.format_exc().encode()
+    fd = os.open(state.crash_path(run_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.write(fd, text)
+    os.close(fd)
+
+
+def _run(request: Message, fds: list[int]) -> None:
+    requests, events, *rest = fds
+    connection = socket.socket(fileno=requests)
+    held, attached = rest[: request["held"]], rest[request["held"] : request["held"] + request["attached"]]
+    given = rest[len(held) + len(attached) :]
+    try:
+        listener = _listen(request["run_dir"])
+        try:
+            shim = Shim(request, listener, launching.bear(request, tuple(given)))
+        except BaseException:
+            _unlisten(listener, request["run_dir"])
+            raise
+    except Exception as error:
+        messages.send(connection, {"serial": 0, "error": messages.pack_error(error)})
+        return
+    for fd in given:
+        os.close(fd)
+    shim.held = held
+    for fd in attached:
+        shim.streams.attach(socket.socket(fileno=fd), frozenset(("stdout", "stderr")), gives_input=request["open_stdin"])
+    shim.open_for(connection, socket.socket(fileno=events), request)
+    shim.loop_until_done()
+
+
+def _listen(run_dir: str) -> socket.socket:
+    """The socket of this container, which also is its lock: Conflict when another shim answers there."""
+    os.makedirs(run_dir, mode=0o700, exist_ok=True)
+    path = state.socket_path(run_dir)
+    for stale in (state.exit_path(run_dir), state.crash_path(run_dir)):
+        _remove(stale)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        if _answers(path):
+            raise Conflict("the container is running already")
+        _remove(path)
+        listener.bind(path)
+        listener.listen(16)
+    except OSError as error:
+        listener.close()
+        raise KernelError(f"bind {path}", error.errno or errno.EIO) from error
+    return listener
+
+
+def _answers(path: str) -> bool:
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        probe.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def _unlisten(listener: socket.socket, run_dir: str) -> None:
+    listener.close()
+    for path in (state.socket_path(run_dir), state.state_path(run_dir)):
+        _remove(path)
+    try:
+        os.rmdir(run_dir)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+class Exec:
+    """One process that runs beside init."""
+
+    __slots__ = ("console_fd", "pid", "pid_fd", "streams")
+
+    def __init__(self, entered: launching.Entered, its_streams: streams.Streams) -> None:
+        self.pid = entered.pid
+        self.pid_fd = entered.pid_fd
+        self.console_fd = os.dup(entered.console) if entered.console >= 0 else -1
+        self.streams = its_streams
+
+
+class Shim:
+    """The state of one container and the handlers of its requests (`_on_<request>`)."""
+
+    def __init__(self, request: Message, listener: socket.socket, born: launching.Born) -> None:
+        log = request["log"]
+        self.container_id: str = request["id"]
+        self.run_dir: str = request["run_dir"]
+        self.held: list[int] = []
+        self._request = request
+        self._listener = listener
+        self._born = born
+        self._loop = Loop()
+        self._log = logfile.JsonLog(log["path"], log["max_bytes"], log["max_files"]) if log else None
+        self.streams = streams.Streams(self._loop, self._log, STALL_S, self._warn)
+        self._netns_fd = wiring.netns_of(born.pid)
+        self._dns_fds: tuple[int, int] | None = None
+        self._console_fd = -1
+        self._clients: dict[int, socket.socket] = {}
+        self._subscribers: list[socket.socket] = []
+        self._execs: dict[str, Exec] = {}
+        self._ended_execs: dict[str, Message] = {}
+        self._lingering: list[streams.Streams] = []
+        self._status = "created"
+        self._created_ns = time.time_ns()
+        self._started_ns = 0
+        self._is_done = False
+        self._handlers: dict[str, Callable[[Message, list[int]], Answer]] = {
+            name[len("_on_") :].replace("_", "-"): getattr(self, name) for name in dir(self) if name.startswith("_on_")
+        }
+        born.pipes.hand_over(self.streams, -1, ends_with_client=request["stdin_once"])
+
+    def open_for(self, connection: socket.socket, events: socket.socket, request: Message) -> None:
+        """Answer the launch, after what it asked for besides."""
+        self._clients[connection.fileno()] = connection
+        self._subscribe(events)
+        self._loop.watch(connection.fileno(), READ, lambda _: self._serve(connection))
+        self._loop.watch(self._listener.fileno(), READ, lambda _: self._accept())
+        self._loop.watch(self._born.pid_fd, READ, lambda _: self._init_ended())
+        self._save()
+        try:
+            if request["dns_sockets"]:
+                self._on_dns({}, [])
+            if request["prepare"]:
+                self._on_prepare({}, [])
+        except Exception as error:
+            self._undo()
+            self._reply(connection, {"serial": 0, "error": messages.pack_error(error)}, [])
+            return
+        self._reply(connection, *self._hello(0))
+
+    def loop_until_done(self) -> None:
+        while not self._is_done:
+            self._loop.turn()
+        deadline = time.monotonic() + LINGER_S
+        while any(not one.is_settled for one in self._lingering) and time.monotonic() < deadline:
+            self._loop.after(deadline - time.monotonic(), lambda: None)
+            self._loop.turn()
+
+    # --- connections ---
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        self._clients[connection.fileno()] = connection
+        self._loop.watch(connection.fileno(), READ, lambda _: self._serve(connection))
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            message, fds = messages.receive(connection)
+        except (ConnectionError, StackrunError, ValueError):
+            message, fds = None, []
+        if message is None:
+            self._hang_up(connection)
+            return
+        if message["request"] == "subscribe":
+            self._loop.forget(connection.fileno())
+            self._clients.pop(connection.fileno())
+            self._subscribe(connection)
+            return
+        self._reply(connection, *self._answered(message, fds))
+
+    def _answered(self, message: Message, fds: list[int]) -> Answer:
+        """The handler's answer, or its failure as one; descriptors that came along are closed here."""
+        try:
+            handler = self._handlers.get(message["request"])
+            if not handler:
+                raise InvalidArgument(f"the shim knows no request {message['request']!r}")
+            reply, answer_fds = handler(message, fds)
+            return {"serial": message["serial"], **reply}, answer_fds
+        except Exception as error:
+            if not isinstance(error, (StackrunError, OSError)):
+                _record_crash(self.run_dir)
+            return {"serial": message["serial"], "error": messages.pack_error(error)}, []
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _reply(self, connection: socket.socket, reply: Message, fds: list[int]) -> None:
+        """A client that does not take its replies is hung up on rather than waited for."""
+        try:
+            connection.setblocking(False)
+            messages.send(connection, reply, fds)
+            connection.setblocking(True)
+        except OSError:
+            self._hang_up(connection)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        self._loop.forget(connection.fileno())
+        self._clients.pop(connection.fileno(), None)
+        connection.close()
+
+    def _subscribe(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._subscribers.append(connection)
+        self._loop.watch(connection.fileno(), READ, lambda _: self._unsubscribe(connection))
+
+    def _unsubscribe(self, connection: socket.socket) -> None:
+        """A subscriber has nothing to say, so readable means gone."""
+        self._loop.forget(connection.fileno())
+        self._subscribers.remove(connection)
+        connection.close()
+
+    def _publish(self, event: Message) -> None:
+        for connection in list(self._subscribers):
+            try:
+                messages.send(connection, event)
+            except OSError:
+                self._unsubscribe(connection)
+
+    def _warn(self, text: str) -> None:
+        self._publish({"event": "warning", "text": text})
+
+    # --- life ---
+
+    def _hello(self, serial: int) -> Answer:
+        reply = {
+            "serial": serial,
+            "pid": self._born.pid,
+            "shim_pid": os.getpid(),
+            "status": self._status,
+            "warnings": self._born.warnings,
+        }
+        return reply, [os.dup(self._born.pid_fd), syscalls.pidfd_open(os.getpid())]
+
+    def _save(self) -> None:
+        record = {
+            "id": self.container_id,
+            "pid": self._born.pid,
+            "start_ticks": state.start_ticks(self._born.pid),
+            "bundle": self._request["bundle"],
+            "cgroup_path": self._request["cgroup_path"],
+            "created_ns": self._created_ns,
+            "started_ns": self._started_ns,
+            "status": self._status,
+            "annotations": self._born.spec.annotations,
+        }
+        state.write(state.state_path(self.run_dir), record)
+
+    def _init_ended(self) -> None:
+        _, status = os.waitpid(self._born.pid, 0)
+        code, signum = process.exit_code(status)
+        oom = self._born.group.oom_kills() > 0
+        # Without a pid namespace of its own, what init left behind still runs.
+        self._born.group.kill(launching.KILL_TIMEOUT_S)
+        for exec_id in list(self._execs):
+            self._exec_ended(exec_id)
+        self._end({"code": code, "signal": signum, "oom": oom, "at_ns": time.time_ns()})
+
+    def _end(self, record: Message) -> None:
+        """Everything read, recorded and removed before anyone is told, so that who is told can start it again."""
+        self.streams.drain()
+        if self._log:
+            self._log.close()
+        state.write(state.exit_path(self.run_dir), record)
+        self._born.group.delete()
+        for fd in self.held:
+            os.close(fd)
+        self._clear_run_dir()
+        self._publish({"event": "exit", **record})
+        self._lingering.append(self.streams)
+        self._is_done = True
+
+    def _clear_run_dir(self) -> None:
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
+        for path in (state.socket_path(self.run_dir), state.state_path(self.run_dir)):
+            _remove(path)
+
+    def _undo(self) -> None:
+        """After a failed launch: as if it had never been tried."""
+        self._loop.forget(self._born.pid_fd)
+        launching.kill(self._born)
+        self.streams.drain()
+        if self._log:
+            self._log.close()
+        self._born.group.delete()
+        self._clear_run_dir()
+        os.rmdir(self.run_dir)
+        self._lingering.append(self.streams)
+        self._is_done = True
+
+    # --- requests ---
+
+    def _on_hello(self, message: Message, _: list[int]) -> Answer:
+        return self._hello(message["serial"])
+
+    def _on_status(self, _: Message, __: list[int]) -> Answer:
+        return {"status": self._status}, []
+
+    def _on_netns(self, _: Message, __: list[int]) -> Answer:
+        return {}, [os.dup(self._netns_fd)]
+
+    def _on_network(self, message: Message, _: list[int]) -> Answer:
+        batches = [(protocol, base64.b64decode(data)) for protocol, data in message["batches"]]
+        wiring.configure(self._netns_fd, batches)
+        return {}, []
+
+    def _on_dns(self, _: Message, __: list[int]) -> Answer:
+        if not self._dns_fds:
+            self._dns_fds = wiring.open_dns_sockets(self._netns_fd)
+        return {}, [os.dup(fd) for fd in self._dns_fds]
+
+    def _on_prepare(self, _: Message, __: list[int]) -> Answer:
+        self._require("prepare", "created")
+        if not self._born.is_prepared:
+            console = self._born.prepare()
+            if console >= 0:
+                self._console_fd = os.dup(console)
+                if self._request["console_size"]:
+                    terminal.set_size(console, *self._request["console_size"])
+                self._born.pipes.hand_over(self.streams, console, ends_with_client=False)
+        return {"warnings": self._born.warnings}, []
+
+    def _on_start(self, message: Message, fds: list[int]) -> Answer:
+        try:
+            answer = self._on_prepare(message, fds)
+            self._born.execute()
+        except Exception:
+            if self._status == "created":
+                self._undo()
+            raise
+        self._status = "running"
+        self._started_ns = time.time_ns()
+        self._save()
+        return answer
+
+    def _on_signal(self, message: Message, _: list[int]) -> Answer:
+        signum = message["signum"]
+        if message["all"]:
+            for pid in self._born.group.pids():
+                _send(pid, signum)
+        else:
+            self._signal(self._born.pid_fd, signum)
+        return {}, []
+
+    def _signal(self, pid_fd: int, signum: int) -> None:
+        try:
+            syscalls.pidfd_send_signal(pid_fd, signum)
+        except KernelError as error:
+            if error.errno == errno.ESRCH:
+                raise NotFound(f"container {self.container_id} is not running") from error
+            raise
+        if signum == signal.SIGKILL and self._status == "paused":
+            self._born.group.thaw()  # a frozen process of cgroup v1 does not even die
+
+    def _on_delete(self, _: Message, __: list[int]) -> Answer:
+        self._signal(self._born.pid_fd, signal.SIGKILL)
+        return {}, []
+
+    def _on_pause(self, _: Message, __: list[int]) -> Answer:
+        self._require("pause", "running")
+        self._born.group.freeze()
+        self._status = "paused"
+        self._save()
+        return {}, []
+
+    def _on_resume(self, _: Message, __: list[int]) -> Answer:
+        self._require("resume", "paused")
+        self._born.group.thaw()
+        self._status = "running"
+        self._save()
+        return {}, []
+
+    def _require(self, request: str, status: str) -> None:
+        if self._status != status:
+            raise Conflict(f"cannot {request}: container {self.container_id} is {self._status}")
+
+    def _on_update(self, message: Message, _: list[int]) -> Answer:
+        self._born.group.apply(message["resources"])
+        return {}, []
+
+    def _on_attach(self, message: Message, _: list[int]) -> Answer:
+        return {}, [_attach(self.streams, message)]
+
+    def _on_resize(self, message: Message, _: list[int]) -> Answer:
+        if self._console_fd >= 0:
+            terminal.set_size(self._console_fd, message["rows"], message["columns"])
+        else:
+            self._request["console_size"] = [message["rows"], message["columns"]]
+        return {}, []
+
+    # --- exec ---
+
+    def _on_exec(self, message: Message, fds: list[int]) -> Answer:
+        if self._status == "paused":
+            raise Conflict(f"container {self.container_id} is paused, unpause the container before exec")
+        self._require("exec", "running")
+        exec_id = message["exec_id"]
+        if exec_id in self._execs:
+            raise Conflict(f"exec {exec_id} is in use")
+        wanted = self._entry(message)
+        its_pipes = pipes.Pipes(
+            terminal=wanted.terminal, wants_input=message["stdin"], wants_output=message["want_output"], given=tuple(fds)
+        )
+        wanted.streams = its_pipes.inner
+        try:
+            entered = launching.enter(wanted, message["console_size"])
+        except BaseException:
+            its_pipes.close()
+            raise
+        its_pipes.close_inner()
+        return {"pid": entered.pid, "warnings": entered.warnings}, self._add_exec(exec_id, entered, its_pipes, message)
+
+    def _entry(self, message: Message) -> entry.Entry:
+        kinds = frozenset(self._born.spec.namespaces)
+        wanted = entry.Entry(self.container_id, spec.Process(message["process"]), self._born.group, self._born.pid_fd, kinds)
+        wanted.seccomp = base64.b64decode(message["seccomp"]) or self._born.seccomp
+        wanted.terminal = message["tty"]
+        return wanted
+
+    def _add_exec(self, exec_id: str, entered: launching.Entered, its_pipes: pipes.Pipes, message: Message) -> list[int]:
+        its_streams = streams.Streams(self._loop, None, 0, self._warn)
+        running = Exec(entered, its_streams)
+        self._execs[exec_id] = running
+        self._loop.watch(running.pid_fd, READ, lambda _: self._exec_ended(exec_id))
+        answer = []
+        if not its_pipes.is_given and (message["stdin"] or message["want_output"]):
+            answer = [_attach(its_streams, {"stdin": message["stdin"], "stdout": True, "stderr": True})]
+        its_pipes.hand_over(its_streams, entered.console, ends_with_client=True)
+        return answer
+
+    def _exec_ended(self, exec_id: str) -> None:
+        ended = self._execs.pop(exec_id)
+        _, status = os.waitpid(ended.pid, 0)
+        self._loop.forget(ended.pid_fd)
+        os.close(ended.pid_fd)
+        if ended.console_fd >= 0:
+            os.close(ended.console_fd)
+        ended.streams.drain()
+        self._lingering = [one for one in self._lingering if not one.is_settled]
+        self._lingering.append(ended.streams)
+        code, signum = process.exit_code(status)
+        event = {"event": "exec-exit", "id": exec_id, "code": code, "signal": signum}
+        self._ended_execs[exec_id] = event
+        if len(self._ended_execs) > REMEMBERED_EXECS_MAX:
+            self._ended_execs.pop(next(iter(self._ended_execs)))
+        self._publish(event)
+
+    def _running_exec(self, message: Message) -> Exec:
+        try:
+            return self._execs[message["exec_id"]]
+        except KeyError:
+            raise NotFound(f"exec {message['exec_id']} is not running") from None
+
+    def _on_exec_exit(self, message: Message, _: list[int]) -> Answer:
+        return {"exit": self._ended_execs.get(message["exec_id"])}, []
+
+    def _on_signal_exec(self, message: Message, _: list[int]) -> Answer:
+        self._signal(self._running_exec(message).pid_fd, message["signum"])
+        return {}, []
+
+    def _on_resize_exec(self, message: Message, _: list[int]) -> Answer:
+        running = self._running_exec(message)
+        if running.console_fd >= 0:
+            terminal.set_size(running.console_fd, message["rows"], message["columns"])
+        return {}, []
+
+
+def _attach(target: streams.Streams, message: Message) -> int:
+    """Attach one end of a new pair to `target`; gives the other."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    target.attach(ours, frozenset(one for one in ("stdout", "stderr") if message[one]), gives_input=message["stdin"])
+    return theirs.detach()
+
+
+def _send(pid: int, signum: int) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return

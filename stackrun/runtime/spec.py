@@ -1,0 +1,355 @@
+"""An OCI runtime configuration, checked and turned into what the start path works with.
+
+`load` reads a bundle's config.json, refuses with the field's name what makes no sense (InvalidArgument) or what
+this runtime lacks (Unsupported), and never ignores a known field silently.  Unknown fields are ignored, as the
+runtime-spec's "Extensibility" demands.  Source: opencontainers/runtime-spec 1.2, config.md and config-linux.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+
+from stackrun.errors import InvalidArgument, NotFound, Unsupported
+from stackrun.kernel import caps, mounts, namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stackrun.runtime.messages import Message
+
+CONFIG_BYTES_MAX = 16 * 1024 * 1024
+ID_MAX = 2**31 - 1
+CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+_LACKING = (
+    "hooks.prestart",
+    "hooks.createRuntime",
+    "hooks.createContainer",
+    "hooks.startContainer",
+    "hooks.poststart",
+    "hooks.poststop",
+    "linux.intelRdt",
+    "linux.personality",
+    "linux.timeOffsets",
+    "linux.mountLabel",
+    "process.apparmorProfile",
+    "process.selinuxLabel",
+    "process.ioPriority",
+    "process.scheduler",
+    "process.execCPUAffinity",
+)
+_SYSCTL_NAMESPACES = (
+    ("kernel.domainname", ""),
+    ("kernel.hostname", ""),
+    ("kernel.msg", "ipc"),
+    ("kernel.sem", "ipc"),
+    ("kernel.shm", "ipc"),
+    ("fs.mqueue.", "ipc"),
+    ("net.", "network"),
+)
+
+
+class Process:
+    """What a process is to be before execve (`process` of the configuration).
+
+    `capabilities` is a bit mask a set, in the order of CAPABILITY_SETS.  `user` is "" or the name the container's own
+    passwd resolves; else `uid`, `gid` and `groups` hold.  `rlimits` are (number, soft, hard).
+    """
+
+    __slots__ = (
+        "arguments",
+        "capabilities",
+        "cwd",
+        "environment",
+        "gid",
+        "groups",
+        "no_new_privileges",
+        "oom_score_adj",
+        "rlimits",
+        "uid",
+        "umask",
+        "user",
+    )
+
+    def __init__(self, process: Message, where: str = "process") -> None:
+        self.arguments: list[str] = _texts(process, "args", where)
+        if not self.arguments:
+            raise InvalidArgument(f"{where}.args: no command specified")
+        self.environment = dict(word.partition("=")[::2] for word in _texts(process, "env", where))
+        self.cwd = _text(process, "cwd", where) or "/"
+        if not self.cwd.startswith("/"):
+            raise InvalidArgument(f"{where}.cwd: {self.cwd!r} is not an absolute path")
+        user = process.get("user") or {}
+        self.user = _text(process, "stackrunUser", where)
+        self.uid = _id(user, "uid", f"{where}.user")
+        self.gid = _id(user, "gid", f"{where}.user")
+        self.groups = [_number(one, f"{where}.user.additionalGids", ID_MAX) for one in user.get("additionalGids") or ()]
+        self.umask = _number(user.get("umask", 0o022), f"{where}.user.umask", 0o777)
+        self.capabilities = _capabilities(process.get("capabilities"), where)
+        self.rlimits = [_rlimit(one, where) for one in process.get("rlimits") or ()]
+        self.no_new_privileges = bool(process.get("noNewPrivileges"))
+        self.oom_score_adj: int | None = process.get("oomScoreAdj")
+
+
+class Mount:
+    """One entry of `mounts`: `kind` is bind, cgroup or a file system type."""
+
+    __slots__ = ("destination", "kind", "options", "source")
+
+    def __init__(self, destination: str, kind: str, source: str, options: mounts.Options) -> None:
+        self.destination = destination
+        self.kind = kind
+        self.source = source
+        self.options = options
+
+
+class Spec:
+    """A checked configuration.  `namespaces` maps a kind to the path to join, or to "" for a new one."""
+
+    __slots__ = (
+        "annotations",
+        "bundle",
+        "devices",
+        "domainname",
+        "gid_mappings",
+        "hostname",
+        "masked_paths",
+        "mounts",
+        "namespaces",
+        "process",
+        "read_only_paths",
+        "read_only_root",
+        "resources",
+        "root",
+        "root_propagation",
+        "sysctls",
+        "terminal",
+        "uid_mappings",
+    )
+
+    def __init__(self, config: Message, bundle: str) -> None:
+        _refuse_lacking(config)
+        linux = config.get("linux") or {}
+        root = config.get("root") or {}
+        self.bundle = bundle
+        self.annotations: dict[str, str] = config.get("annotations") or {}
+        self.root = os.path.join(bundle, _text(root, "path", "root"))
+        self.read_only_root = bool(root.get("readonly"))
+        self.hostname = _text(config, "hostname", "")
+        self.domainname = _text(config, "domainname", "")
+        self.namespaces = _namespaces(linux)
+        self.mounts = [_mount(one, index, bundle) for index, one in enumerate(config.get("mounts") or ())]
+        self.devices = [_device(one, index) for index, one in enumerate(linux.get("devices") or ())]
+        self.masked_paths = _paths(linux, "maskedPaths")
+        self.read_only_paths = _paths(linux, "readonlyPaths")
+        self.sysctls = _sysctls(linux, self.namespaces)
+        self.resources: Message = linux.get("resources") or {}
+        self.root_propagation = _propagation(linux)
+        self.uid_mappings = _mappings(linux, "uidMappings", self.namespaces)
+        self.gid_mappings = _mappings(linux, "gidMappings", self.namespaces)
+        if not config.get("process"):
+            raise InvalidArgument("process: no command specified")
+        self.process = Process(config["process"])
+        self.terminal = bool(config["process"].get("terminal"))
+        self._check()
+
+    def _check(self) -> None:
+        for field, kind in (("hostname", "uts"), ("domainname", "uts")):
+            if getattr(self, field) and kind not in self.namespaces:
+                raise InvalidArgument(f"{field}: it takes a uts namespace of its own")
+        if self.namespaces.get("mount", "join"):
+            raise InvalidArgument("linux.namespaces: a new mount namespace is required")
+
+
+def load(bundle: str) -> Spec:
+    """The bundle's configuration; NotFound without config.json, InvalidArgument or Unsupported naming the field."""
+    path = f"{bundle}/config.json"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"no configuration at {path}") from None
+    with os.fdopen(fd, "rb") as file:
+        text = file.read(CONFIG_BYTES_MAX)
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{path}: {error}") from None
+    if not isinstance(config, dict):
+        raise InvalidArgument(f"{path}: it holds no JSON object")
+    return check(config, bundle)
+
+
+def check(config: Message, bundle: str) -> Spec:
+    """`load` without the file."""
+    try:
+        return Spec(config, bundle)
+    except (AttributeError, KeyError, TypeError) as error:
+        # A value of the wrong JSON type somewhere below; the typed accessors name most of them already.
+        raise InvalidArgument(f"config.json: a value has the wrong type: {error}") from error
+
+
+def _refuse_lacking(config: Message) -> None:
+    for field in _LACKING:
+        section, _, name = field.partition(".")
+        if (config.get(section) or {}).get(name):
+            raise Unsupported(f"{field} is not supported", hint="remove it from the configuration")
+
+
+def _text(holder: Message, name: str, where: str) -> str:
+    value = holder.get(name, "")
+    if not isinstance(value, str) or "\0" in value:
+        raise InvalidArgument(f"{_field(where, name)}: {value!r} is not a text")
+    return value
+
+
+def _texts(holder: Message, name: str, where: str) -> list[str]:
+    values = holder.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(one, str) and "\0" not in one for one in values):
+        raise InvalidArgument(f"{_field(where, name)}: it must be a list of texts")
+    return values
+
+
+def _field(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _number(value: object, where: str, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InvalidArgument(f"{where}: {value!r} is not a number from 0 to {most}")
+    return value
+
+
+def _id(holder: Message, name: str, where: str) -> int:
+    return _number(holder.get(name, 0), f"{where}.{name}", ID_MAX)
+
+
+def _capabilities(sets: Message | None, where: str) -> tuple[int, ...]:
+    masks = []
+    for name in CAPABILITY_SETS:
+        wanted = (sets or {}).get(name) or []
+        for one in wanted:
+            if one not in caps.NUMBERS:
+                raise InvalidArgument(f"{where}.capabilities.{name}: unknown capability {one!r}")
+        masks.append(caps.mask(wanted))
+    return tuple(masks)
+
+
+def _rlimit(limit: Message, where: str) -> tuple[int, int, int]:
+    name = _text(limit, "type", f"{where}.rlimits")
+    number = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
+    if not isinstance(number, int):
+        raise InvalidArgument(f"{where}.rlimits: unknown type {name!r}")
+    soft, hard = (_rlimit_value(limit.get(side, 0), f"{where}.rlimits.{name}") for side in ("soft", "hard"))
+    return number, soft, hard
+
+
+def _rlimit_value(value: object, where: str) -> int:
+    """-1 and everything from 2^63 up mean no limit (Docker writes either)."""
+    if not isinstance(value, int):
+        raise InvalidArgument(f"{where}: {value!r} is not a number")
+    return resource.RLIM_INFINITY if value < 0 or value >= 2**63 - 1 else value
+
+
+def _namespaces(linux: Message) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in linux.get("namespaces") or ():
+        kind = _text(one, "type", "linux.namespaces")
+        if kind not in namespaces.FLAGS:
+            raise InvalidArgument(f"linux.namespaces: unknown type {kind!r}")
+        if kind == "time":
+            raise Unsupported("linux.namespaces: time namespaces are not supported")
+        if kind == "user" and one.get("path"):
+            raise Unsupported("linux.namespaces: joining a user namespace is not supported", hint="give it mappings of its own")
+        if kind in found:
+            raise InvalidArgument(f"linux.namespaces: {kind} is there twice")
+        found[kind] = _text(one, "path", f"linux.namespaces.{kind}")
+    return found
+
+
+def _mount(mount: Message, index: int, bundle: str) -> Mount:
+    where = f"mounts[{index}]"
+    destination = _text(mount, "destination", where)
+    if not destination:
+        raise InvalidArgument(f"{where}.destination: it is missing")
+    words = _texts(mount, "options", where)
+    kind, source = _text(mount, "type", where), _text(mount, "source", where)
+    options = mounts.Options(words)
+    if kind == "bind" or "bind" in words or "rbind" in words:
+        kind = "bind"
+        source = os.path.join(bundle, source)
+        options.refuse_data(where)
+    if mount.get("uidMappings") or mount.get("gidMappings") or {"idmap", "ridmap"} & set(words):
+        raise Unsupported(f"{where}: id-mapped mounts are not supported")
+    if not kind:
+        raise InvalidArgument(f"{where}.type: it is missing")
+    return Mount("/" + destination.strip("/"), kind, source, options)
+
+
+_DEVICE_TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+
+
+def _device(device: Message, index: int) -> tuple[str, int, int, int, int, int]:
+    """(path, type and mode bits, major, minor, uid, gid)"""
+    where = f"linux.devices[{index}]"
+    kind = _text(device, "type", where)
+    path = _text(device, "path", where)
+    if kind not in _DEVICE_TYPES or not path.startswith("/"):
+        raise InvalidArgument(f"{where}: {kind} {path!r} is no device")
+    mode = _DEVICE_TYPES[kind] | _number(device.get("fileMode") or 0o666, f"{where}.fileMode", 0o177777) & 0o7777
+    major, minor = (_number(device.get(name, 0), f"{where}.{name}", 2**32 - 1) for name in ("major", "minor"))
+    return path, mode, major, minor, _id(device, "uid", where), _id(device, "gid", where)
+
+
+def _paths(linux: Message, name: str) -> list[str]:
+    paths = _texts(linux, name, "linux")
+    for path in paths:
+        if not path.startswith("/"):
+            raise InvalidArgument(f"linux.{name}: {path!r} is not an absolute path")
+    return paths
+
+
+def _sysctls(linux: Message, found: dict[str, str]) -> list[tuple[str, str]]:
+    """(path below /proc/sys, value).  Only what belongs to a namespace of the container's own: the rest is the host's."""
+    sysctls = []
+    for key, value in sorted((linux.get("sysctl") or {}).items()):
+        kind = next((kind for prefix, kind in _SYSCTL_NAMESPACES if key.startswith(prefix)), "")
+        if not kind or kind not in found or ".." in key:
+            raise InvalidArgument(f"linux.sysctl.{key}: it is not of a namespace this container has for itself")
+        # A slash stands for a dot inside a name, as in net.ipv4.conf.eth0/100.rp_filter (sysctl.d(5)).
+        sysctls.append((key.translate({ord("."): "/", ord("/"): "."}), str(value)))
+    return sysctls
+
+
+def _propagation(linux: Message) -> int:
+    word = _text(linux, "rootfsPropagation", "linux")
+    plain = word.removeprefix("r") if word.startswith("r") else word
+    if not plain:
+        return mounts.PROPAGATION_WORDS["slave"]
+    if plain not in mounts.PROPAGATION_WORDS:
+        raise InvalidArgument(f"linux.rootfsPropagation: unknown value {word!r}")
+    return mounts.PROPAGATION_WORDS[plain]
+
+
+def _mappings(linux: Message, name: str, found: dict[str, str]) -> list[dict[str, int]]:
+    mappings: list[dict[str, int]] = linux.get(name) or []
+    if mappings and "user" not in found:
+        raise InvalidArgument(f"linux.{name}: it takes a user namespace")
+    if not mappings and found.get("user") == "":
+        raise InvalidArgument(f"linux.{name}: a new user namespace needs it")
+    for one in mappings:
+        for field in ("containerID", "hostID", "size"):
+            _number(one.get(field), f"linux.{name}.{field}", 2**32 - 1)
+    return mappings
+
+
+def signal_number(text: str) -> int:
+    """`9`, `KILL`, `SIGKILL`, `SIGRTMIN+3` → number; InvalidArgument in Docker's words."""
+    if text.isdigit() and 1 <= int(text) <= 64:
+        return int(text)
+    name, plus, offset = text.upper().partition("+")
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    number = getattr(signal, name, None)
+    if not isinstance(number, int) or name.startswith("SIG_") or (plus and not offset.isdigit()):
+        raise InvalidArgument(f"invalid signal: {text}")
+    return int(number) + int(offset or 0)

@@ -1,0 +1,68 @@
+"""What a shim and the process on its way into a container say to each other, over one SOCK_SEQPACKET pair.
+
+    shim                                   init
+      │ clone3, id maps, cgroup             │ waits
+      │   (network is wired from outside)   │
+      │ ───────────── prepare ────────────► │ cgroup namespace, root file system, pivot, terminal, limits, user
+      │ ◄──── prepared, warnings, [pty] ─── │
+      │ ───────────── execute ────────────► │ identity, seccomp, execve
+      │ ◄──────── end of file ───────────── │ execve closed the socket: it runs
+
+An exec's helper says `spawned` with the pid of the process proper before that.  At any point the inner side may
+say `failed` with an error, after which it ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from stackrun.errors import KernelError
+from stackrun.runtime import messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stackrun.runtime.messages import Message
+
+PREPARE = "prepare"
+PREPARED = "prepared"
+EXECUTE = "execute"
+SPAWNED = "spawned"
+FAILED = "failed"
+
+
+def say(sock: socket.socket, step: str, fds: tuple[int, ...] = (), **operands: object) -> None:
+    messages.send(sock, {"step": step, **operands}, fds)
+
+
+def say_failed(sock: socket.socket, error: BaseException) -> None:
+    """The last word of the inner side.  If even that cannot be said, the shim sees the end of file too early."""
+    try:
+        say(sock, FAILED, error=messages.pack_error(error))
+    except OSError:
+        return
+
+
+def hear(sock: socket.socket, step: str) -> tuple[Message, list[int]]:
+    """The message of `step`.  Raises what the other side failed with; KernelError ECONNRESET when it is gone."""
+    message, fds = _next(sock)
+    if message is None:
+        hint = "the process ended early; it may have been killed, for want of memory perhaps"
+        raise KernelError(f"wait for the container's process to be {step}", errno.ECONNRESET, hint=hint)
+    messages.raise_error(message)
+    assert message["step"] == step, message
+    return message, fds
+
+
+def hear_end(sock: socket.socket) -> None:
+    """Wait for execve, which closes the other side's end.  Raises what it failed with instead."""
+    message, _ = _next(sock)
+    if message is not None:
+        messages.raise_error(message)
+
+
+def _next(sock: socket.socket) -> tuple[Message | None, list[int]]:
+    try:
+        return messages.receive(sock)
+    except ConnectionResetError:
+        return None, []
