@@ -43,9 +43,10 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_GETROUTE = 20, 24, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
-_IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS = 12, 18, 19, 20
+_IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS = 18, 19, 20
 _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 26, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 4, 5
 _IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE = 8, 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
@@ -327,10 +328,17 @@ def set_loopback_up() -> Request:
 
 
 def set_bridge_port(name: str, *, isolated: bool, hairpin: bool) -> Request:
-    """`isolated` ports may not talk to one another; a `hairpin` port gets frames back that came from it (bridge(8))."""
-    port = nested(_IFLA_PROTINFO, attribute(_IFLA_BRPORT_MODE, bytes([hairpin])), attribute(_IFLA_BRPORT_ISOLATED, bytes([isolated])))
-    body = _LINK.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + port
-    return Request(f"set bridge port {name}", message(_RTM_NEWLINK, _CHANGE, body))
+    """`isolated` ports may not talk to one another; a `hairpin` port gets frames back that came from it (ip-link(8), bridge_slave)."""
+    port = nested(
+        _IFLA_LINKINFO,
+        text(_IFLA_INFO_SLAVE_KIND, "bridge"),
+        nested(
+            _IFLA_INFO_SLAVE_DATA,
+            attribute(_IFLA_BRPORT_MODE, bytes([hairpin])),
+            attribute(_IFLA_BRPORT_ISOLATED, bytes([isolated])),
+        ),
+    )
+    return Request(f"set bridge port {name}", message(_RTM_NEWLINK, _CHANGE, _link() + text(_IFLA_IFNAME, name) + port))
 
 
 def add_veth(
