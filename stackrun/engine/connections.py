@@ -7,28 +7,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stackrun.api.types import Endpoint, EndpointSpec, Network
-from stackrun.engine.launch import ResolverPlan, network_names, replaced_text
+from stackrun.engine.launch import replaced_text
 from stackrun.engine.networks import EngineNetworks
 from stackrun.engine.planner import Planner
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.errors import Conflict, Forbidden, NotFound
-from stackrun.network.dns_client import DnsClient
 from stackrun.network.endpoint import Endpoint as WiredEndpoint
 from stackrun.runtime.container import Handle
 
 
 class Connections:
     def __init__(
-        self, *, store: Store, registry: Registry, pool: Pool, networks: EngineNetworks, planner: Planner, dns: DnsClient
+        self, *, store: Store, registry: Registry, pool: Pool, networks: EngineNetworks, planner: Planner, resolver: Resolver
     ) -> None:
         self._store = store
         self._registry = registry
         self._pool = pool
         self._networks = networks
         self._planner = planner
-        self._dns = dns
+        self._resolver = resolver
 
     async def connect(self, ref: str, container: str, endpoint: EndpointSpec) -> None:
         network = self._networks.find(ref)
@@ -98,23 +98,11 @@ class Connections:
 
     async def _tell_names(self, entry: Entry, handle: Handle, endpoints: Sequence[Endpoint]) -> None:
         """The resolver, if the container has one of its own, and its /etc/hosts."""
-        resolver = self._planner.resolver(entry.definition.spec, endpoints)
-        hosts = self._planner.hosts_text(entry, endpoints)
-        await self._pool.run(self._retold, entry, handle, endpoints, resolver, hosts)
-
-    def _retold(self, entry: Entry, handle: Handle, endpoints: Sequence[Endpoint], resolver: ResolverPlan | None, hosts: str) -> None:
-        """Blocks."""
-        if resolver is not None:
-            self._dns.ensure_running()
-            self._dns.set_container(
-                entry.id,
-                (),
-                pid_fd=handle.pid_fd,
-                networks=[network_names(one) for one in endpoints],
-                upstreams=resolver.upstreams,
-                links=resolver.links,
-            )
-        replaced_text(self._store.container_directory(entry.id) / "hosts", hosts)
+        plan = self._planner.resolver(entry.definition.spec, endpoints)
+        if plan is not None:
+            await self._pool.run(self._resolver.serve, handle, plan, endpoints)
+        hosts = self._store.container_directory(entry.id) / "hosts"
+        await self._pool.run(replaced_text, hosts, self._planner.hosts_text(entry, endpoints))
 
     async def _record(self, entry: Entry, endpoints: tuple[Endpoint, ...]) -> None:
         specs = tuple(one.spec for one in endpoints if one.spec is not None)

@@ -94,7 +94,6 @@ class Images:
                         yield line
                 finally:
                     await _stopped(feeding)
-            yield Progress(status=made[0])
 
         return stream()
 

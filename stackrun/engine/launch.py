@@ -8,11 +8,10 @@ Each step leaves its undo; the first failure undoes all.  The plan was made on t
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,13 @@ from stackrun.engine.clock import stamp
 from stackrun.engine.creation import exposed_only
 from stackrun.engine.networks import EngineNetworks, Place
 from stackrun.engine.record import Definition, Situation
+from stackrun.engine.resolver import Resolver, ResolverPlan
 from stackrun.engine.seccomp_profile import default_profile
 from stackrun.engine.specgen import Surroundings, oci_config
 from stackrun.engine.store import Store
 from stackrun.errors import Unavailable
 from stackrun.kernel import seccomp
 from stackrun.network import ports
-from stackrun.network.dns_client import DnsClient, NetworkNames
 from stackrun.network.endpoint import container_batches
 from stackrun.network.firewall import Publication
 from stackrun.network.ports import PortRequest, Reservation
@@ -44,19 +43,10 @@ class PortPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class ResolverPlan:
-    """`upstreams` answer for foreign names (none: there is no way out); `links`: alias → the linked container's name."""
-
-    upstreams: tuple[str, ...] = ()
-    links: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class LaunchPlan:
     """`own_network`: the container has a network namespace of its own. `texts`: file name in `directory` → content.
 
-    `publish_address`: where published ports lead, empty to publish nothing.  `names_of`: who is known where, for the resolver;
-    None when the container has none of its own.
+    `publish_address`: where published ports lead, empty to publish nothing.  `resolver`: None when the container has none of its own.
     """
 
     definition: Definition
@@ -69,6 +59,7 @@ class LaunchPlan:
     ports: tuple[PortPlan, ...] = ()
     publish_address: str = ""
     resolver: ResolverPlan | None = None
+    fixed_endpoints: tuple[Endpoint, ...] = ()
     attached_fds: tuple[int, ...] = ()
     health: Health | None = None
     restart_count: int = 0
@@ -84,13 +75,13 @@ class Launched:
 
 
 class Launcher:
-    """Holds what starts share: the zygote, the resolver's control socket, compiled seccomp programs."""
+    """Holds what starts share: the zygote, the names' resolver, compiled seccomp programs."""
 
-    def __init__(self, store: Store, run_dir: str, networks: EngineNetworks, dns: DnsClient) -> None:
+    def __init__(self, store: Store, run_dir: str, networks: EngineNetworks, resolver: Resolver) -> None:
         self._store = store
         self._run_dir = run_dir
         self._networks = networks
-        self._dns = dns
+        self._resolver = resolver
         self._zygote: Zygote | None = None
         self._zygote_lock = threading.Lock()
         self._programs: dict[object, bytes] = {}
@@ -123,7 +114,7 @@ class Launcher:
             _write_bundle(plan)
             handle = self._create(plan, [one.fd for one in reserved])
             undo.callback(_destroy, handle, plan)
-            endpoints = self._connect(plan, handle, undo)
+            endpoints = self._connect(plan, handle, undo) or plan.fixed_endpoints
             publications = publications_of(reserved, plan)
             if publications:
                 self._networks.publish(publications)
@@ -185,33 +176,14 @@ class Launcher:
 
     def _connect(self, plan: LaunchPlan, handle: runtime.Handle, undo: ExitStack) -> tuple[Endpoint, ...]:
         if not plan.own_network:
-            return tuple(one.endpoint for one in plan.places)
+            return ()
         wired = self._networks.wire([one.wired for one in plan.places], handle.pid) if plan.places else ()
         handle.configure_network(container_batches(wired, dns=plan.resolver is not None))
+        endpoints = tuple(one.endpoint for one in plan.places)
         if plan.resolver is not None:
-            self._register(plan, handle, plan.resolver)
-            undo.callback(self._dns.drop_container, plan.definition.id)
-        return tuple(one.endpoint for one in plan.places)
-
-    def _register(self, plan: LaunchPlan, handle: runtime.Handle, resolver: ResolverPlan) -> None:
-        sockets = handle.dns_sockets()
-        try:
-            self._dns.ensure_running()
-            self._dns.set_container(
-                plan.definition.id,
-                sockets,
-                pid_fd=handle.pid_fd,
-                networks=[network_names(one.endpoint) for one in plan.places],
-                upstreams=resolver.upstreams,
-                links=resolver.links,
-            )
-        finally:
-            for one in sockets:
-                os.close(one)
-
-
-def network_names(endpoint: Endpoint) -> NetworkNames:
-    return NetworkNames(endpoint.network_id, endpoint.network_name, endpoint.ipv4_address, endpoint.dns_names)
+            self._resolver.serve(handle, plan.resolver, endpoints)
+            undo.callback(self._resolver.drop, plan.definition.id)
+        return endpoints
 
 
 def _write_bundle(plan: LaunchPlan) -> None:

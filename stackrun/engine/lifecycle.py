@@ -37,11 +37,11 @@ from stackrun.engine.planner import Planner
 from stackrun.engine.pool import Pool
 from stackrun.engine.record import Situation
 from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.engine.supervise import next_pause_s, restarts
 from stackrun.engine.tasks import Tasks
 from stackrun.errors import CommandNotExecutable, CommandNotFound, Conflict, NotFound, NotModified, StackrunError
-from stackrun.network.dns_client import DnsClient
 from stackrun.runtime import container as runtime
 
 LOST_EXIT_CODE = 255
@@ -70,7 +70,7 @@ class Lifecycle:
         planner: Planner,
         launcher: Launcher,
         execs: Execs,
-        dns: DnsClient,
+        resolver: Resolver,
         report: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class Lifecycle:
         self._planner = planner
         self._launcher = launcher
         self._execs = execs
-        self._dns = dns
+        self._resolver = resolver
         self._report = report
         self._closing = False
         self.on_auto_remove: Callable[[Entry], Coroutine[Any, Any, None]] | None = None
@@ -254,8 +254,7 @@ class Lifecycle:
         publications = self.publications(was)
         if publications:
             self._networks.unpublish(publications)
-        if any(one.endpoint_id for one in was.endpoints):
-            self._dns.drop_container(entry.id)
+        self._resolver.drop(entry.id)
         self._store.write_situation(entry.id, entry.situation)
 
     def publications(self, situation: Situation) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,18 +46,20 @@ from stackrun.api.types import (
     WaitCondition,
 )
 from stackrun.engine import host
+from stackrun.engine.adoption import Adoption
 from stackrun.engine.connections import Connections
 from stackrun.engine.containers import Containers
 from stackrun.engine.events import Events
 from stackrun.engine.exec import Execs
 from stackrun.engine.images import Images
-from stackrun.engine.launch import Launcher, network_names
+from stackrun.engine.launch import Launcher
 from stackrun.engine.lifecycle import Lifecycle
 from stackrun.engine.mounts import MountResolver
 from stackrun.engine.networks import EngineNetworks
-from stackrun.engine.planner import CGROUP_PARENT, RUN_ID_LENGTH, Planner
+from stackrun.engine.planner import Planner
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Registry
+from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.engine.streams import ProcessStream, TextStream
 from stackrun.engine.tasks import Tasks
@@ -85,13 +86,13 @@ class LocalEngine:
         self._tasks = Tasks(self._report)
         self._events = Events()
         self._registry = Registry()
-        self._dns = DnsClient(run_dir)
+        self._resolver = Resolver(DnsClient(run_dir), self._tasks)
         self._images = Images(ImageStore(root), self._registry, self._events, self._pool)
         self._volumes = Volumes(store, self._registry, self._events, self._pool, self._report)
         mechanism = NetworkMechanism(instance(root))
         self._networks = EngineNetworks(store, self._registry, self._events, self._pool, self._tasks, mechanism)
         self._planner = Planner(store, run_dir, self._registry, self._networks, swap_accounting=host.swap_accounting(self._layout))
-        self._launcher = Launcher(store, run_dir, self._networks, self._dns)
+        self._launcher = Launcher(store, run_dir, self._networks, self._resolver)
         self._execs = Execs(self._registry, self._pool, self._planner.hostname)
         self._lifecycle = Lifecycle(
             store=store,
@@ -103,12 +104,12 @@ class LocalEngine:
             planner=self._planner,
             launcher=self._launcher,
             execs=self._execs,
-            dns=self._dns,
+            resolver=self._resolver,
             report=self._report,
         )
         self._execs.publish = self._lifecycle.publish
         self._connections = Connections(
-            store=store, registry=self._registry, pool=self._pool, networks=self._networks, planner=self._planner, dns=self._dns
+            store=store, registry=self._registry, pool=self._pool, networks=self._networks, planner=self._planner, resolver=self._resolver
         )
         self._containers = Containers(
             store=store,
@@ -121,6 +122,18 @@ class LocalEngine:
             connections=self._connections,
             lifecycle=self._lifecycle,
             execs=self._execs,
+            report=self._report,
+        )
+        self._adoption = Adoption(
+            store=store,
+            run_dir=run_dir,
+            registry=self._registry,
+            containers=self._containers,
+            lifecycle=self._lifecycle,
+            networks=self._networks,
+            volumes=self._volumes,
+            planner=self._planner,
+            resolver=self._resolver,
             report=self._report,
         )
 
@@ -140,75 +153,14 @@ class LocalEngine:
             engine = cls(str(store.root), os.path.abspath(run_dir), store)
             engine._launcher.open()
             undo.callback(engine._launcher.close)
-            engine._load()
+            engine._adoption.run()
             undo.pop_all()
         return engine
-
-    def _load(self) -> None:
-        self._volumes.load()
-        self._networks.load()
-        for definition, situation in self._store.load_containers():
-            entry = self._containers.restored(definition, situation)
-            if entry.status is Status.REMOVING:
-                shutil.rmtree(self._store.retire_container(entry.id))
-                continue
-            self._registry.reserve(entry.name, entry.id)
-            self._registry.add(entry)
-            self._lifecycle.reconnect(entry)
-        for broken in self._store.broken:
-            self._report(f"{broken.path}: {broken.reason}")
-        self._sweep_run_directories()
-        self._networks.restore([one for entry in self._registry if entry.alive for one in self._lifecycle.publications(entry.situation)])
-        self._tell_resolver()
-
-    def _sweep_run_directories(self) -> None:
-        """Run directories of containers that no record knows: their creation or removal was cut short."""
-        from stackrun.runtime import container as runtime
-
-        known = {entry.id[:RUN_ID_LENGTH] for entry in self._registry}
-        for directory in Path(self._run_dir, "c").iterdir():
-            if directory.name in known:
-                continue
-            state = runtime.state.read(runtime.state.state_path(str(directory))) or {}
-            container_id = state.get("id", directory.name)
-            handle = runtime.Handle.connect(container_id, str(directory))
-            if handle is not None:
-                handle.delete()
-                handle.close()
-            runtime.cleanup(str(directory), state.get("cgroup_path", f"{CGROUP_PARENT}/{container_id}"))
-
-    def _tell_resolver(self) -> None:
-        """If the dns process died while nobody looked, it is started again and handed every running container."""
-        served = [entry for entry in self._registry if entry.alive and self._planner.resolver(entry.definition.spec, entry.endpoints)]
-        if not served:
-            return
-        self._dns.ensure_running()
-        known = set(self._dns.containers())
-        for entry in served:
-            if entry.id not in known:
-                self._hand_over(entry)
-
-    def _hand_over(self, entry: Any) -> None:
-        resolver = self._planner.resolver(entry.definition.spec, entry.endpoints)
-        if entry.handle is None or resolver is None:
-            return
-        sockets = entry.handle.dns_sockets()
-        try:
-            self._dns.set_container(
-                entry.id,
-                sockets,
-                pid_fd=entry.handle.pid_fd,
-                networks=[network_names(one) for one in entry.endpoints],
-                upstreams=resolver.upstreams,
-                links=resolver.links,
-            )
-        finally:
-            for one in sockets:
-                os.close(one)
 
     async def start(self) -> None:
         """Watches what runs; makes up for what ended while no engine was there, restart policies included."""
         self._networks.watch()
+        self._resolver.watch()
         for entry in self._registry:
             await self._lifecycle.adopt(entry)
 
@@ -218,7 +170,7 @@ class LocalEngine:
         await self._lifecycle.close()
         self._networks.close()
         self._pool.close()
-        self._dns.close()
+        self._resolver.close()
         self._launcher.close()
         self._store.close()
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from stackrun.api.types import ContainerSpec, Endpoint, Health, HealthStatus, PortBinding
 from stackrun.engine import devices, files, health
 from stackrun.engine.creation import endpoint_specs, exposed_only
-from stackrun.engine.launch import LaunchPlan, PortPlan, ResolverPlan
+from stackrun.engine.launch import LaunchPlan, PortPlan
 from stackrun.engine.networks import EngineNetworks
 from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.resolver import ResolverPlan
 from stackrun.engine.specgen import Surroundings
 from stackrun.engine.store import Store
 from stackrun.errors import Conflict
@@ -88,6 +89,7 @@ class Planner:
             ports=wanted_ports if own_network else (),
             publish_address=self.publish_address(endpoints),
             resolver=resolver,
+            fixed_endpoints=() if places else entry.endpoints,
             attached_fds=tuple(sock.fileno() for sock, _ in entry.attached),
             health=Health(HealthStatus.STARTING) if health.schedule(spec.healthcheck, spec.shell) else None,
             restart_count=entry.situation.restart_count,
