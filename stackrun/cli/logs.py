@@ -114,12 +114,12 @@ def _text(data: bytes) -> str:
 
 
 def epoch(time: str) -> str:
-    """`2026-01-01T00:00:01.000000002Z` → `1767225601.000000002`, to the nanosecond, as the logs route takes it."""
+    """`2026-01-01T00:00:01.5Z` → `1767225601.500000000`, as the logs route takes it; such texts compare as their times do."""
     import calendar
     from time import strptime
 
     whole, _, fraction = time.removesuffix("Z").partition(".")
-    return f"{calendar.timegm(strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction or '0'}"
+    return f"{calendar.timegm(strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction:0<9}"
 
 
 class Follower:
@@ -136,35 +136,39 @@ class Follower:
         self._services = services
         self._shown = shown
         self._show = show
+        self._query: dict[str, Any] = {}
+        self._exits = False
         self._lock = threading.Lock()
         self._last: dict[str, str] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._again: set[str] = set()
+        self._exit_awaited: set[str] = set()
         self._changed = threading.Event()
-        self.failure: StackrunError | None = None
+        self._failure: StackrunError | None = None
 
     def watch(self, query: dict[str, Any], *, exits: bool) -> None:
         """Follows what runs now and whatever starts later; `query` is that of the logs route, `exits` tells exit codes too.
 
         On return the events are subscribed to: a container that starts afterwards is not missed.
         """
+        self._query, self._exits = query, exits
         filters = {"label": [f"{labels.PROJECT}={self._project}"], "type": ["container"], "event": ["start", "die"]}
-        subscribed = self._open().request("GET", "/events", query={"filters": filters})
-        self._spawn(self._watch_events, subscribed, query, exits)
-        for container in self.running():
+        transport = self._open()
+        self._spawn(self._watch_events, transport, transport.request("GET", "/events", query={"filters": filters}))
+        for container in self._running():
             self._follow(container["Id"], project.container_name(container), query)
 
     def wait(self) -> None:
-        """Until no container of the stack runs any more and all they printed has been shown."""
-        while self.running():
+        """Until no container of the stack runs any more and everything of them has been shown."""
+        while self._running() or (self._exits and self._exit_awaited):
             self._changed.wait()
             self._changed.clear()
-            if self.failure:
-                raise self.failure
+            if self._failure:
+                raise self._failure
         for thread in list(self._threads.values()):
             thread.join()
 
-    def running(self) -> list[project.Summary]:
+    def _running(self) -> list[project.Summary]:
         try:
             with closing(self._open()) as transport:
                 found = project.containers(transport, self._project, services=self._services)
@@ -177,35 +181,35 @@ class Follower:
         thread.start()
         return thread
 
-    def _watch_events(self, subscribed: Response, query: dict[str, Any], exits: bool) -> None:
+    def _watch_events(self, transport: Transport, subscribed: Response) -> None:
+        failure = StackrunError("the engine went away", hint="the containers keep running; follow them with `stackrun logs -f`")
         try:
-            for event in map(json.loads, subscribed.lines()):
-                attributes = event["Actor"]["Attributes"]
-                if self._services and attributes.get(labels.SERVICE) not in self._services:
-                    continue
-                self._notice(event["Action"], event["Actor"]["ID"], attributes, query, exits)
+            with closing(transport), subscribed:
+                for event in map(json.loads, subscribed.lines()):
+                    self._notice(event["Action"], event["Actor"]["ID"], event["Actor"]["Attributes"])
         except StackrunError as error:
-            self.failure = error
-        else:
-            self.failure = StackrunError("the engine went away", hint="the containers keep running; follow them with `stackrun logs -f`")
+            failure = error
+        self._failure = failure
         self._changed.set()
 
-    def _notice(self, action: str, container_id: str, attributes: dict[str, str], query: dict[str, Any], exits: bool) -> None:
+    def _notice(self, action: str, container_id: str, attributes: dict[str, str]) -> None:
+        if self._services and attributes.get(labels.SERVICE) not in self._services:
+            return
         if action == "start":
-            self._follow(container_id, attributes["name"], {**query, "tail": None})
-        else:
-            thread = self._threads.get(container_id)
-            if exits and thread:
-                thread.join()
-                self._show(
-                    f"{project.short_name(self._project, attributes['name'])} exited with code {attributes.get('exitCode', '?')}", False
-                )
+            self._follow(container_id, attributes["name"], {**self._query, "tail": None})
+        elif thread := self._threads.get(container_id):
+            thread.join()
+            if self._exits:
+                name = project.short_name(self._project, attributes["name"])
+                self._show(f"{name} exited with code {attributes.get('exitCode', '?')}", False)
+            self._exit_awaited.discard(container_id)
         self._changed.set()
 
     def _follow(self, container_id: str, full_name: str, query: dict[str, Any]) -> None:
         name = project.short_name(self._project, full_name)
         with self._lock:
             self._shown.add(name)
+            self._exit_awaited.add(container_id)
             if container_id in self._threads and self._threads[container_id].is_alive():
                 self._again.add(container_id)
                 return
@@ -226,10 +230,12 @@ class Follower:
                 self._again.discard(container_id)
 
     def _print(self, container_id: str, name: str, query: dict[str, Any]) -> None:
-        """Shows a container's lines until it exits, without those shown already."""
-        last = self._last.get(container_id, "")
-        asked = {**query, "follow": 1, **({"since": epoch(last), "tail": None} if last else {})}
+        """Shows a container's lines until it exits, without those shown before: `since` includes its own moment."""
+        resumed = epoch(self._last[container_id]) if container_id in self._last else ""
+        asked = {**query, "follow": 1, **({"since": resumed, "tail": None} if resumed else {})}
         for time, stream, text in lines(self._open(), container_id, asked):
-            if time > last:
-                self._last[container_id] = time
-                self._show(self._shown.line(name, time, text), stream == STDERR)
+            if resumed and epoch(time) <= resumed:
+                continue
+            resumed = ""
+            self._last[container_id] = time
+            self._show(self._shown.line(name, time, text), stream == STDERR)

@@ -102,6 +102,7 @@ class _Foreground:
         asked = {"source": self._request["source"], "services": self._options.services}
         try:
             self._operate("stop", {**asked, "timeout_s": self._options.timeout})
+            self._follower.wait()
         except KeyboardInterrupt:
             self._operate("kill", {**asked, "signal": "SIGKILL"})
 

@@ -7,10 +7,11 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,19 @@ from fakes.stacks import FakeStacks
 from stackrun.api import labels
 from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackSummary, UpOptions
 from stackrun.api.types import ContainerSpec
-from stackrun.cli import main
+from stackrun.cli import main, render
 from stackrun.errors import ComposeError, Diagnostic
 from stackrun.server.app import serve
+
+
+class Switch:
+    """The stacks that the daemon has at the moment."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._daemon.stacks, name)
 
 
 class Daemon:
@@ -37,7 +48,7 @@ class Daemon:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         listener.bind(str(root / "run/stackrun.sock"))
         listener.listen()
-        self._serving = self._loop.create_task(serve(self.engine, self.stacks, [listener], on_shutdown=lambda: None))
+        self._serving = self._loop.create_task(serve(self.engine, Switch(self), [listener], on_shutdown=lambda: None))
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
 
@@ -62,6 +73,9 @@ class Daemon:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+        for follower in threading.enumerate():
+            if follower.daemon:
+                follower.join(10)
 
 
 @pytest.fixture
@@ -206,3 +220,65 @@ def test_a_host_that_does_not_answer(daemon: Daemon, stackrun: Any) -> None:
 
 def test_an_archive_that_is_not_there(daemon: Daemon, stackrun: Any) -> None:
     assert stackrun("load", "-i", "/nowhere.tar")[::2] == (1, "error: /nowhere.tar: no such file or directory\n")
+
+
+class LiveStacks(FakeStacks):
+    """`up` starts the container, `stop` stops it, or does not come to an end; at its first line of log the user presses Ctrl-C."""
+
+    def __init__(self, engine: FakeEngine, *, stubborn: bool = False) -> None:
+        super().__init__()
+        self._engine = engine
+        self._stubborn = stubborn
+
+    async def _stream(self) -> AsyncIterator[StackEvent]:
+        verb = self.requests[-1][0]
+        if verb == "up":
+            await self._engine.start_container("shop-web-1")
+        elif verb == "stop" and self._stubborn:
+            yield StackEvent("Container shop-web-1", Phase.WORKING, "Stopping")
+            press_ctrl_c()
+            await asyncio.Event().wait()
+        else:
+            await self._engine.stop_container("shop-web-1")
+        yield StackEvent("", Phase.DONE, "Done")
+
+
+def press_ctrl_c() -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+@pytest.fixture
+def interrupted(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """The first line that a service prints makes the user press Ctrl-C."""
+    daemon.add("shop-web-1", Behaviour(output=((1, b"serving\n"),)), start=False)
+    show = render.Display.line
+
+    def line(self: render.Display, text: str, *, error: bool = False) -> None:
+        show(self, text, error=error)
+        if "serving" in text:
+            press_ctrl_c()
+
+    monkeypatch.setattr(render.Display, "line", line)
+    return daemon
+
+
+def test_ctrl_c_stops_a_stack_in_the_foreground(interrupted: Daemon, stackrun: Any) -> None:
+    interrupted.stacks = LiveStacks(interrupted.engine)
+    code, out, told = stackrun("up", "-t", "5")
+    assert code == 130
+    assert out.splitlines() == ["web-1  | serving", "web-1 exited with code 143"]
+    assert "Gracefully stopping... (press Ctrl+C again to force)" in told
+    assert [(one[0], one[2:]) for one in interrupted.stacks.requests[1:]] == [("stop", ((), 5.0))]
+
+
+def test_ctrl_c_twice_kills_it(interrupted: Daemon, stackrun: Any) -> None:
+    interrupted.stacks = LiveStacks(interrupted.engine, stubborn=True)
+    assert stackrun("up")[0] == 130
+    assert [one[0] for one in interrupted.stacks.requests] == ["up", "stop", "kill"]
+
+
+def test_up_in_the_foreground_ends_when_nothing_runs_any_more(daemon: Daemon, stackrun: Any) -> None:
+    daemon.add("shop-web-1", Behaviour(output=((1, b"done\n"),), exit_code=3), start=False)
+    daemon.stacks = LiveStacks(daemon.engine)
+    code, out, _ = stackrun("up", "--no-log-prefix")
+    assert (code, out.splitlines()) == (0, ["done", "web-1 exited with code 3"])
