@@ -40,7 +40,7 @@ class Head:
 class Asked:
     """One request: what both transports take.
 
-    `query` values: None is left out, a bool is 1 or 0, a dict or list is JSON, everything else its text.
+    `query` values: None is left out, a bool is 1 or 0, a dict or list is JSON, a tuple repeats the name, everything else its text.
     `payload` is sent as JSON; `body` as it stands, and its `length` in bytes is None when it is to be streamed in chunks.
     """
 
@@ -59,7 +59,8 @@ class Asked:
 
     def target(self, api_version: str) -> str:
         prefix = f"/v{api_version}" if api_version and not self.path.startswith("/stackrun/") else ""
-        query = {key: _text(value) for key, value in self.query.items() if value is not None}
+        repeated = [(key, value if isinstance(value, tuple) else (value,)) for key, value in self.query.items()]
+        query = [(key, _text(one)) for key, values in repeated for one in values if one is not None]
         return prefix + quote(self.path, safe="/:@") + (f"?{urlencode(query)}" if query else "")
 
     def all_headers(self) -> list[tuple[str, str]]:

@@ -1,0 +1,63 @@
+"""The Stacks contract over HTTP, as our own daemon keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from stackrun.api.stacks import DownOptions, StackEvent, StackSource, StackSummary, UpOptions
+from stackrun.api.wire import stacks
+from stackrun.client.address import TlsFiles
+from stackrun.client.async_http import AsyncResponse, AsyncTransport
+
+
+class HttpStacks:
+    """`host` as in client.http.Transport."""
+
+    def __init__(self, host: str, *, tls: TlsFiles | None = None) -> None:
+        self._transport = AsyncTransport(host, tls=tls)
+
+    async def __aenter__(self) -> HttpStacks:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def _operate(self, operation: str, source: StackSource, **rest: Any) -> AsyncIterator[StackEvent]:
+        payload = stacks.request_to_json(source, **rest)
+        return _events(await self._transport.request("POST", f"/stackrun/v1/stacks/{operation}", payload=payload))
+
+    async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
+        return await self._operate("up", source, options=stacks.up_options_to_json(options))
+
+    async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
+        return await self._operate("down", source, options=stacks.down_options_to_json(options))
+
+    async def start(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
+        return await self._operate("start", source, services=list(services))
+
+    async def stop(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
+        return await self._operate("stop", source, services=list(services), timeout_s=timeout_s)
+
+    async def restart(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
+        return await self._operate("restart", source, services=list(services), timeout_s=timeout_s)
+
+    async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]:
+        return await self._operate("kill", source, services=list(services), signal=signal)
+
+    async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
+        return await self._operate("pull", source, services=list(services))
+
+    async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
+        return stacks.summaries_from_json(await self._transport.json("GET", "/stackrun/v1/stacks", query={"all": all}))
+
+
+async def _events(response: AsyncResponse) -> AsyncIterator[StackEvent]:
+    try:
+        async for told in response.lines():
+            yield stacks.event_from_json(told)
+    finally:
+        response.close()
