@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound
-from stackrun.image import archive, auth
+from stackrun.image import archive
+from stackrun.image.auth import stored_credentials
 from stackrun.image.catalog import Catalog, CatalogEntry
 from stackrun.image.content import ContentStore
 from stackrun.image.host import NAME as HOST
@@ -112,7 +113,7 @@ class ImageStore:
         self,
         ref: str,
         *,
-        credentials: Credentials | None = None,
+        auth: Credentials | None = None,
         platform: str = "",
         progress: Callable[[Progress], None] = ignore,
         cancelled: Callable[[], bool] = never,
@@ -125,8 +126,7 @@ class ImageStore:
         if ref in _HOST_NAMES:
             return self._host.record()
         reference = parse(ref).with_default_tag()
-        credentials = credentials or auth.stored_credentials(reference.domain)
-        client = RegistryClient(reference, credentials, self._insecure_registries)
+        client = RegistryClient(reference, auth or stored_credentials(reference.domain), self._insecure_registries)
         with self._operation():
             pulled = Pull(client, self._content, self._layers, progress, cancelled).run(parse_platform(platform))
             digest_name = f"{reference.name}@{pulled.digest}"
