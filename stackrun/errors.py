@@ -5,6 +5,7 @@
     │   └── ComposeError           400  exit 2   faults in a stack file, all of them, each with its place
     ├── Unauthorized               401  exit 1
     ├── NotFound                   404  exit 1
+    │   └── NoStackFile            404  exit 2   neither this folder nor its parents have one
     ├── Conflict                   409  exit 1
     ├── Forbidden                  403  exit 1   the object may not be touched so (network in use, predefined)
     ├── NotModified                304  exit 0
@@ -42,6 +43,7 @@ __all__ = [
     "Forbidden",
     "InvalidArgument",
     "KernelError",
+    "NoStackFile",
     "NotFound",
     "NotModified",
     "PermissionDenied",
@@ -129,6 +131,10 @@ class Unauthorized(StackrunError):
 
 class NotFound(StackrunError):
     http_status = 404
+
+
+class NoStackFile(NotFound):
+    exit_code = 2
 
 
 class Conflict(StackrunError):

@@ -1,4 +1,299 @@
-"""x"""
+"""What must hold between the parts of a project: names that are referred to exist, settings do not contradict each other.
+
+The same verdict as Docker Compose's `config`, except that everything is found at once; what only this engine cannot do
+is in `support`.
+"""
+
 from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
-def check_project(root: Any, disabled: Any, reader: Any) -> None: ...
+
+from stackrun.compose.faults import Faults, did_you_mean
+from stackrun.compose.model import Project
+from stackrun.compose.normalize import implied, services_of
+from stackrun.compose.read import Reader
+from stackrun.compose.scalar import text_of
+from stackrun.compose.tree import Map, Place, Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`source` needs `target`; `reason` is the key that says so: depends_on, links, volumes_from, network_mode, ipc, pid, …"""
+
+    source: str
+    target: str
+    condition: str
+    required: bool
+    restart: bool
+    place: Place
+    reason: str
+
+
+def dependency_edges(project: Project) -> tuple[Edge, ...]:
+    """Every dependency of the enabled services with the place that declares it, by source and target."""
+    edges: list[Edge] = []
+    for name, service in project.services.items():
+        reasons = {target: (reason, place) for target, _, reason, place in reversed(list(implied(service.canonical)))}
+        written = service.canonical.get("depends_on") or Map()
+        for target, dependency in sorted(service.depends_on.items()):
+            place = written.key_place(target)
+            reason = next((reason for reason, at in (reasons.get(target, ("", None)),) if at == place), "") or "depends_on"
+            edges.append(Edge(name, target, dependency.condition, dependency.required, dependency.restart, place, reason))
+    return tuple(edges)
+
+
+def check_project(root: Map, disabled: Map, reader: Reader) -> None:
+    """Report what does not hold; when a file is missing, only what can be judged without it."""
+    checker = _Checker(root, disabled, reader)
+    for name, service in services_of(root):
+        checker.service(name, service)
+    checker.resources()
+    if not reader.incomplete:
+        checker.references()
+        checker.container_names()
+
+
+class _Checker:
+    def __init__(self, root: Map, disabled: Map, reader: Reader) -> None:
+        self.root, self.disabled, self.faults = root, disabled, reader.faults
+        self.broken = reader.broken
+        self.services: Map = root.get("services") or Map()
+
+    # --- one service ------------------------------------------------------------------------------
+
+    def service(self, name: str, service: Map) -> None:
+        at = self.services.key_place(name)
+        if not any(service.get(key) for key in ("image", "build", "provider")) and not self._broken("services", name):
+            self.faults.error(at, f'service "{name}" has neither an image nor a build', hint="give it an image", code="no-image")
+        if service.get("network_mode") and service.get("networks"):
+            place = service.key_place("networks")
+            self.faults.error(place, "networks and network_mode exclude each other", hint="remove one of them", code="conflict")
+        self._healthcheck(service)
+        self._build(name, service)
+        self._scale(name, service)
+        self._limits(service)
+        self._mounts(service)
+        self._watch(service)
+        self._addresses(service)
+        self._device_requests(service)
+
+    def _broken(self, *path: str) -> bool:
+        return any(broken[: len(path)] == path for broken in self.broken)
+
+    def _healthcheck(self, service: Map) -> None:
+        check = service.get("healthcheck")
+        test = check.get("test") if isinstance(check, Map) else None
+        if isinstance(test, Seq) and test and test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+            hint = f'write ["CMD", "{test[0]}", …], or one string for a shell'
+            self.faults.error(check.value_place("test"), "a healthcheck's test starts with CMD, CMD-SHELL or NONE", hint=hint, code="healthcheck")
+
+    def _build(self, name: str, service: Map) -> None:
+        build = service.get("build")
+        if not isinstance(build, Map):
+            return
+        if build.get("dockerfile") and build.get("dockerfile_inline"):
+            place = build.key_place("dockerfile_inline")
+            self.faults.error(place, "dockerfile and dockerfile_inline exclude each other", hint="remove one of them", code="conflict")
+        for key, context in (build.get("additional_contexts") or {}).items():
+            target = text_of(context).removeprefix("service:")
+            if text_of(context).startswith("service:") and target not in self.services:
+                self.faults.error(build["additional_contexts"].value_place(key), f'no service "{target}"', code="undefined-service")
+        platforms = build.get("platforms")
+        if platforms and service.get("platform") and service["platform"] not in platforms:
+            place = build.value_place("platforms")
+            self.faults.error(place, f"build.platforms lacks the service's platform {service['platform']}", code="conflict")
+
+    def _scale(self, name: str, service: Map) -> None:
+        replicas = (service.get("deploy") or {}).get("replicas")
+        scale = service.get("scale")
+        if scale is not None and replicas is not None and scale != replicas:
+            hint = f"deploy.replicas is {replicas}: write one of them"
+            self.faults.error(service.value_place("scale"), f"scale is {scale}, deploy.replicas is not", hint=hint, code="conflict")
+        count = scale if scale is not None else replicas
+        if isinstance(count, int) and count > 1 and service.get("container_name"):
+            message = f"{count} containers cannot all be named {service['container_name']}"
+            self.faults.error(service.value_place("container_name"), message, hint="remove container_name", code="container-name")
+
+    def _limits(self, service: Map) -> None:
+        """The older keys and deploy.resources must say the same, once deploy.resources says anything."""
+        resources = (service.get("deploy") or {}).get("resources") or {}
+        for old, group, new in (
+            ("mem_limit", "limits", "memory"), ("cpus", "limits", "cpus"), ("pids_limit", "limits", "pids"),
+            ("mem_reservation", "reservations", "memory"),
+        ):  # fmt: skip
+            limits = resources.get(group)
+            if service.get(old) and isinstance(limits, Map) and limits.get(new) != service[old]:
+                said = f"is {limits[new]}" if limits.get(new) else "is not given"
+                hint = "write the limit in one of the two places"
+                message = f"{old} is {service[old]}, deploy.resources.{group}.{new} {said}"
+                self.faults.error(service.value_place(old), message, hint=hint, code="conflict")
+
+    def _mounts(self, service: Map) -> None:
+        mounts = service.get("volumes") or Seq()
+        for index, mount in enumerate(mounts):
+            at = mounts.item_place(index)
+            if not mount.get("target"):
+                self.faults.error(at, "the mount has no target", hint="target: path in the container", code="missing-key")
+            if mount.get("type") == "bind" and not mount.get("source"):
+                self.faults.error(at, "a bind mount needs a source", hint="source: path on the host", code="missing-key")
+
+    def _watch(self, service: Map) -> None:
+        develop = service.get("develop")
+        rules = develop.get("watch") if isinstance(develop, Map) else None
+        for rule in rules or ():
+            if not rule.get("path"):
+                self.faults.error(rule.value_place("path"), "path must not be empty", code="value")
+            if str(rule.get("action", "")).startswith("sync") and not rule.get("target"):
+                self.faults.error(rule.place, f"action {rule['action']} needs a target", hint="target: path in the container", code="missing-key")
+
+    def _addresses(self, service: Map) -> None:
+        ports = service.get("ports") or Seq()
+        for index, port in enumerate(ports):
+            address = port.get("host_ip")
+            if address and not _is_address(address):
+                at = port.value_place("host_ip") if "host_ip" in port.values_at else ports.item_place(index)
+                self.faults.error(at, f"{address!r} is not an IP address", code="value")
+
+    def _device_requests(self, service: Map) -> None:
+        reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
+        for requests in (service.get("gpus"), reservations.get("devices")):
+            for request in requests or ():
+                if "count" in request and "device_ids" in request:
+                    place = request.key_place("count")
+                    self.faults.error(place, "count and device_ids exclude each other", hint="remove one of them", code="conflict")
+
+    # --- references -------------------------------------------------------------------------------
+
+    def references(self) -> None:
+        for name, service in services_of(self.root):
+            self._dependencies(name, service)
+            self._named(service, "networks", "network", self._network_names)
+            self._mentioned(service.get("volumes"), "volume", lambda item: item.get("source") if item.get("type") == "volume" else "")
+            for section in ("configs", "secrets"):
+                self._mentioned(service.get(section), section.removesuffix("s"), lambda item: text_of(item.get("source")), empty=True)
+            self._mentioned((service.get("build") or {}).get("secrets"), "secret", lambda item: text_of(item.get("source")), empty=True)
+            self._named(service, "models", "model", lambda: self._known("models"))
+
+    def _known(self, section: str) -> Map:
+        found = self.root.get(section)
+        return found if isinstance(found, Map) else Map()
+
+    def _network_names(self) -> Map:
+        return self._known("networks")
+
+    def _dependencies(self, name: str, service: Map) -> None:
+        dependencies = service.get("depends_on")
+        for target in list(dependencies) if isinstance(dependencies, Map) else ():
+            at = dependencies.key_place(target)
+            if target in self.services:
+                continue
+            if target in self.disabled:
+                self._hidden(dependencies, target, at)
+            else:
+                hint = did_you_mean(target, self.services) or f"the services are {', '.join(sorted(self.services))}"
+                self.faults.error(at, f'service "{name}" depends on "{target}", which is no service', hint=hint, code="undefined-service")
+
+    def _hidden(self, dependencies: Map, target: str, at: Place) -> None:
+        """A dependency that no profile enables: an error, unless it is not required."""
+        entry = dependencies[target]
+        if isinstance(entry, Map) and entry.get("required") is False:
+            del dependencies[target]
+            return
+        profiles = ", ".join(text_of(profile) for profile in self.disabled[target].get("profiles") or ())
+        hint = f"enable it with --profile {profiles}, or say required: false"
+        self.faults.error(at, f'service "{target}" is not enabled: it belongs to profile {profiles}', hint=hint, code="disabled-service")
+
+    def _named(self, service: Map, key: str, kind: str, known: Callable[[], Map]) -> None:
+        names = service.get(key)
+        for name in names if isinstance(names, Map) else ():
+            if name not in known():
+                self._undefined(names.key_place(name), kind, name, known())
+
+    def _mentioned(self, items: Any, kind: str, name_of: Callable[[Any], Any], *, empty: bool = False) -> None:
+        known = self._known(f"{kind}s")
+        for index, item in enumerate(items if isinstance(items, Seq) else ()):
+            name = name_of(item)
+            if (name or empty) and name not in known:
+                at = item.value_place("source") if "source" in item.values_at else items.item_place(index)
+                self._undefined(at, kind, name, known)
+
+    def _undefined(self, at: Place, kind: str, name: str, known: Map) -> None:
+        hint = did_you_mean(name, known) or f"define it at the top level: {kind}s: {{{name}: }}"
+        self.faults.error(at, f'undefined {kind} "{name}"', hint=hint, code=f"undefined-{kind}")
+
+    def container_names(self) -> None:
+        owners: dict[str, str] = {}
+        for name, service in services_of(self.root):
+            container = service.get("container_name")
+            if container and container in owners:
+                at = service.value_place("container_name")
+                message = f'container_name "{container}" is also that of service "{owners[container]}"'
+                self.faults.error(at, message, hint="names of containers are unique", code="container-name")
+            elif container:
+                owners[container] = name
+
+    # --- resources --------------------------------------------------------------------------------
+
+    def resources(self) -> None:
+        for section, keys in (("configs", ("file", "environment", "content")), ("secrets", ("file", "environment"))):
+            for name, resource in self._known(section).items():
+                if isinstance(resource, Map) and not self._broken(section, name):
+                    self._one_source(section, name, resource, keys)
+        for name, volume in self._known("volumes").items():
+            if isinstance(volume, Map) and volume.get("external") is True:
+                for key in ("driver", "driver_opts", "labels"):
+                    if key in volume:
+                        place = volume.key_place(key)
+                        hint = "an external volume is taken as it is"
+                        self.faults.error(place, f'volume "{name}" is external and cannot have {key}', hint=hint, code="conflict")
+
+    def _one_source(self, section: str, name: str, resource: Map, keys: tuple[str, ...]) -> None:
+        given = [key for key in keys if resource.get(key) is not None or key in resource.keys_at]
+        kind = section.removesuffix("s")
+        at = self._known(section).key_place(name)
+        if resource.get("external") is True or (kind == "secret" and resource.get("driver") and given):
+            return
+        if not given:
+            self.faults.error(at, f'{kind} "{name}" has no value', hint=f"give it one of {', '.join(keys)}, or say external: true", code="missing-key")
+        elif len(given) > 1:
+            place = resource.key_place(given[1])
+            self.faults.error(place, f"{' and '.join(given)} exclude each other", hint="keep one of them", code="conflict")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def port_clashes(root: Map, faults: Faults) -> None:
+    """Warn of two services that publish the same port of the same address."""
+    taken: list[tuple[str, range, str, str]] = []
+    for name, service in services_of(root):
+        ports = service.get("ports") or Seq()
+        for index, port in enumerate(ports):
+            numbers = _numbers(port.get("published"))
+            address, protocol = port.get("host_ip", ""), port.get("protocol", "tcp")
+            for owner, other, other_address, other_protocol in taken:
+                shared = sorted(set(numbers) & set(other)) if len(numbers) == 1 == len(other) else ()
+                if shared and protocol == other_protocol and _overlap(address, other_address) and owner != name:
+                    at = ports.item_place(index)
+                    message = f"port {shared[0]}/{protocol} is also published by service {owner}"
+                    faults.warning(at, message, hint="only one of them can have it: publish another port", code="port-clash")
+            taken.append((name, numbers, address, protocol))
+
+
+def _numbers(published: Any) -> range:
+    first, _, last = text_of(published).partition("-")
+    return range(int(first), int(last or first) + 1) if first.isdigit() and (not last or last.isdigit()) else range(0)
+
+
+def _overlap(first: str, second: str) -> bool:
+    """Whether two listening addresses take the same port from each other."""
+    return first == second or any(address in ("", "0.0.0.0", "::") for address in (first, second))
+

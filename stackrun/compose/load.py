@@ -25,14 +25,15 @@ from stackrun.errors import Diagnostic
 __all__ = ["check", "discover", "load"]
 
 
-def load(source: StackSource) -> Project:
+def load(source: StackSource, *, for_up: bool = True) -> Project:
     """The project a source describes.
 
-    Raises ComposeError with every error of the files, NotFound when there is no file, InvalidArgument for a bad
+    `for_up` also refuses what this engine cannot do; without it the project is as Docker Compose's `config` sees it.
+    Raises ComposeError with every error of the files, NoStackFile when there is none, InvalidArgument for a bad
     project name.  `Project.warnings` has what is not an error.
     """
     faults = Faults()
-    project = _load(source, faults)
+    project = _load(source, faults, for_up=for_up)
     faults.raise_errors()
     assert project is not None
     return project
@@ -41,11 +42,11 @@ def load(source: StackSource) -> Project:
 def check(source: StackSource) -> tuple[Diagnostic, ...]:
     """Every error and warning, sorted by place; raises for nothing that stands in a file."""
     faults = Faults()
-    _load(source, faults)
+    _load(source, faults, for_up=True)
     return faults.all
 
 
-def _load(source: StackSource, faults: Faults) -> Project | None:
+def _load(source: StackSource, faults: Faults, *, for_up: bool) -> Project | None:
     inputs = resolve(source, faults)
     reader = Reader(source.working_dir, faults, source.stdin)
     name = _project_name(inputs, reader)
@@ -59,7 +60,10 @@ def _load(source: StackSource, faults: Faults) -> Project | None:
     faults.next_phase()
     resolve_env_files(root, environment, reader)
     check_project(root, disabled, reader)
-    check_support(root, faults)
+    if not faults:
+        _keep_used(root)
+    if for_up:
+        check_support(root, faults)
     return None if faults else _project(root, disabled, inputs, environment, reader)
 
 
@@ -94,7 +98,6 @@ def _split_profiles(root: Map, active: tuple[str, ...]) -> Map:
 
 
 def _project(root: Map, disabled: Map, inputs: Inputs, environment: Mapping[str, str], reader: Reader) -> Project:
-    _keep_used(root)
     lookup = environment.get
     return Project(
         name=root["name"],

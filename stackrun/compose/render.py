@@ -15,7 +15,7 @@ from stackrun.compose.model import Project
 
 def to_json(project: Project) -> str:
     """Docker Compose's canonical form, indented, keys sorted."""
-    return json.dumps(escaped(project.to_dict()), indent=2, ensure_ascii=False)
+    return json.dumps(escaped(project.to_dict()), indent=2, ensure_ascii=False) + "\n"
 
 
 def to_yaml(project: Project) -> str:

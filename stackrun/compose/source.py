@@ -16,7 +16,7 @@ from stackrun.api.stacks import StackSource
 from stackrun.compose.dotenv import parse_env
 from stackrun.compose.faults import Faults
 from stackrun.compose.tree import Place
-from stackrun.errors import InvalidArgument, NotFound
+from stackrun.errors import InvalidArgument, NoStackFile
 
 NAMES = ("stack.yaml", "stackrun.yaml", "compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """File names that are looked for, best first."""
@@ -64,14 +64,14 @@ def _overrides(file: Path) -> Iterator[str]:
 
 
 def resolve(source: StackSource, faults: Faults) -> Inputs:
-    """Raises NotFound when there is no stack file; what is wrong in an env file is a fault."""
+    """Raises NoStackFile when there is no stack file; what is wrong in an env file is a fault."""
     reader = _Environment(source, faults)
     given_directory = _join(source.working_dir, source.project_directory) if source.project_directory else ""
     files = tuple(name if name == STDIN else _join(source.working_dir, name) for name in source.files)
     reader.read_defaults(given_directory or _directory_of(files) or source.working_dir)
     files = files or discover(given_directory or source.working_dir, reader.environment)
     if not files:
-        raise NotFound("no stack file found in this directory or its parents", hint=f"write a {NAMES[0]} or {NAMES[2]}, or name one with -f")
+        raise NoStackFile("no stack file found in this directory or its parents", hint=f"write a {NAMES[0]} or {NAMES[2]}, or name one with -f")
     directory = given_directory or _directory_of(files) or source.working_dir
     reader.read_defaults(directory)
     profiles = source.profiles or tuple(word.strip() for word in reader.environment.get("COMPOSE_PROFILES", "").split(",") if word.strip())
