@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import select
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -26,6 +25,7 @@ import h11
 
 from stackrun.api.wire.failures import error_to_json
 from stackrun.errors import InvalidArgument, NotModified, StackrunError
+from stackrun.server.sockets import Departure, taken
 
 _log = logging.getLogger("stackrun.server")
 
@@ -168,41 +168,6 @@ class Duplex:
         await self._writer.drain()
 
 
-class _Departure:
-    """Tells a half-closed client from one that is gone, and calls `on_gone` once.
-
-    A unix socket tells them apart: EPOLLHUP comes only when the peer has closed both ways (unix_poll in the kernel).  Over TCP a FIN
-    may be either; there it counts as gone unless the connection is hijacked, where the next write finds out.
-    """
-
-    def __init__(self, connected: socket.socket, on_gone: Callable[[], None]) -> None:
-        self._socket = connected
-        self._on_gone = on_gone
-        self._watch: select.epoll | None = None
-        self.hijacked = False
-
-    def half_closed(self) -> None:
-        """The client will send no more."""
-        if self._socket.family != socket.AF_UNIX:
-            if not self.hijacked:
-                self._on_gone()
-            return
-        # The selector of the loop cannot wait for a hang-up alone: an epoll of its own can, and is itself readable when it happens.
-        self._watch = select.epoll()
-        self._watch.register(self._socket.fileno(), select.EPOLLHUP)
-        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._hung_up)
-
-    def _hung_up(self) -> None:
-        self.close()
-        self._on_gone()
-
-    def close(self) -> None:
-        if self._watch:
-            asyncio.get_running_loop().remove_reader(self._watch.fileno())
-            self._watch.close()
-            self._watch = None
-
-
 class _Protocol(asyncio.StreamReaderProtocol):
     """asyncio's stream protocol, which also says when the client's half was closed."""
 
@@ -230,7 +195,7 @@ class Connection:
     _gone: bool = False
 
     async def serve(self) -> None:
-        self._departure = _Departure(self.writer.get_extra_info("socket"), self._client_gone)
+        self._departure = Departure(self.writer.get_extra_info("socket"), self._client_gone)
         self.writer.transport.get_protocol().on_eof = self._departure.half_closed  # type: ignore[attr-defined]
         try:
             while (request := await self._next_request()) and await self._exchange(request):
@@ -365,6 +330,8 @@ class Connection:
         status = "101 UPGRADED" if request.upgrades else "200 OK"
         switch = "Connection: Upgrade\r\nUpgrade: tcp\r\n" if request.upgrades else ""
         self.writer.write(f"HTTP/1.1 {status}\r\nContent-Type: {reply.content_type}\r\n{switch}\r\n".encode())
+        await self.writer.drain()
+        await taken(self.writer.get_extra_info("socket"))
         await reply.run(Duplex(self.reader, self.writer, self._http.trailing_data[0]))
 
     async def _send(self, *events: Any) -> None:

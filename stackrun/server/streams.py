@@ -106,7 +106,7 @@ async def pump(connection: Duplex, process: Stream, *, stdin: bool, keys: Detach
 
 
 async def _type(connection: Duplex, process: Stream, keys: DetachKeys | None) -> None:
-    """The client's half-close becomes EOF for the process; the detach keys end the stream instead."""
+    """The client's half-close becomes EOF for the process, except on a terminal, where EOF is a key; the detach keys end the stream."""
     try:
         while data := await connection.read():
             passed, detached = keys.feed(data) if keys else (data, False)
@@ -115,7 +115,8 @@ async def _type(connection: Duplex, process: Stream, keys: DetachKeys | None) ->
             if detached:
                 await process.close()
                 return
-        await process.close_stdin()
+        if not process.tty:
+            await process.close_stdin()
     except (StackrunError, OSError) as error:
         # The process has closed its stdin or ended: what is typed goes nowhere, and its output goes on.
         _log.debug("stdin of an attached process: %s", error)

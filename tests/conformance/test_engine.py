@@ -71,7 +71,8 @@ async def everything(stream: Any) -> dict[int, bytes]:
 
 @conforms
 async def test_a_created_container_is_told_as_it_was_asked_for(subject: Any) -> None:
-    spec = subject.spec("srt-a", RUNS, environment=("A=1", "B=two words"), labels={**LABEL, "role": "db"}, hostname="db", user="0", tty=True)
+    labels = {**LABEL, "role": "db"}
+    spec = subject.spec("srt-a", RUNS, environment=("A=1", "B=two words"), labels=labels, hostname="db", user="0", tty=True)
     created = await subject.engine.create_container("srt-a", spec)
     told = await subject.engine.container("srt-a")
     assert (told.id, told.name, told.state.status) == (created.id, "srt-a", Status.CREATED)
@@ -108,7 +109,7 @@ async def test_a_missing_image_and_a_taken_or_bad_name_are_refused(subject: Any)
     with pytest.raises(InvalidArgument, match="Invalid container name"):
         await subject.engine.create_container("a b", spec)
     subject.image = "nope:1"
-    with pytest.raises(NotFound, match="No such image: nope:1"):
+    with pytest.raises(NotFound, match=r"No such image: nope:1"):
         await subject.engine.create_container("srt-b", subject.spec("srt-b", RUNS))
 
 
@@ -150,7 +151,7 @@ async def test_a_container_that_removes_itself_can_be_waited_for(subject: Any) -
 @conforms
 async def test_kill_ends_a_container_and_refuses_nonsense(subject: Any) -> None:
     await started(subject, "srt-a")
-    with pytest.raises(InvalidArgument, match="[Ii]nvalid signal: FOO"):
+    with pytest.raises(InvalidArgument, match=r"(?i)invalid signal: FOO"):
         await subject.engine.kill_container("srt-a", "FOO")
     exited = await subject.engine.wait_container("srt-a")
     await subject.engine.kill_container("srt-a")
@@ -309,15 +310,16 @@ async def test_the_processes_of_a_container_are_listed(subject: Any) -> None:
 
 async def executed(subject: Any, ref: str, command: tuple[str, ...], **more: Any) -> tuple[dict[int, bytes], int | None]:
     exec_id = await subject.engine.create_exec(ref, ExecSpec(command, **more))
+    died = await subject.engine.events(filters=Filters({"container": (ref,), "event": ("exec_die",)}))
     stream = await subject.engine.start_exec(exec_id)
     if more.get("attach_stdin"):
         await stream.write(b"typed\n")
         await stream.close_stdin()
     output = await everything(stream)
     await stream.close()
-    while (told := await subject.engine.exec(exec_id)).running:
-        await asyncio.sleep(0)
-    return output, told.exit_code
+    assert (await anext(died)).attributes["execID"] == exec_id
+    await died.aclose()
+    return output, (await subject.engine.exec(exec_id)).exit_code
 
 
 @conforms
@@ -351,7 +353,7 @@ async def test_containers_are_chosen_by_filters(subject: Any) -> None:
     assert await names(label=("srt=conformance", "role=db")) == ["srt-a"]
     assert await names(status=("created",), all=False) == ["srt-b"]
     assert await names(name=("^/?srt-b$",)) == ["srt-b"]
-    with pytest.raises(InvalidArgument, match="invalid filter"):
+    with pytest.raises(InvalidArgument, match=r"(?i)invalid filter"):
         await names(foo=("x",))
 
 
@@ -438,9 +440,9 @@ async def test_images_are_tagged_chosen_and_removed(subject: Any) -> None:
     assert found.id == image.id
     deletions = await engine.remove_image("srt/other:2")
     assert [one.untagged for one in deletions if one.untagged] == ["srt/other:2"]
-    with pytest.raises(NotFound, match="No such image: srt/other:2"):
+    with pytest.raises(NotFound, match=r"No such image: srt/other:2"):
         await engine.image("srt/other:2")
-    with pytest.raises(InvalidArgument, match="must be lowercase"):
+    with pytest.raises(StackrunError, match="must be lowercase"):  # 400; dockerd before 26 says 500
         await engine.tag_image(subject.image, "UPPER:1")
 
 
