@@ -89,9 +89,7 @@ class _Reader:
         at, end = self.position, self._line_end()
         value = self.text[at:end]
         self.position = end
-        comment = re.search(r"(?:^|\s)#", value)
-        value = (value[: comment.start()] if comment else value).rstrip()
-        return self._expanded(value, at)
+        return self._expanded(value.partition(" #")[0].rstrip(), at)
 
     def _quoted(self, quote: str) -> str | None:
         at = self.position

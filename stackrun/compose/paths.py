@@ -16,7 +16,7 @@ _REMOTE = ("https://", "http://", "git://", "ssh://", "github.com/", "git@")
 def absolute(path: str, directory: str, home: str) -> str:
     """An absolute path stays as it is written; `~` is the caller's home, whoever's name follows it."""
     if path.startswith("~") and home:
-        path = os.path.join(home, path[1:].lstrip("/")) if path[1:].strip("/") else home
+        path = os.path.normpath(os.path.join(home, path[1:].lstrip("/")))
     if path.startswith("/") or path[1:3] in (":\\", ":/") or path.startswith("\\\\"):
         return path
     return os.path.normpath(os.path.join(directory, path))

@@ -55,6 +55,9 @@ class Reader:
         model = Map()
         for file in files:
             model = self._file(model, file, scope, at, including)
+        if not model and not self.incomplete:
+            place = Place(shown(files[0], self.working_dir), 1, 1)
+            self.faults.error(place, "the file is empty", hint="a stack file has at least a service", code="empty-file")
         set_defaults(model)
         resolve_paths(model, scope.directory, scope.environment.get("HOME", ""))
         resolve_environment(model, scope.environment.get)
@@ -81,12 +84,10 @@ class Reader:
         self.inputs.append(file)
         documents = parse(text, name, self.faults)
         self.incomplete |= len(self.faults.errors) > before and any(one.code.startswith("yaml") for one in self.faults.errors)
-        return self._mappings(documents, name)
+        return self._mappings(documents)
 
-    def _mappings(self, documents: tuple[Document, ...], name: str) -> tuple[Document, ...]:
+    def _mappings(self, documents: tuple[Document, ...]) -> tuple[Document, ...]:
         filled = [document for document in documents if document.root is not None]
-        if not filled and not self.incomplete:
-            self.faults.error(Place(name, 1, 1), "the file is empty", hint="a stack file has at least a service", code="empty-file")
         for document in filled:
             if not isinstance(document.root, Map):
                 self.faults.error(document.place, "a stack file must be a mapping at the top level", hint="start with services:", code="type")
@@ -170,6 +171,7 @@ class Reader:
         if not isinstance(base, Map):
             return None
         alone = Map({"services": Map({name: copy(base)}, services.place)}, root.place)
+        unique(alone)
         refused = validate(alone, self.faults)
         self.broken.update(refused)
         prune(alone, refused)

@@ -14,8 +14,9 @@ from stackrun.compose.model import Project
 
 
 def to_json(project: Project) -> str:
-    """Docker Compose's canonical form, indented, keys sorted."""
-    return json.dumps(escaped(project.to_dict()), indent=2, ensure_ascii=False) + "\n"
+    """Docker Compose's canonical form, indented, keys sorted; like it, without `x-…` keys below the top level."""
+    tree = {key: value if key.startswith("x-") else _without_extensions(value, key) for key, value in project.to_dict().items()}
+    return json.dumps(escaped(tree), indent=2, ensure_ascii=False) + "\n"
 
 
 def to_yaml(project: Project) -> str:
@@ -23,6 +24,20 @@ def to_yaml(project: Project) -> str:
     tree = escaped(project.to_dict())
     ordered = {key: tree[key] for key in ("name", "services") if key in tree} | tree
     return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
+
+
+_NAMES = frozenset((
+    "services", "networks", "volumes", "configs", "secrets", "models", "depends_on", "ulimits", "environment", "labels", "annotations",
+    "args", "additional_contexts", "options", "driver_opts", "sysctls", "storage_opt", "aux_addresses",
+))  # fmt: skip
+"""Mappings whose keys are the user's names: an `x-…` key in them is one more name."""
+
+
+def _without_extensions(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        kept = (name for name in value if key in _NAMES or not name.startswith("x-"))
+        return {name: _without_extensions(value[name], "" if key in _NAMES else name) for name in kept}
+    return [_without_extensions(item) for item in value] if isinstance(value, list) else value
 
 
 def escaped(value: Any) -> Any:

@@ -4,9 +4,10 @@
     ${NAME:-default}   default when unset or empty      ${NAME-default}  when unset
     ${NAME:?message}   an error when unset or empty     ${NAME?message}  when unset
     ${NAME:+other}     other when set and not empty     ${NAME+other}    when set
-    $$                 a dollar sign
+    $$                 a dollar sign; one that nothing of this follows stays as it is
 
-Defaults, messages and replacements are templates themselves.  Names are ASCII letters, digits and `_`.
+Defaults, messages and replacements are templates themselves, and wrong ones are errors even where they are not needed.
+Names are ASCII letters, digits and `_`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable
 
 Lookup = Callable[[str], str | None]
+Unset = Callable[[str], None] | None
 
 _START = re.compile(r"\$(?:(?P<escaped>\$)|(?P<named>[A-Za-z_][A-Za-z0-9_]*)|(?P<brace>\{))?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -34,13 +36,13 @@ class MissingVariable(TemplateError):
     """A required variable is unset or empty."""
 
 
-def substitute(text: str, lookup: Lookup, *, unset: Callable[[str], None] | None = None, depth: int = 0) -> str:
+def substitute(text: str, lookup: Lookup, *, unset: Unset = None, depth: int = 0) -> str:
     """`text` with its variables replaced; `unset` is told each name that has neither a value nor a default."""
     if depth > MAX_DEPTH:
         raise TemplateError("variables are nested too deeply", 0)
     parts: list[str] = []
     position = 0
-    for match in iter(lambda: _START.search(text, position), None):
+    while match := _START.search(text, position):
         parts.append(text[position : match.start()])
         if match["escaped"]:
             value, position = "$", match.end()
@@ -49,20 +51,20 @@ def substitute(text: str, lookup: Lookup, *, unset: Callable[[str], None] | None
         elif match["brace"]:
             value, position = _braced(text, match.end(), lookup, unset, depth)
         else:
-            raise _invalid(text, match.start())
+            value, position = "$", match.end()
         parts.append(value)
     parts.append(text[position:])
     return "".join(parts)
 
 
-def _value(name: str, lookup: Lookup, unset: Callable[[str], None] | None) -> str:
+def _value(name: str, lookup: Lookup, unset: Unset) -> str:
     value = lookup(name)
     if value is None and unset is not None:
         unset(name)
     return value or ""
 
 
-def _braced(text: str, start: int, lookup: Lookup, unset: Callable[[str], None] | None, depth: int) -> tuple[str, int]:
+def _braced(text: str, start: int, lookup: Lookup, unset: Unset, depth: int) -> tuple[str, int]:
     """The value of the expression after `${` at `start`, and the position after its `}`."""
     end = _closing(text, start)
     name = _NAME.match(text, start, end)
@@ -77,18 +79,20 @@ def _braced(text: str, start: int, lookup: Lookup, unset: Callable[[str], None] 
     return _operated(name[0], operator[0], argument, lookup, unset, depth, start - 2), end + 1
 
 
-def _operated(name: str, operator: str, argument: str, lookup: Lookup, unset: Callable[[str], None] | None, depth: int, at: int) -> str:
+def _operated(name: str, operator: str, argument: str, lookup: Lookup, unset: Unset, depth: int, at: int) -> str:
     value = lookup(name)
     present = value is not None and (value != "" or not operator.startswith(":"))
+    needed = present == (operator[-1] == "+")
+    other = substitute(argument, lookup, unset=unset if needed else None, depth=depth + 1)
     if operator[-1] == "+":
-        return substitute(argument, lookup, unset=unset, depth=depth + 1) if present else ""
+        return other if present else ""
     if present:
         return value or ""
     if operator[-1] == "-":
-        return substitute(argument, lookup, unset=unset, depth=depth + 1)
-    message = substitute(argument, lookup, unset=unset, depth=depth + 1)
+        return other
     state = "is empty" if value == "" else "is not set"
-    raise MissingVariable(f"required variable {name} {state}" + (f": {message}" if message else ""), at, f"set {name} in the environment or in .env")
+    message = f"required variable {name} {state}" + (f": {other}" if other else "")
+    raise MissingVariable(message, at, f"set {name} in the environment or in .env")
 
 
 def _closing(text: str, start: int) -> int:
