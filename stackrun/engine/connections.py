@@ -44,8 +44,9 @@ class Connections:
         self._networks.connected(entry, joined, "connect")
 
     async def _join(self, entry: Entry, handle: Handle, spec: EndpointSpec) -> Endpoint:
-        taken = sum(1 for one in entry.endpoints if one.endpoint_id)
-        places = await self._networks.places(entry.id, (spec,), self._planner.names(entry), first=taken)
+        leads_out = any(one.ipv4_gateway for one in entry.endpoints)
+        names, first = self._planner.names(entry), entry.situation.interfaces
+        places = await self._networks.places(entry.id, (spec,), names, first=first, lead_out=not leads_out)
         place = places[0]
         try:
             await self._pool.run(self._attach, handle, place.wired)
@@ -53,6 +54,7 @@ class Connections:
         except BaseException:
             self._networks.release(entry.id, place.endpoint.network_id)
             raise
+        entry.situation = replace(entry.situation, interfaces=first + 1)
         return place.endpoint
 
     def _attach(self, handle: Handle, wired: WiredEndpoint) -> None:

@@ -347,6 +347,7 @@ class Containers:
             self._registry.remove(entry)
         self._execs.forget(entry)
         self._lifecycle.publish(entry, "destroy")
+        await self._networks.release_unused_bridge()
         entry.resolve(WaitCondition.REMOVED, ExitStatus(entry.state.exit_code))
         if volumes:
             await self._mounts.forget(entry.definition.anonymous_volumes)

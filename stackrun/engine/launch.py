@@ -125,6 +125,7 @@ class Launcher:
                 endpoints=endpoints,
                 ports=_published(reserved, plan),
                 restart_count=plan.restart_count,
+                interfaces=len(plan.places),
             )
             self._store.write_situation(plan.definition.id, situation)
             undo.pop_all()

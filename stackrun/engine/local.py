@@ -163,6 +163,7 @@ class LocalEngine:
         self._resolver.watch()
         for entry in self._registry:
             await self._lifecycle.adopt(entry)
+        self._tasks.spawn(self._pool.run(self._networks.warm), "load the network mechanism")
 
     async def close(self) -> None:
         """Lets go of everything, in order; containers, networks and the resolver stay."""

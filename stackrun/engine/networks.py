@@ -56,6 +56,7 @@ class EngineNetworks:
         self._kernel = threading.Lock()
         self._networks: dict[str, Network] = {}
         self._making: set[str] = set()
+        self._waking = asyncio.Lock()
         self._taken: dict[str, dict[str, str]] = {}
 
     # --- start and end of the engine ---
@@ -139,6 +140,11 @@ class EngineNetworks:
         ]
         return replace(network, members=tuple(members))
 
+    @staticmethod
+    def warm() -> None:
+        """Loads what the first network needs. Blocks for 0.2 s: for an engine that has just begun to serve."""
+        Mechanism.warm()
+
     async def create(self, spec: NetworkSpec) -> Created:
         self._check(spec)
         network = Network(secrets.token_hex(32), stamp(), spec)
@@ -202,22 +208,20 @@ class EngineNetworks:
             self._store.remove_network(network.id)
 
     async def release_unused_bridge(self) -> None:
-        """The predefined bridge goes when nobody is on it: an idle engine leaves the host as it was."""
+        """The bridge of `bridge` goes with the last container that is on it, running or not: an idle engine leaves the host as it was."""
         network = self.find("bridge")
-        if not _has_bridge(network) or self._taken.get(network.id) or network.name in self._making:
-            return
-        self._making.add(network.name)
-        try:
-            idle = replace(network, spec=replace(network.spec, pools=()))
-            self._networks[network.id] = idle
-            await self._pool.run(self._retire_bridge, idle)
-        finally:
-            self._making.discard(network.name)
+        if _has_bridge(network) and not self._registry.on_network(network.id):
+            async with self._waking:
+                if not self._taken.get(network.id):
+                    await self._pool.run(self._retire_bridge, network.id)
 
-    def _retire_bridge(self, network: Network) -> None:
+    def _retire_bridge(self, network_id: str) -> None:
         with self._kernel:
-            self._mechanism.remove(network.id)
-            self._store.write_network(network)
+            network = self._networks[network_id]
+            idle = replace(network, spec=replace(network.spec, pools=()))
+            self._mechanism.remove(network_id)
+            self._store.write_network(idle)
+            self._networks[network_id] = idle
 
     def _publish(self, network: Network, action: str, extra: Mapping[str, str] | None = None) -> None:
         self._events.publish("network", action, network.id, {"name": network.name, "type": network.spec.driver, **(extra or {})})
@@ -241,44 +245,48 @@ class EngineNetworks:
         return tuple(self.idle_endpoint(one, own_names) for one in endpoint_specs(spec))
 
     async def places(
-        self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int = 0, hairpin: bool = False
+        self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int = 0, lead_out: bool = True, hairpin: bool = False
     ) -> tuple[Place, ...]:
-        """Takes an address on each network; `release` gives them back. Interfaces are eth`first` and up.
+        """Takes an address on each network; `release` gives them back.
 
-        `hairpin`: it may reach itself through its own published ports.
+        Interfaces are eth`first` and up.  `lead_out`: one of them gets the default route.  `hairpin`: the container may reach itself
+        through its published ports.
         """
         networks = [self.find(spec.network) for spec in specs]
-        for network in networks:
-            if network.name == "bridge" and not _has_bridge(network):
-                await self._wake_bridge(network)
-        networks = [self.find(network.id) for network in networks]
-        default = _default_route(specs, networks)
+        bridge = next((one for one in networks if one.name == "bridge"), None)
+        if bridge is None:
+            return self._all_places(container_id, specs, own_names, first=first, lead_out=lead_out, hairpin=hairpin)
+        async with self._waking:
+            await self._pool.run(self._wake_bridge, bridge.id)
+            return self._all_places(container_id, specs, own_names, first=first, lead_out=lead_out, hairpin=hairpin)
+
+    def _all_places(
+        self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int, lead_out: bool, hairpin: bool
+    ) -> tuple[Place, ...]:
+        networks = [self.find(spec.network) for spec in specs]
+        default = _default_route(specs, networks) if lead_out else -1
         found: list[Place] = []
         try:
             for index, (spec, network) in enumerate(zip(specs, networks, strict=True)):
-                place = self._place(
-                    container_id, spec, network, own_names, f"eth{first + index}", default_route=index == default, hairpin=hairpin
-                )
+                interface = f"eth{first + index}"
+                place = self._place(container_id, spec, network, own_names, interface, default_route=index == default, hairpin=hairpin)
                 found.append(place)
         except BaseException:
-            self.release(container_id)
+            for place in found:
+                self._taken[place.endpoint.network_id].pop(place.endpoint.ipv4_address, None)
             raise
         return tuple(found)
 
-    async def _wake_bridge(self, network: Network) -> None:
-        chosen = await self._pool.run(self._make_default_bridge, network)
-        self._networks[chosen.id] = chosen
-
-    def _make_default_bridge(self, network: Network) -> Network:
+    def _wake_bridge(self, network_id: str) -> None:
+        """Blocks; under `_waking`."""
         with self._kernel:
-            known = self._networks[network.id]
-            if _has_bridge(known):
-                return known
-            made = self._mechanism.create(network.id, network.name)
+            network = self._networks[network_id]
+            if _has_bridge(network):
+                return
+            made = self._mechanism.create(network_id, network.name)
             chosen = replace(network, spec=replace(network.spec, pools=_chosen_pools((), made.pools)))
             self._store.write_network(chosen)
-            self._networks[network.id] = chosen
-            return chosen
+            self._networks[network_id] = chosen
 
     def _place(
         self,

@@ -47,13 +47,17 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """`stopped_by_user`: no restart policy may bring it back (Docker's HasBeenManuallyStopped)."""
+    """`stopped_by_user`: no restart policy may bring it back (Docker's HasBeenManuallyStopped).
+
+    `interfaces`: how many network interfaces this run has been given; a number is not used twice.
+    """
 
     state: ContainerState = field(default_factory=ContainerState)
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     restart_count: int = 0
     stopped_by_user: bool = False
+    interfaces: int = 0
 
 
 def to_json(value: object) -> bytes:
