@@ -97,9 +97,7 @@ def file_reference(node: Node) -> model.FileReference:
 
 
 def hook(node: Node) -> model.Hook:
-    return model.Hook(
-        command=tuple(node.get("command") or ()), **_picked(node, "user", "privileged", "working_dir", "environment")
-    )
+    return model.Hook(command=tuple(node.get("command") or ()), **_picked(node, "user", "privileged", "working_dir", "environment"))
 
 
 def blkio(node: Node) -> model.BlkioConfig:
@@ -191,15 +189,16 @@ def model_reference(node: Node) -> model.ModelReference:
 
 
 _PLAIN = (
-    "image environment labels annotations container_name hostname domainname network_mode restart scale pull_policy platform user"
-    " working_dir tty stdin_open init attach read_only privileged sysctls mac_address ipc pid uts cgroup cgroup_parent userns_mode"
-    " isolation runtime stop_signal oom_kill_disable oom_score_adj pids_limit cpu_shares cpu_count cpuset storage_opt volume_driver"
-    " use_api_socket"
-).split()
+    "image", "environment", "labels", "annotations", "container_name", "hostname", "domainname", "network_mode", "restart", "scale",
+    "pull_policy", "platform", "user", "working_dir", "tty", "stdin_open", "init", "attach", "read_only", "privileged", "sysctls",
+    "mac_address", "ipc", "pid", "uts", "cgroup", "cgroup_parent", "userns_mode", "isolation", "runtime", "stop_signal",
+    "oom_kill_disable", "oom_score_adj", "pids_limit", "cpu_shares", "cpu_count", "cpuset", "storage_opt", "volume_driver",
+    "use_api_socket",
+)  # fmt: skip
 _TUPLES = (
-    "profiles expose volumes_from tmpfs group_add cap_add cap_drop security_opt device_cgroup_rules dns dns_opt dns_search extra_hosts"
-    " links external_links"
-).split()
+    "profiles", "expose", "volumes_from", "tmpfs", "group_add", "cap_add", "cap_drop", "security_opt", "device_cgroup_rules", "dns",
+    "dns_opt", "dns_search", "extra_hosts", "links", "external_links",
+)  # fmt: skip
 _BYTES = ("shm_size", "mem_limit", "mem_reservation", "memswap_limit")
 _MICROSECONDS = ("cpu_quota", "cpu_period", "cpu_rt_runtime", "cpu_rt_period")
 
@@ -209,11 +208,7 @@ def service(name: str, node: Map) -> model.Service:
     return model.Service(
         name=name,
         canonical=node,
-        **_picked(node, *_PLAIN),
-        **_tuples(node, *_TUPLES),
-        **{f"{key}_bytes": int(node.get(key, 0)) for key in _BYTES},
-        **{f"{key}_us": node.get(key, 0) for key in _MICROSECONDS},
-        **_parts(node),
+        **_fields(node),
         command=None if command is None else tuple(command),
         entrypoint=None if entrypoint is None else tuple(entrypoint),
         mem_swappiness=None if swappiness is None else int(swappiness),
@@ -248,8 +243,10 @@ _PARTS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
 )
 
 
-def _parts(node: Map) -> dict[str, Any]:
-    return {key: bind(node[key]) for key, bind in _PARTS if node.get(key) is not None}
+def _fields(node: Map) -> dict[str, Any]:
+    units_last = {f"{key}_bytes": int(node.get(key, 0)) for key in _BYTES} | {f"{key}_us": node.get(key, 0) for key in _MICROSECONDS}
+    parts = {key: bind(node[key]) for key, bind in _PARTS if node.get(key) is not None}
+    return _picked(node, *_PLAIN) | _tuples(node, *_TUPLES) | units_last | parts
 
 
 # --- resources ------------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ class _Checker:
         test = check.get("test") if isinstance(check, Map) else None
         if isinstance(test, Seq) and test and test[0] not in ("NONE", "CMD", "CMD-SHELL"):
             hint = f'write ["CMD", "{test[0]}", …], or one string for a shell'
-            self.faults.error(check.value_place("test"), "a healthcheck's test starts with CMD, CMD-SHELL or NONE", hint=hint, code="healthcheck")
+            at = check.value_place("test") if isinstance(check, Map) else test.place
+            self.faults.error(at, "a healthcheck's test starts with CMD, CMD-SHELL or NONE", hint=hint, code="healthcheck")
 
     def _build(self, name: str, service: Map) -> None:
         build = service.get("build")
@@ -147,7 +148,8 @@ class _Checker:
             if not rule.get("path"):
                 self.faults.error(rule.value_place("path"), "path must not be empty", code="value")
             if str(rule.get("action", "")).startswith("sync") and not rule.get("target"):
-                self.faults.error(rule.place, f"action {rule['action']} needs a target", hint="target: path in the container", code="missing-key")
+                hint = "target: path in the container"
+                self.faults.error(rule.place, f"action {rule['action']} needs a target", hint=hint, code="missing-key")
 
     def _addresses(self, service: Map) -> None:
         ports = service.get("ports") or Seq()
@@ -178,15 +180,14 @@ class _Checker:
             self._named(service, "models", "model", lambda: self._known("models"))
 
     def _known(self, section: str) -> Map:
-        found = self.root.get(section)
-        return found if isinstance(found, Map) else Map()
+        return _map(self.root.get(section))
 
     def _network_names(self) -> Map:
         return self._known("networks")
 
     def _dependencies(self, name: str, service: Map) -> None:
-        dependencies = service.get("depends_on")
-        for target in list(dependencies) if isinstance(dependencies, Map) else ():
+        dependencies = _map(service.get("depends_on"))
+        for target in list(dependencies):
             at = dependencies.key_place(target)
             if target in self.services:
                 continue
@@ -207,8 +208,8 @@ class _Checker:
         self.faults.error(at, f'service "{target}" is not enabled: it belongs to profile {profiles}', hint=hint, code="disabled-service")
 
     def _named(self, service: Map, key: str, kind: str, known: Callable[[], Map]) -> None:
-        names = service.get(key)
-        for name in names if isinstance(names, Map) else ():
+        names = _map(service.get(key))
+        for name in names:
             if name not in known():
                 self._undefined(names.key_place(name), kind, name, known())
 
@@ -257,10 +258,15 @@ class _Checker:
         if resource.get("external") is True or (kind == "secret" and resource.get("driver") and given):
             return
         if not given:
-            self.faults.error(at, f'{kind} "{name}" has no value', hint=f"give it one of {', '.join(keys)}, or say external: true", code="missing-key")
+            hint = f"give it one of {', '.join(keys)}, or say external: true"
+            self.faults.error(at, f'{kind} "{name}" has no value', hint=hint, code="missing-key")
         elif len(given) > 1:
             place = resource.key_place(given[1])
             self.faults.error(place, f"{' and '.join(given)} exclude each other", hint="keep one of them", code="conflict")
+
+
+def _map(value: Any) -> Map:
+    return value if isinstance(value, Map) else Map()
 
 
 def _is_address(text: str) -> bool:
@@ -296,4 +302,3 @@ def _numbers(published: Any) -> range:
 def _overlap(first: str, second: str) -> bool:
     """Whether two listening addresses take the same port from each other."""
     return first == second or any(address in ("", "0.0.0.0", "::") for address in (first, second))
-

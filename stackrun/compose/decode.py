@@ -128,13 +128,9 @@ def _duration(self: _Decode, value: Any, at: Place) -> Any:
     if value is None:
         return _DROP
     try:
-        return units.format_duration(units.parse_duration(_with_unit(value)))
+        return units.format_duration(units.parse_duration(text_of(value)))
     except InvalidArgument as error:
         return self.fault(at, error.message, error.hint)
-
-
-def _with_unit(value: Any) -> str:
-    return text_of(value)
 
 
 def _mode(self: _Decode, value: Any, at: Place) -> Any:
@@ -212,8 +208,9 @@ def _command(self: _Decode, value: Any, at: Place) -> Any:
         self.faults.error(at, error.message, hint=error.hint, code="short-form")
         return None
     if dropped:
+        message = f"everything from {dropped[:12]!r} on is dropped, as Docker Compose does"
         hint = "a command is not run by a shell: write sh -c '…', or a list"
-        self.faults.warning(at, f"{dropped.split(chr(10))[0]!r} and what follows is dropped, as Docker Compose does", hint=hint, code="command-dropped")
+        self.faults.warning(at, message, hint=hint, code="command-dropped")
     return Seq(words, at, [at] * len(words))
 
 
@@ -271,10 +268,13 @@ def _options(_self: _Decode, value: Any, at: Place) -> Any:
 
 
 _UPDATE: dict[str, Decoder] = {
-    "parallelism": _integer_kept, "delay": _duration, "monitor": _duration, "max_failure_ratio": _number, "failure_action": _text, "order": _text,
+    "parallelism": _integer_kept, "delay": _duration, "monitor": _duration, "max_failure_ratio": _number, "failure_action": _text,
+    "order": _text,
 }  # fmt: skip
 _HOOK: dict[str, Decoder] = {"command": _command, "user": _text, "working_dir": _text, "privileged": _flag, "environment": _variables}
-_DEVICES: dict[str, Decoder] = {"capabilities": _strings, "count": _device_count, "device_ids": _strings, "driver": _text, "options": _mapping}
+_DEVICES: dict[str, Decoder] = {
+    "capabilities": _strings, "count": _device_count, "device_ids": _strings, "driver": _text, "options": _mapping,
+}  # fmt: skip
 _LIMITS: dict[str, Decoder] = {"cpus": _number, "memory": _size, "pids": _integer}
 _REFERENCE: dict[str, Decoder] = {"mode": _mode, "uid": _text, "gid": _text, "target": _text}
 _ULIMIT: dict[str, Decoder] = {"": _ulimit, "soft": _integer_kept, "hard": _integer_kept}
@@ -308,7 +308,8 @@ _SERVICE: dict[str, Decoder] = (
         " volumes_from",
         _strings,
     )
-    | _each("configs secrets devices ports volumes networks depends_on models ulimits gpus env_file label_file post_start pre_stop", _present)
+    | _each("configs secrets devices ports volumes networks depends_on models ulimits gpus env_file label_file", _present)
+    | _each("post_start pre_stop", _present)
     | _each("deploy develop healthcheck logging blkio_config credential_spec provider build", _not_null)
     | _each("command entrypoint", _command)
     | _each("extra_hosts build.extra_hosts", _hosts)
@@ -320,7 +321,8 @@ _SERVICE: dict[str, Decoder] = (
     | _below("networks.*", _each("ipv4_address ipv6_address mac_address interface_name", _text))
     | _below("networks.*", {"driver_opts": _mapping, "priority": _integer, "gw_priority": _integer})
     | _below("ports.*", _each("mode published protocol host_ip name app_protocol", _text))
-    | _below("volumes.*", {"read_only": _flag, "source": _text, "consistency": _text, "bind": _not_null, "volume": _not_null, "tmpfs": _not_null})
+    | _below("volumes.*", {"read_only": _flag, "source": _text, "consistency": _text})
+    | _below("volumes.*", _each("bind volume tmpfs image", _not_null))
     | _below("volumes.*.bind", {"create_host_path": _flag, "propagation": _text, "selinux": _text, "recursive": _text})
     | _below("volumes.*.volume", {"nocopy": _flag, "subpath": _text, "labels": _mapping})
     | _below("volumes.*.tmpfs", {"size": _size, "mode": _bits})
@@ -341,7 +343,7 @@ _SERVICE: dict[str, Decoder] = (
     | _below("deploy.resources.reservations.generic_resources.*.discrete_resource_spec", {"kind": _text, "value": _integer})
     | _below("deploy.update_config", _UPDATE)
     | _below("deploy.rollback_config", _UPDATE)
-    | _below("deploy.restart_policy", {"condition": _text, "delay": _duration, "max_attempts": _integer_kept, "window": _duration})
+    | _below("deploy.restart_policy", _each("delay window", _duration) | {"condition": _text, "max_attempts": _integer_kept})
     | _below("deploy.placement", {"constraints": _strings, "preferences": _present, "max_replicas_per_node": _integer})
     | _below("build", _each("context dockerfile dockerfile_inline isolation network target provenance sbom", _text))
     | _below("build", _each("no_cache pull privileged", _flag))
@@ -355,11 +357,13 @@ _SERVICE: dict[str, Decoder] = (
 _TABLE: Pattern[Decoder] = Pattern.table(
     _below("services.*", _SERVICE)
     | _below("networks.*", _each("name driver", _text) | _each("external internal attachable", _flag))
-    | _below("networks.*", _each("enable_ipv4 enable_ipv6", _flag_or_none) | {"labels": _mapping, "driver_opts": _mapping, "ipam": _not_null})
+    | _below("networks.*", _each("enable_ipv4 enable_ipv6", _flag_or_none) | _each("labels driver_opts", _mapping) | {"ipam": _not_null})
     | _below("networks.*.ipam", {"driver": _text, "options": _mapping, "config": _present})
     | _below("networks.*.ipam.config.*", _each("subnet gateway ip_range", _text) | {"aux_addresses": _mapping})
     | _below("volumes.*", {"name": _text, "driver": _text, "external": _flag, "labels": _mapping, "driver_opts": _mapping})
-    | _below("configs.*", _each("name file environment template_driver", _text) | {"external": _flag, "labels": _mapping, "content": _text_kept})
-    | _below("secrets.*", _each("name file environment template_driver driver", _text) | {"external": _flag, "labels": _mapping, "driver_opts": _mapping})
+    | _below("configs.*", _each("name file environment template_driver", _text) | {"external": _flag, "labels": _mapping})
+    | _below("secrets.*", _each("name file environment template_driver driver", _text) | {"external": _flag})
+    | _below("secrets.*", _each("labels driver_opts", _mapping))
+    | {"configs.*.content": _text_kept}
     | {"models.*.context_size": _integer, "models.*.runtime_flags": _strings, "models.*.name": _text}
 )

@@ -6,7 +6,7 @@ are followed, so a few hundred bytes cannot ask for gigabytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,6 @@ MAX_NODES = 500_000
 Path = tuple[str, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE_TAG = "tag:yaml.org,2002:merge"
-_TRAPS = frozenset(("yes", "no", "on", "off", "y", "n"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,8 @@ def parse(text: bytes | str, path: str, faults: Faults) -> tuple[Document, ...]:
                 root, at = builder.value(next(events), ())
                 documents.append(Document(None if root is _DROPPED else root, at, tuple(builder.resets)))
     except yaml.MarkedYAMLError as error:
-        faults.error(_place(path, error.problem_mark or error.context_mark), _syntax_message(error), code="yaml-syntax", hint=_syntax_hint(error))
+        at = _place(path, error.problem_mark or error.context_mark)
+        faults.error(at, _syntax_message(error), hint=_syntax_hint(error, _char_at(text, at)), code="yaml-syntax")
     except yaml.reader.ReaderError as error:
         faults.error(Place(path, 1, 1), f"not valid UTF-8 text: {error.reason}", code="yaml-encoding", hint="save the file as UTF-8")
     except _TooMuch as error:
@@ -74,9 +74,14 @@ def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     return f"YAML syntax: {error.problem or 'cannot be read'}{context}"
 
 
-def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
+def _char_at(text: bytes | str, at: Place) -> str:
+    lines = (text.decode("utf-8", "replace") if isinstance(text, bytes) else text).split("\n")
+    return lines[at.line - 1][at.column - 1 : at.column] if at.line <= len(lines) else ""
+
+
+def _syntax_hint(error: yaml.MarkedYAMLError, char: str) -> str:
     problem = error.problem or ""
-    if "'\\t'" in problem or "tab" in problem:
+    if char == "\t":
         return "indent with spaces, not with tabs"
     if "mapping values are not allowed" in problem:
         return "quote a value that contains a colon and a space, and check the indentation"
@@ -101,7 +106,7 @@ class _Builder:
         at = Place(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
         self._count(1, at)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, at)
+            return self._alias(event.anchor or "", at)
         before = self.nodes
         if event.anchor:
             self.open_anchors.add(event.anchor)
@@ -177,7 +182,8 @@ class _Builder:
             return key, at
         if isinstance(key, (dict, list)):
             raise _TooMuch(at, "a key must be a string, not a collection", "")
-        self.faults.error(at, f"a key must be a string, not {_kind(key)}", hint=f'quote it: "{event.value if hasattr(event, "value") else key}"', code="key-type")
+        written = event.value if isinstance(event, yaml.ScalarEvent) else text_of(key)
+        self.faults.error(at, f"a key must be a string, not {_kind(key)}", hint=f'quote it: "{written}"', code="key-type")
         return text_of(key), at
 
     def _put(self, items: Map, key: str, value: Any, key_at: Place, value_at: Place) -> None:
@@ -202,6 +208,3 @@ def _is_merge(event: Any) -> bool:
 def _kind(value: Any) -> str:
     names: tuple[tuple[type | tuple[type, ...], str], ...] = ((bool, "a boolean"), ((int, float), "a number"), (type(None), "null"))
     return next((name for kind, name in names if isinstance(value, kind)), "a string")
-
-
-Reader = Callable[[str], bytes]

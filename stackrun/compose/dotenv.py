@@ -1,9 +1,9 @@
 """Env files, as compose-go reads them: `.env`, `--env-file`, and a service's `env_file`.
 
-    NAME=value            unquoted: to the end of the line, ` #` starts a comment, variables are replaced
-    NAME="v"  NAME='v'    quoted: may span lines; in double quotes \\n \\r \\t \\" \\\\ and variables count
-    export NAME=value     `export` is skipped        NAME: value   a colon is as good as an equals sign
-    NAME                  alone: taken from the caller's environment when it is there
+NAME=value            unquoted: to the end of the line, ` #` starts a comment, variables are replaced
+NAME="v"  NAME='v'    quoted: may span lines; in double quotes \\n \\r \\t \\" \\\\ and variables count
+export NAME=value     `export` is skipped        NAME: value   a colon is as good as an equals sign
+NAME                  alone: taken from the caller's environment when it is there
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _ESCAPE = re.compile(r"\\([abcfnrtv$\"'\\])")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "c": "\\c", "$": "$$"}
 
 
-def parse_env(text: str, path: str, faults: Faults, *, lookup: Lookup | None = None, known: Mapping[str, str] | None = None) -> dict[str, str]:
+def parse_env(
+    text: str, path: str, faults: Faults, *, lookup: Lookup | None = None, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Names and values of an env file.
 
     `lookup` answers for the caller's environment (it wins inside `${…}` and fills bare names); `known` are names of
@@ -66,7 +68,8 @@ class _Reader:
         name = key[0].strip(_SPACE)
         wrong = re.search(r"[^\w.\-\[\]]", name)
         if wrong or not name:
-            self._fault(start + (key[0].find(wrong[0]) if wrong else 0), f"unexpected {wrong[0]!r} in a variable's name" if wrong else "a variable's name is missing")
+            message = f"unexpected {wrong[0]!r} in a variable's name" if wrong else "a variable's name is missing"
+            self._fault(start + (key[0].find(wrong[0]) if wrong else 0), message)
             self.position = self._line_end()
         elif self.text[key.end() : key.end() + 1] in ("", "\n"):
             self.position = key.end()

@@ -47,7 +47,8 @@ def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, s
 
 
 def _read(entry: Any, at: Place, lookup: Any, reader: Reader) -> dict[str, str]:
-    path, required, raw = (entry.get("path", ""), entry.get("required", True), entry.get("format") == "raw") if isinstance(entry, Map) else (entry, True, False)
+    options: Mapping[str, Any] = entry if isinstance(entry, Map) else {"path": entry}
+    path, required = options.get("path", ""), options.get("required", True)
     name = shown(path, reader.working_dir)
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -62,7 +63,7 @@ def _read(entry: Any, at: Place, lookup: Any, reader: Reader) -> dict[str, str]:
         reader.faults.error(at, f"{name} is not valid UTF-8 text", code="file")
         return {}
     reader.inputs.append(path)
-    return _raw(text) if raw else parse_env(text, name, reader.faults, lookup=lookup)
+    return _raw(text) if options.get("format") == "raw" else parse_env(text, name, reader.faults, lookup=lookup)
 
 
 def _raw(text: str) -> dict[str, str]:

@@ -46,28 +46,29 @@ def _boolean(text: str) -> bool:
 
 
 Cast = Callable[[str], Any]
-_CASTS: dict[str, Cast] = {
-    f"services.*.{key}": cast
-    for cast, keys in (
-        (
-            _integer,
-            "cpu_count cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares deploy.replicas"
-            " deploy.update_config.parallelism deploy.rollback_config.parallelism deploy.restart_policy.max_attempts"
-            " deploy.placement.max_replicas_per_node healthcheck.retries oom_score_adj pids_limit ports.*.target scale"
-            " ulimits.* ulimits.*.hard ulimits.*.soft",
-        ),
-        (_number, "cpu_percent cpus deploy.update_config.max_failure_ratio deploy.rollback_config.max_failure_ratio"),
-        (
-            _boolean,
-            "init depends_on.*.required depends_on.*.restart healthcheck.disable oom_kill_disable privileged read_only stdin_open tty"
-            " volumes.*.read_only volumes.*.volume.nocopy",
-        ),
+_SERVICE_CASTS: tuple[tuple[Cast, str], ...] = (
+    (
+        _integer,
+        "cpu_count cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares deploy.replicas deploy.update_config.parallelism"
+        " deploy.rollback_config.parallelism deploy.restart_policy.max_attempts deploy.placement.max_replicas_per_node"
+        " healthcheck.retries oom_score_adj pids_limit ports.*.target scale ulimits.* ulimits.*.hard ulimits.*.soft",
+    ),
+    (_number, "cpu_percent cpus deploy.update_config.max_failure_ratio deploy.rollback_config.max_failure_ratio"),
+    (
+        _boolean,
+        "init depends_on.*.required depends_on.*.restart healthcheck.disable oom_kill_disable privileged read_only stdin_open tty"
+        " volumes.*.read_only volumes.*.volume.nocopy",
+    ),
+)
+_CASTS: dict[str, Cast] = {f"services.*.{key}": cast for cast, keys in _SERVICE_CASTS for key in keys.split()} | {
+    f"{section}.*.{key}": _boolean
+    for section, keys in (
+        ("networks", ("external", "internal", "attachable", "enable_ipv4", "enable_ipv6")),
+        ("volumes", ("external",)),
+        ("secrets", ("external",)),
+        ("configs", ("external",)),
     )
-    for key in keys.split()
-} | {
-    key: _boolean
-    for key in "networks.*.external networks.*.internal networks.*.attachable networks.*.enable_ipv4 networks.*.enable_ipv6"
-    " volumes.*.external secrets.*.external configs.*.external".split()
+    for key in keys
 }
 _TABLE: Pattern[Cast] = Pattern.table(_CASTS)
 

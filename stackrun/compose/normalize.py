@@ -51,9 +51,7 @@ def clean(path: str) -> str:
     for part in path.split("/"):
         if part == ".." and parts and parts[-1] != "..":
             parts.pop()
-        elif part == ".." and not path.startswith("/"):
-            parts.append(part)
-        elif part not in ("", ".", ".."):
+        elif part not in ("", ".", "..") or (part == ".." and not path.startswith("/")):
             parts.append(part)
     return ("/" if path.startswith("/") else "") + "/".join(parts) or "."
 
@@ -125,17 +123,21 @@ def _complete_build(build: Map, lookup: Lookup) -> None:
 
 def implied(service: Map) -> Iterator[tuple[str, bool, str, Place]]:
     """Services that others are named by: (service, restarts with it, key, place)."""
-    links = service.get("links")
-    for index, link in enumerate(links if isinstance(links, Seq) else ()):
+    links = _items(service.get("links"))
+    for index, link in enumerate(links):
         yield text_of(link).split(":")[0], True, "links", links.item_place(index)
     for key in NAMESPACES:
         reference = service.get(key)
         if isinstance(reference, str) and reference.startswith("service:"):
             yield reference.removeprefix("service:"), True, key, service.value_place(key)
-    volumes = service.get("volumes_from")
-    for index, source in enumerate(volumes if isinstance(volumes, Seq) else ()):
+    volumes = _items(service.get("volumes_from"))
+    for index, source in enumerate(volumes):
         if not text_of(source).startswith("container:"):
             yield text_of(source).split(":")[0], False, "volumes_from", volumes.item_place(index)
+
+
+def _items(value: Any) -> Seq:
+    return value if isinstance(value, Seq) else Seq()
 
 
 def _imply_dependencies(service: Map) -> None:

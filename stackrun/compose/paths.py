@@ -17,7 +17,7 @@ def absolute(path: str, directory: str, home: str) -> str:
     """An absolute path stays as it is written; `~` is the caller's home, whoever's name follows it."""
     if path.startswith("~") and home:
         path = os.path.normpath(os.path.join(home, path[1:].lstrip("/")))
-    if path.startswith("/") or path[1:3] in (":\\", ":/") or path.startswith("\\\\"):
+    if path.startswith(("/", "\\\\")) or path[1:3] in (":\\", ":/"):
         return path
     return os.path.normpath(os.path.join(directory, path))
 
@@ -48,9 +48,9 @@ def _mount(value: Any, directory: str, home: str) -> Any:
 
 def _local_bind(value: Any, directory: str, home: str) -> Any:
     """A named volume that is a bind mount in truth: driver local, options `o: bind` and `device`."""
-    if isinstance(value, Map) and value.get("driver") == "local" and isinstance(options := value.get("driver_opts"), Map):
-        if options.get("o") == "bind" and isinstance(options.get("device"), str):
-            options["device"] = _file(options["device"], directory, home)
+    options = value.get("driver_opts") if isinstance(value, Map) and value.get("driver") == "local" else None
+    if isinstance(options, Map) and options.get("o") == "bind":
+        options["device"] = _file(options.get("device"), directory, home)
     return value
 
 

@@ -78,7 +78,7 @@ class Reader:
             text = self.stdin or "" if file == STDIN else FilePath(file).read_bytes()
         except OSError as error:
             what = "is a directory" if os.path.isdir(file) else (error.strerror or "cannot be read").lower()
-            self.faults.error(at if at.line else Place(name), f"cannot read {name}: {what}" if at.line else f"cannot be read: {what}", code="file")
+            self.faults.error(at if at.line else Place(name), f"cannot read {name}: {what}", code="file")
             self.incomplete = True
             return ()
         self.inputs.append(file)
@@ -90,7 +90,9 @@ class Reader:
         filled = [document for document in documents if document.root is not None]
         for document in filled:
             if not isinstance(document.root, Map):
-                self.faults.error(document.place, "a stack file must be a mapping at the top level", hint="start with services:", code="type")
+                self.faults.error(
+                    document.place, "a stack file must be a mapping at the top level", hint="start with services:", code="type"
+                )
                 self.incomplete = True
         return tuple(document for document in filled if isinstance(document.root, Map))
 
@@ -158,7 +160,7 @@ class Reader:
 
     def _from_file(self, name: str, file: str, scope: Scope, at: Place, chain: Chain) -> Any:
         inner = Scope(os.path.dirname(file), scope.environment)
-        root, resets = Map(), []
+        root, resets = Map(), list[Path]()
         documents = self.documents(file, at)
         for document in documents:
             root = merge(root, interpolate(document.root, scope.environment.get, self.faults), self.faults)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from stackrun.compose.scalar import Timestamp, text_of
 from stackrun.compose.tree import Map, Place, Seq, place_of
 
 if TYPE_CHECKING:
-    from jsonschema import ValidationError
     from jsonschema.protocols import Validator
 
 Path = tuple[str | int, ...]
+Violation = Any
+"""A jsonschema.ValidationError, whose attributes its stubs call possibly unset."""
 
 
 @functools.cache
@@ -51,7 +53,7 @@ def prune(root: Map, paths: Iterable[Path]) -> None:
     for path in sorted(set(paths), key=lambda path: (len(path), [str(step) for step in path]), reverse=True):
         node: Any = root
         for step in path[:-1]:
-            node = node[step] if (isinstance(node, dict) and step in node) or (isinstance(node, list) and int(step) < len(node)) else None
+            node = _step(node, step)
         if not path or node is None:
             continue
         if len(path) == 2 and isinstance(node, Map) and path[1] in node and not str(path[1]).startswith("x-"):
@@ -61,6 +63,12 @@ def prune(root: Map, paths: Iterable[Path]) -> None:
         elif isinstance(node, Seq) and int(path[-1]) < len(node):
             node[int(path[-1])] = _GONE
     _sweep(root)
+
+
+def _step(node: Any, step: str | int) -> Any:
+    if isinstance(node, dict):
+        return node.get(step)
+    return node[step] if isinstance(node, list) and isinstance(step, int) and step < len(node) else None
 
 
 _GONE = object()
@@ -79,36 +87,32 @@ class _Report:
         self.root, self.faults = root, faults
         self.paths: list[Path] = []
 
-    def error(self, error: ValidationError) -> None:
+    def error(self, error: Violation) -> None:
         """Report one error, or those of the alternative that was meant."""
-        if error.validator in ("anyOf", "oneOf"):
+        if error.validator == "anyOf":
             meant = _meant(error)
             if meant:
                 for inner in meant:
                     self.error(inner)
                 return
         path: Path = tuple(error.absolute_path)
-        handler = getattr(self, f"_{error.validator}", None)
-        if handler is None:
-            self._found(path, error.message, code="schema")
-        else:
-            handler(error, path)
+        _HANDLERS[error.validator](self, error, path)
 
     def _found(self, path: Path, message: str, *, hint: str = "", code: str, key: bool = False, at: Place | None = None) -> None:
         self.paths.append(path)
         self.faults.error(at or place_of(self.root, path, key=key), message, hint=hint, code=code)
 
-    def _additionalProperties(self, error: ValidationError, path: Path) -> None:
+    def _unknown_keys(self, error: Violation, path: Path) -> None:
         known = _known_keys(error.schema)
         for key in list(error.instance):
             if key not in known and not _matches_pattern(key, error.schema):
                 message, hint = _unknown_key(key, path, known, error.instance[key])
                 self._found((*path, key), message, hint=hint, code="unknown-key", key=True)
 
-    def _type(self, error: ValidationError, path: Path) -> None:
+    def _type(self, error: Violation, path: Path) -> None:
         self._wrong_type(error.validator_value, error.instance, path)
 
-    def _anyOf(self, error: ValidationError, path: Path) -> None:
+    def _no_alternative(self, error: Violation, path: Path) -> None:
         kinds = [kind for inner in error.context or () if inner.validator == "type" for kind in _as_list(inner.validator_value)]
         self._wrong_type(kinds, error.instance, path)
 
@@ -116,34 +120,47 @@ class _Report:
         wanted = _alternatives([_KINDS[kind] for kind in dict.fromkeys(_as_list(kinds)) if kind != "null" or len(_as_list(kinds)) == 1])
         self._found(path, f"{_subject(path)} must be {wanted}, not {_described(value)}", hint=_type_hint(kinds, value, path), code="type")
 
-    def _enum(self, error: ValidationError, path: Path) -> None:
+    def _enum(self, error: Violation, path: Path) -> None:
         words = [text_of(word) for word in error.validator_value]
-        hint = did_you_mean(text_of(error.instance), words)
+        hint = did_you_mean(text_of(error.instance), words) or _containing(text_of(error.instance), words)
         self._found(path, f"{_subject(path)} must be {_alternatives(words)}, not {text_of(error.instance)!r}", hint=hint, code="value")
 
-    def _pattern(self, error: ValidationError, path: Path) -> None:
+    def _pattern(self, error: Violation, path: Path) -> None:
         known = _PATTERN_WORDS.get(str(path[-1]) if path else "", "of the form " + str(error.validator_value))
         self._found(path, f"{_subject(path)} must be {known}, not {text_of(error.instance)!r}", code="value")
 
-    def _required(self, error: ValidationError, path: Path) -> None:
+    def _required(self, error: Violation, path: Path) -> None:
         missing = [key for key in error.validator_value if key not in error.instance]
-        near = {key: did_you_mean(key, (other for other in error.instance if other not in _known_keys(error.schema))) for key in missing}
         for key in missing:
             self._found(path, f"{_subject(path)} has no {key}", hint=_describe_key(error.schema, key), code="missing-key")
-        del near
 
-    def _uniqueItems(self, error: ValidationError, path: Path) -> None:
+    def _duplicates(self, error: Violation, path: Path) -> None:
         items = error.instance
         for second in range(len(items)):
             first = next((index for index in range(second) if items[index] == items[second]), None)
             if first is not None:
-                self._found((*path, second), f"{_shown(items[second])} is in {_subject(path)} twice", hint=_first_at(items, first), code="duplicate-item")
+                message = f"{_shown(items[second])} is in {_subject(path)} twice"
+                self._found((*path, second), message, hint=_first_at(items, first), code="duplicate-item")
 
-    def _minimum(self, error: ValidationError, path: Path) -> None:
+    def _minimum(self, error: Violation, path: Path) -> None:
         self._found(path, f"{_subject(path)} must be at least {error.validator_value}, not {text_of(error.instance)}", code="value")
 
-    def _maximum(self, error: ValidationError, path: Path) -> None:
+    def _maximum(self, error: Violation, path: Path) -> None:
         self._found(path, f"{_subject(path)} must be at most {error.validator_value}, not {text_of(error.instance)}", code="value")
+
+
+_HANDLERS: dict[str, Callable[[_Report, Violation, Path], None]] = {
+    "additionalProperties": _Report._unknown_keys,
+    "anyOf": _Report._no_alternative,
+    "enum": _Report._enum,
+    "maximum": _Report._maximum,
+    "minimum": _Report._minimum,
+    "pattern": _Report._pattern,
+    "required": _Report._required,
+    "type": _Report._type,
+    "uniqueItems": _Report._duplicates,
+}
+"""One for every validating word that the schema uses."""
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -164,6 +181,11 @@ def _as_list(value: Any) -> list[Any]:
 
 def _alternatives(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _containing(part: str, words: list[str]) -> str:
+    whole = next((word for word in words if part and part in word), "")
+    return f'did you mean "{whole}"?' if whole else ""
 
 
 def _subject(path: Path) -> str:
@@ -206,7 +228,8 @@ def _type_hint(kinds: Any, value: Any, path: Path) -> str:
         return f"write a list: - {value}" if value and "\n" not in value else "write a list"
     if isinstance(value, dict) and isinstance(path[-1] if path else "", int) and "string" in kinds and len(value) == 1:
         key, inner = next(iter(value.items()))
-        return f'write "- {key}={text_of(inner)}", or drop the dashes' if not isinstance(inner, (dict, list)) else "quote an item that contains a colon"
+        scalar = not isinstance(inner, (dict, list))
+        return f'write "- {key}={text_of(inner)}", or drop the dashes' if scalar else "quote an item that contains a colon"
     if isinstance(value, list) and "object" in kinds:
         return "write NAME: VALUE, without dashes"
     if value is None:
@@ -222,22 +245,22 @@ def _first_at(items: Any, index: int) -> str:
 # --- alternatives ---------------------------------------------------------------------------------
 
 
-def _meant(error: ValidationError) -> list[ValidationError]:
+def _meant(error: Violation) -> list[Violation]:
     """The errors of the alternative whose type fits the value; empty when none does."""
-    branches: dict[Any, list[ValidationError]] = {}
+    branches: dict[Any, list[Violation]] = {}
     for inner in error.context or ():
         branches.setdefault(inner.schema_path[0], []).append(inner)
     fitting = [found for found in branches.values() if not any(_is_root_type(one) for one in found)]
     return min(fitting, key=len) if fitting else []
 
 
-def _is_root_type(error: ValidationError) -> bool:
+def _is_root_type(error: Violation) -> bool:
     """Whether the value itself has the wrong type (rather than something inside it)."""
     if error.relative_path:
         return False
-    if error.validator in ("anyOf", "oneOf"):
+    if error.validator == "anyOf":
         return not _meant(error)
-    return error.validator == "type"
+    return bool(error.validator == "type")
 
 
 # --- unknown keys ---------------------------------------------------------------------------------
@@ -248,8 +271,6 @@ def _known_keys(schema: Any) -> set[str]:
 
 
 def _matches_pattern(key: str, schema: Any) -> bool:
-    import re
-
     return key in schema.get("properties", {}) or any(re.search(pattern, key) for pattern in schema.get("patternProperties", {}))
 
 

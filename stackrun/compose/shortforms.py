@@ -141,7 +141,8 @@ def parse_device(text: str) -> Map:
     parts = text.split(":")
     if len(parts) > 3 or not parts[0]:
         raise ShortFormError(f"invalid device {text!r}", "write SOURCE[:TARGET[:PERMISSIONS]]")
-    return Map({"source": parts[0], "target": parts[1] if len(parts) > 1 else parts[0], "permissions": parts[2] if len(parts) > 2 else "rwm"})
+    target = parts[1] if len(parts) > 1 else parts[0]
+    return Map({"source": parts[0], "target": target, "permissions": parts[2] if len(parts) > 2 else "rwm"})
 
 
 # --- commands -------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def discover(working_dir: str, environment: Mapping[str, str] | None = None) -> 
     listed = (environment or {}).get("COMPOSE_FILE", "")
     if listed:
         separator = (environment or {}).get("COMPOSE_PATH_SEPARATOR") or os.pathsep
-        return tuple(name if name == STDIN else os.path.normpath(os.path.join(working_dir, name)) for name in listed.split(separator) if name)
+        return tuple(name if name == STDIN else _join(working_dir, name) for name in listed.split(separator) if name)
     directory = Path(working_dir)
     for folder in (directory, *directory.parents):
         found = next((folder / name for name in NAMES if (folder / name).is_file()), None)
@@ -71,7 +71,8 @@ def resolve(source: StackSource, faults: Faults) -> Inputs:
     reader.read_defaults(given_directory or _directory_of(files) or source.working_dir)
     files = files or discover(given_directory or source.working_dir, reader.environment)
     if not files:
-        raise NoStackFile("no stack file found in this directory or its parents", hint=f"write a {NAMES[0]} or {NAMES[2]}, or name one with -f")
+        hint = f"write a {NAMES[0]} or {NAMES[2]}, or name one with -f"
+        raise NoStackFile("no stack file found in this directory or its parents", hint=hint)
     directory = given_directory or _directory_of(files) or source.working_dir
     reader.read_defaults(directory)
     profiles = source.profiles or tuple(word.strip() for word in reader.environment.get("COMPOSE_PROFILES", "").split(",") if word.strip())

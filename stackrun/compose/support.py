@@ -151,7 +151,8 @@ def _ports(service: Map, faults: Faults) -> None:
         published, protocol = text_of(port.get("published")), port.get("protocol", "tcp")
         at = port.value_place("published") if "published" in port.values_at else ports.item_place(index)
         if published and not _is_published(published):
-            faults.error(at, f"invalid published port {published!r}", hint="a number up to 65535, or a range such as 8000-8010", code="value")
+            hint = "a number up to 65535, or a range such as 8000-8010"
+            faults.error(at, f"invalid published port {published!r}", hint=hint, code="value")
         if protocol not in ("tcp", "udp"):
             faults.error(at, f"publishing {protocol} ports is not supported", hint="tcp or udp", code="unsupported")
 
