@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 
@@ -11,17 +12,21 @@ _ALL_SIGNALS = frozenset(signal.valid_signals())
 _FORCED = frozenset((signal.SIGKILL, signal.SIGSTOP))
 
 
+_ARGUMENTS_START = 45
+_ARGUMENTS_END = 46
+"""Places of arg_start and arg_end among the fields of proc(5) stat that follow the command's closing parenthesis."""
+
+
 def set_name(name: str) -> None:
-    """The name ps and /proc/PID/comm show, at most 15 bytes."""
-    syscalls.libc.prctl(syscalls.PR_SET_NAME, _address(name.encode()[:15]), 0, 0, 0)
-
-
-_name_buffer = syscalls.ctypes.create_string_buffer(16)
-
-
-def _address(raw: bytes) -> int:
-    _name_buffer.value = raw
-    return syscalls.ctypes.addressof(_name_buffer)
+    """What ps shows: /proc/PID/comm (15 bytes of it), and the argument area, which otherwise tells paths of the host."""
+    raw = name.encode()
+    buffer = ctypes.create_string_buffer(raw[:15])
+    syscalls.prctl(syscalls.PR_SET_NAME, ctypes.addressof(buffer))
+    with os.fdopen(os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_END])
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, raw[: end - start - 1], min(len(raw), end - start - 1))
 
 
 def forbid_dump() -> None:

@@ -12,7 +12,7 @@ import socket
 
 from stackrun.errors import KernelError
 from stackrun.kernel import namespaces, process, syscalls
-from stackrun.runtime import executable, identity, init, rootfs, steps, terminal
+from stackrun.runtime import executable, identity, init, membership, rootfs, steps, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(entry: Entry, sock: socket.socket) -> None:
     """Never returns; ends with 0 when the process proper has been made, with 1 after having said why not."""
     try:
         process.set_name("stackrun-exec")
-        entry.group.join()
+        membership.complete(entry.group)
         _join_namespaces(entry)
         pid, pid_fd = syscalls.clone3(syscalls.CLONE_PARENT)
         if not pid:

@@ -13,36 +13,35 @@ import socket
 
 from stackrun.errors import KernelError
 from stackrun.kernel import mounts, paths, process, syscalls
-from stackrun.runtime import executable, identity, rootfs, steps, terminal
+from stackrun.runtime import executable, identity, membership, rootfs, steps, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from stackrun.kernel.cgroup import Cgroup
-    from stackrun.runtime.messages import Message
-    from stackrun.runtime.spec import Process, Spec
+    from stackrun.runtime.order import Order
+    from stackrun.runtime.spec import Process
 
 
 class Launch:
     """All that init needs to know.  `streams` are the descriptors for 0, 1 and 2; empty with a terminal."""
 
-    __slots__ = ("container_id", "group", "overlay", "plan", "reaper", "seccomp", "spec", "streams", "unshare_cgroup")
+    __slots__ = ("container_id", "group", "plan", "reaper", "seccomp", "spec", "streams")
 
-    def __init__(self, container_id: str, spec: Spec, group: Cgroup, overlay: Message | None) -> None:
-        self.container_id = container_id
-        self.spec = spec
-        self.group = group
-        self.overlay = overlay
-        self.plan = rootfs.plan(spec, overlay)
-        self.streams: tuple[int, ...] = ()
-        self.reaper = False
-        self.seccomp = b""
-        self.unshare_cgroup = False
+    def __init__(self, order: Order) -> None:
+        self.container_id: str = order.request["id"]
+        self.reaper = bool(order.request["init"])
+        self.spec = order.spec
+        self.plan = order.plan
+        self.seccomp = order.seccomp
+        self.group = order.group
+        self.streams = order.pipes.inner
 
 
 def run(launch: Launch, sock: socket.socket) -> None:
     """Never returns: the process becomes the container's program or ends with 1 after having said why."""
     try:
         process.set_name("stackrun-init")
+        if not launch.spec.uid_mappings:
+            membership.complete(launch.group)
         steps.hear(sock, steps.PREPARE)
         warnings, console = _prepare(launch)
         steps.say(sock, steps.PREPARED, (console,) if console >= 0 else (), warnings=warnings)
@@ -60,7 +59,7 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     """(warnings, master of the terminal or -1)"""
     spec = launch.spec
     os.umask(0)
-    if launch.unshare_cgroup:
+    if spec.namespaces.get("cgroup") == "":
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     if spec.uid_mappings:
         os.setgroups([])

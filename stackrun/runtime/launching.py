@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import socket
 from contextlib import ExitStack
 
 from stackrun.errors import KernelError
-from stackrun.kernel import cgroup, namespaces, syscalls
-from stackrun.runtime import entry, init, messages, pipes, spec, steps, terminal
+from stackrun.kernel import namespaces, syscalls
+from stackrun.runtime import entry, init, membership, messages, steps, terminal
+from stackrun.runtime import order as orders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from stackrun.runtime.messages import Message
+    from stackrun.kernel.cgroup import Cgroup
+    from stackrun.runtime.order import Order
 
 KILL_TIMEOUT_S = 10.0
 
@@ -22,16 +23,14 @@ KILL_TIMEOUT_S = 10.0
 class Born:
     """A container whose init exists: its process, its group, and the conversation with it."""
 
-    __slots__ = ("group", "is_prepared", "pid", "pid_fd", "pipes", "seccomp", "sock", "spec", "warnings")
+    __slots__ = ("group", "is_prepared", "order", "pid", "pid_fd", "sock", "warnings")
 
-    def __init__(self, checked: spec.Spec, group: cgroup.Cgroup) -> None:
-        self.spec = checked
-        self.group = group
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.group = order.group
         self.pid = 0
         self.pid_fd = -1
-        self.pipes: pipes.Pipes
         self.sock: socket.socket
-        self.seccomp = b""
         self.is_prepared = False
         self.warnings: list[str] = []
 
@@ -50,82 +49,60 @@ class Born:
         self.sock.close()
 
 
-def bear(request: Message, given_streams: tuple[int, ...]) -> Born:
-    """Make the cgroup and init in its namespaces, waiting.  On failure nothing is left."""
-    checked = spec.load(request["bundle"])
-    checked.terminal = bool(request["tty"])
+def bear(order: Order) -> Born:
+    """Clone init into its namespaces and cgroup, where it waits.  On failure everything of `order` is undone."""
     with ExitStack() as undo:
-        group = cgroup.create(cgroup.detect(), request["cgroup_path"], checked.resources)
-        undo.callback(group.delete)
-        born = Born(checked, group)
-        born.seccomp = base64.b64decode(request["seccomp"])
-        born.pipes = pipes.Pipes(
-            terminal=checked.terminal, wants_input=request["open_stdin"], wants_output=True, given=given_streams
-        )
-        undo.callback(born.pipes.close)
-        _make_overlay_directories(request["overlay"])
-        launch = _launch(request, born)
-        _clone_init(launch, born)
+        undo.callback(forsake, order)
+        born = Born(order)
+        _clone_init(born)
         undo.callback(kill, born)
+        checked = order.spec
         if checked.uid_mappings:
             namespaces.write_id_maps(born.pid, checked.uid_mappings, checked.gid_mappings)
-        if group.layout.mode != "v2":
-            group.join(born.pid)
-        born.pipes.close_inner()
+            order.group.join(born.pid)  # root of a user namespace may not move itself
+        order.pipes.close_inner()
         undo.pop_all()
     return born
 
 
-def _launch(request: Message, born: Born) -> init.Launch:
-    launch = init.Launch(request["id"], born.spec, born.group, request["overlay"])
-    launch.streams = born.pipes.inner
-    launch.reaper = request["init"]
-    launch.seccomp = born.seccomp
-    # Entering the cgroup comes first on v1, so that the namespace's root is the container's group (cgroup_namespaces(7)).
-    launch.unshare_cgroup = born.spec.namespaces.get("cgroup") == "" and born.group.layout.mode != "v2"
-    return launch
+def forsake(order: Order) -> None:
+    """Remove what `lay_out` has made."""
+    order.pipes.close()
+    order.group.delete()
+    orders.clear(order.listener, order.request["run_dir"])
 
 
-def _make_overlay_directories(overlay: Message | None) -> None:
-    """0755: the root directory of an overlay shows its upper directory's mode."""
-    for name in ("upper", "work", "target"):
-        path = (overlay or {}).get(name)
-        if path:
-            os.makedirs(path, mode=0o755, exist_ok=True)
+def _clone_init(born: Born) -> None:
+    """clone3 with every new namespace at once; those to be joined are visited meanwhile, so that init is born inside.
 
-
-def _clone_init(launch: init.Launch, born: Born) -> None:
-    """clone3 with every new namespace at once; those to be joined are visited meanwhile, so that init is born inside."""
+    The cgroup namespace comes later, from inside its group, whose directory becomes its root (cgroup_namespaces(7)).
+    """
+    wanted = born.order.spec.namespaces
     flags = 0
-    for kind, path in born.spec.namespaces.items():
-        if not path and not (kind == "cgroup" and launch.unshare_cgroup):
+    for kind, path in wanted.items():
+        if not path and kind != "cgroup":
             flags |= namespaces.FLAGS[kind]
     ours, theirs = messages.pair()
     with ExitStack() as visits:
-        for kind, path in born.spec.namespaces.items():
+        for kind, path in wanted.items():
             if path:
                 fd = namespaces.open_namespace(path)
                 visits.callback(os.close, fd)
                 visits.enter_context(namespaces.Visit(fd, kind))
-        cgroup_fd = born.group.open_v2() if born.group.layout.mode == "v2" else 0
-        try:
-            born.pid, born.pid_fd = _clone(flags, cgroup_fd)
-        finally:
-            if cgroup_fd:
-                os.close(cgroup_fd)
+        born.pid, born.pid_fd = _clone(flags, born.group)
         if not born.pid:
             ours.close()
-            init.run(launch, theirs)
+            init.run(init.Launch(born.order), theirs)
     theirs.close()
     born.sock = ours
 
 
-def _clone(flags: int, cgroup_fd: int) -> tuple[int, int]:
+def _clone(flags: int, group: Cgroup) -> tuple[int, int]:
     try:
-        return syscalls.clone3(flags, signal.SIGCHLD, cgroup_fd)
+        return membership.clone(group, flags, signal.SIGCHLD)
     except KernelError as error:
         kinds = ", ".join(kind for kind, flag in namespaces.FLAGS.items() if flags & flag)
-        raise KernelError(f"clone into new namespaces ({kinds})", error.errno) from error
+        raise KernelError(f"clone into new namespaces ({kinds}): {error.call}", error.errno) from error
 
 
 def kill(born: Born) -> None:
@@ -155,11 +132,12 @@ class Entered:
 def enter(wanted: entry.Entry, console_size: list[int] | None) -> Entered:
     """Fork, join, execve; raises what went wrong, and has reaped all it made then."""
     ours, theirs = messages.pair()
-    helper = os.fork()
+    helper, helper_fd = membership.clone(wanted.group, 0, signal.SIGCHLD)
     if not helper:
         ours.close()
         entry.run(wanted, theirs)
     theirs.close()
+    os.close(helper_fd)
     pid = 0
     try:
         try:

@@ -10,22 +10,19 @@ import encodings.idna
 import encodings.latin_1
 import encodings.utf_8
 import gc
-import linecache
 import os
 import select
 import signal
 import socket
 import sys
 
-from stackrun.kernel import process, syscalls
-from stackrun.runtime import identity, messages, shim
+from stackrun.errors import KernelError
+from stackrun.kernel import cgroup, process, syscalls
+from stackrun.runtime import identity, launching, messages, shim
+from stackrun.runtime import order as orders
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from stackrun.runtime.messages import Message
-
-PRELOADED = (encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8, linecache)
-"""Codecs and the like that Python would import at some first use, which may be after the container's root is ours."""
+PRELOADED = (encodings.ascii, encodings.idna, encodings.latin_1, encodings.utf_8)
+"""Codecs that Python would import at their first use, which may be after the container's root has become ours."""
 
 
 def main(fd: int) -> None:
@@ -35,6 +32,7 @@ def main(fd: int) -> None:
     process.set_name("stackrun-zygote")
     process.forbid_dump()
     identity.present()
+    layout = cgroup.detect()
     _forbid_imports()
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     children_fd = syscalls.signalfd(frozenset((signal.SIGCHLD,)))
@@ -49,7 +47,7 @@ def main(fd: int) -> None:
         ready = {number for number, _ in poller.poll()}
         if children_fd in ready:
             _reap(children_fd)
-        if connection.fileno() in ready and not _serve(connection, children_fd):
+        if connection.fileno() in ready and not _serve(connection, children_fd, layout):
             return
 
 
@@ -61,7 +59,7 @@ def _forbid_imports() -> None:
     sys.path_importer_cache.clear()
 
 
-def _serve(connection: socket.socket, children_fd: int) -> bool:
+def _serve(connection: socket.socket, children_fd: int, layout: cgroup.Layout) -> bool:
     try:
         request, fds = messages.receive(connection)
     except ConnectionError:
@@ -69,27 +67,36 @@ def _serve(connection: socket.socket, children_fd: int) -> bool:
     if request is None:
         return False
     try:
-        pid = os.fork()
-        if not pid:
-            connection.close()
-            os.close(children_fd)
-            _become_shim(request, fds)
-        pid_fd = syscalls.pidfd_open(pid)
-        messages.send(connection, {"pid": pid}, [pid_fd])
-        os.close(pid_fd)
-    except OSError as error:
+        _bear(connection, children_fd, orders.lay_out(request, fds[2:], layout), fds[0], fds[1])
+    except Exception as error:
         messages.send(connection, {"error": messages.pack_error(error)})
     finally:
-        for one in fds:
-            os.close(one)
+        for fd in fds:
+            os.close(fd)
     return True
 
 
-def _become_shim(request: Message, fds: list[int]) -> None:
+def _bear(connection: socket.socket, children_fd: int, order: orders.Order, requests_fd: int, events_fd: int) -> None:
+    try:
+        pid = os.fork()
+    except OSError as error:
+        launching.forsake(order)
+        raise KernelError("fork a shim", error.errno or 0) from error
+    if not pid:
+        connection.close()
+        os.close(children_fd)
+        _become_shim(order, requests_fd, events_fd)
+    order.close()
+    pid_fd = syscalls.pidfd_open(pid)
+    messages.send(connection, {"pid": pid}, [pid_fd])
+    os.close(pid_fd)
+
+
+def _become_shim(order: orders.Order, requests_fd: int, events_fd: int) -> None:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         process.detach_standard_streams()
-        shim.main(request, fds)
+        shim.main(order, requests_fd, events_fd)
     finally:
         os._exit(1)
 

@@ -47,6 +47,7 @@ _PROC_FILES = frozenset(
     for name in ("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid")
 )
 """What may be mounted over inside /proc (lxcfs does); anything else there would mislead the runtime itself."""
+_GUARDED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _CHAR_MODE = stat.S_IFCHR | 0o666
 
 
@@ -256,32 +257,35 @@ class CgroupView:
             self._bind(tree, tree.group.v2_directory, self.mount.destination)
             return
         target_fd = paths.make_directory(tree.root_fd, self.mount.destination)
-        guarded = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
         tmpfs_fd = mounts.make_filesystem("tmpfs", "cgroup", mounts.Options(["nosuid", "nodev", "noexec", "mode=755"]))
         try:
             tree.place(tmpfs_fd, target_fd, self.mount.destination)
-            for name, source in self._hierarchies(tree):
-                self._bind(tree, source, f"{self.mount.destination}/{name}")
+            for point in dict.fromkeys(layout.v1.values()):
+                self._bind_hierarchy(tmpfs_fd, os.path.basename(point), f"{point}/{tree.group.path}")
             for controller, point in layout.v1.items():
                 name = os.path.basename(point)
                 if controller != name and "=" not in controller:
                     os.symlink(name, controller, dir_fd=tmpfs_fd)
-            mounts.set_attributes(tmpfs_fd, guarded | self.mount.options.attr_set)
+            mounts.set_attributes(tmpfs_fd, self.mount.options.attr_set)
         finally:
             os.close(target_fd)
             os.close(tmpfs_fd)
 
-    def _hierarchies(self, tree: Tree) -> list[tuple[str, str]]:
-        """(directory name, the container's directory on the host) of each v1 hierarchy, once each."""
-        points = dict.fromkeys(tree.group.layout.v1.values())
-        return [(os.path.basename(point), f"{point}/{tree.group.path}") for point in points]
+    def _bind_hierarchy(self, tmpfs_fd: int, name: str, source: str) -> None:
+        """In a tmpfs that is new and ours, so a name is as good as a descriptor."""
+        os.mkdir(name, 0o755, dir_fd=tmpfs_fd)
+        mount_fd = mounts.clone_tree(AT_FDCWD, source, recursive=False)
+        try:
+            mounts.set_attributes(mount_fd, _GUARDED | self.mount.options.attr_set)
+            syscalls.move_mount(mount_fd, "", tmpfs_fd, name, syscalls.MOVE_MOUNT_F_EMPTY_PATH)
+        finally:
+            os.close(mount_fd)
 
     def _bind(self, tree: Tree, source: str, destination: str) -> None:
         target_fd = paths.make_directory(tree.root_fd, destination)
         mount_fd = mounts.clone_tree(AT_FDCWD, source, recursive=False)
         try:
-            guarded = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-            mounts.set_attributes(mount_fd, guarded | self.mount.options.attr_set)
+            mounts.set_attributes(mount_fd, _GUARDED | self.mount.options.attr_set)
             tree.place(mount_fd, target_fd, destination)
         finally:
             os.close(mount_fd)

@@ -14,11 +14,11 @@ import os
 import signal
 import socket
 import time
-import traceback
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError
 from stackrun.kernel import process, syscalls
-from stackrun.runtime import entry, launching, logfile, messages, pipes, spec, state, streams, terminal, wiring
+from stackrun.runtime import entry, launching, messages, pipes, spec, state, streams, terminal, wiring
+from stackrun.runtime import order as orders
 from stackrun.runtime.loop import READ, Loop
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stackrun.runtime.messages import Message
+    from stackrun.runtime.order import Order
 
     Answer = tuple[Message, list[int]]
 
@@ -33,101 +34,43 @@ STALL_S = 10.0
 LINGER_S = 30.0
 """How long readers may take what is still in their backlog after the container has ended."""
 REMEMBERED_EXECS_MAX = 256
+BOTH = frozenset(("stdout", "stderr"))
 
 
-def main(request: Message, fds: list[int]) -> None:
-    """Be the shim of `request` (`container.create`); never returns.
-
-    `fds`: the request and event connections, then held descriptors, attached sockets and given streams as counted.
-    """
+def main(order: Order, requests_fd: int, events_fd: int) -> None:
+    """Be the shim of `order`; never returns.  Launched by, and first answering to, the connection `requests_fd`."""
     process.set_name("stackrun-shim")
     os.setsid()
     gc.enable()
     try:
-        _run(request, fds)
-    except BaseException:
-        _record_crash(request["run_dir"])
+        _run(order, socket.socket(fileno=requests_fd), socket.socket(fileno=events_fd))
+    except BaseException as error:
+        _record_crash(order.request["run_dir"], error)
     finally:
         os._exit(0)
 
 
-def _record_crash(run_dir: str) -> None:
-    text = traceback.format_exc().encode()
+def _record_crash(run_dir: str, error: BaseException) -> None:
+    """The traceback without its source lines: module `traceback` would more than double what a shim has preloaded."""
+    lines = [f"{type(error).__name__}: {error}"]
+    trace = error.__traceback__
+    while trace:
+        code = trace.tb_frame.f_code
+        lines.append(f"  {code.co_filename}:{trace.tb_lineno} in {code.co_qualname}")
+        trace = trace.tb_next
     fd = os.open(state.crash_path(run_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    os.write(fd, text)
+    os.write(fd, ("\n".join(lines) + "\n").encode())
     os.close(fd)
 
 
-def _run(request: Message, fds: list[int]) -> None:
-    requests, events, *rest = fds
-    connection = socket.socket(fileno=requests)
-    held, attached = rest[: request["held"]], rest[request["held"] : request["held"] + request["attached"]]
-    given = rest[len(held) + len(attached) :]
+def _run(order: Order, connection: socket.socket, events: socket.socket) -> None:
     try:
-        listener = _listen(request["run_dir"])
-        try:
-            shim = Shim(request, listener, launching.bear(request, tuple(given)))
-        except BaseException:
-            _unlisten(listener, request["run_dir"])
-            raise
+        shim = Shim(launching.bear(order))
     except Exception as error:
         messages.send(connection, {"serial": 0, "error": messages.pack_error(error)})
         return
-    for fd in given:
-        os.close(fd)
-    shim.held = held
-    for fd in attached:
-        shim.streams.attach(socket.socket(fileno=fd), frozenset(("stdout", "stderr")), gives_input=request["open_stdin"])
-    shim.open_for(connection, socket.socket(fileno=events), request)
+    shim.open_for(connection, events)
     shim.loop_until_done()
-
-
-def _listen(run_dir: str) -> socket.socket:
-    """The socket of this container, which also is its lock: Conflict when another shim answers there."""
-    os.makedirs(run_dir, mode=0o700, exist_ok=True)
-    path = state.socket_path(run_dir)
-    for stale in (state.exit_path(run_dir), state.crash_path(run_dir)):
-        _remove(stale)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        if _answers(path):
-            raise Conflict("the container is running already")
-        _remove(path)
-        listener.bind(path)
-        listener.listen(16)
-    except OSError as error:
-        listener.close()
-        raise KernelError(f"bind {path}", error.errno or errno.EIO) from error
-    return listener
-
-
-def _answers(path: str) -> bool:
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        probe.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError):
-        return False
-    finally:
-        probe.close()
-    return True
-
-
-def _unlisten(listener: socket.socket, run_dir: str) -> None:
-    listener.close()
-    for path in (state.socket_path(run_dir), state.state_path(run_dir)):
-        _remove(path)
-    try:
-        os.rmdir(run_dir)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
 
 
 class Exec:
@@ -145,17 +88,16 @@ class Exec:
 class Shim:
     """The state of one container and the handlers of its requests (`_on_<request>`)."""
 
-    def __init__(self, request: Message, listener: socket.socket, born: launching.Born) -> None:
-        log = request["log"]
-        self.container_id: str = request["id"]
-        self.run_dir: str = request["run_dir"]
-        self.held: list[int] = []
-        self._request = request
-        self._listener = listener
+    def __init__(self, born: launching.Born) -> None:
+        order = born.order
+        self.container_id: str = order.request["id"]
+        self.run_dir: str = order.request["run_dir"]
+        self._request = order.request
+        self._listener = order.listener
         self._born = born
         self._loop = Loop()
-        self._log = logfile.JsonLog(log["path"], log["max_bytes"], log["max_files"]) if log else None
-        self.streams = streams.Streams(self._loop, self._log, STALL_S, self._warn)
+        self._log = order.log
+        self._streams = streams.Streams(self._loop, self._log, STALL_S, self._warn)
         self._netns_fd = wiring.netns_of(born.pid)
         self._dns_fds: tuple[int, int] | None = None
         self._console_fd = -1
@@ -171,9 +113,11 @@ class Shim:
         self._handlers: dict[str, Callable[[Message, list[int]], Answer]] = {
             name[len("_on_") :].replace("_", "-"): getattr(self, name) for name in dir(self) if name.startswith("_on_")
         }
-        born.pipes.hand_over(self.streams, -1, ends_with_client=request["stdin_once"])
+        order.pipes.hand_over(self._streams, -1, ends_with_client=order.request["stdin_once"])
+        for fd in order.attached:
+            self._streams.attach(socket.socket(fileno=fd), BOTH, gives_input=order.request["open_stdin"])
 
-    def open_for(self, connection: socket.socket, events: socket.socket, request: Message) -> None:
+    def open_for(self, connection: socket.socket, events: socket.socket) -> None:
         """Answer the launch, after what it asked for besides."""
         self._clients[connection.fileno()] = connection
         self._subscribe(events)
@@ -182,9 +126,9 @@ class Shim:
         self._loop.watch(self._born.pid_fd, READ, lambda _: self._init_ended())
         self._save()
         try:
-            if request["dns_sockets"]:
+            if self._request["dns_sockets"]:
                 self._on_dns({}, [])
-            if request["prepare"]:
+            if self._request["prepare"]:
                 self._on_prepare({}, [])
         except Exception as error:
             self._undo()
@@ -232,7 +176,7 @@ class Shim:
             return {"serial": message["serial"], **reply}, answer_fds
         except Exception as error:
             if not isinstance(error, (StackrunError, OSError)):
-                _record_crash(self.run_dir)
+                _record_crash(self.run_dir, error)
             return {"serial": message["serial"], "error": messages.pack_error(error)}, []
         finally:
             for fd in fds:
@@ -298,7 +242,7 @@ class Shim:
             "created_ns": self._created_ns,
             "started_ns": self._started_ns,
             "status": self._status,
-            "annotations": self._born.spec.annotations,
+            "annotations": self._born.order.spec.annotations,
         }
         state.write(state.state_path(self.run_dir), record)
 
@@ -314,35 +258,29 @@ class Shim:
 
     def _end(self, record: Message) -> None:
         """Everything read, recorded and removed before anyone is told, so that who is told can start it again."""
-        self.streams.drain()
+        self._streams.drain()
         if self._log:
             self._log.close()
         state.write(state.exit_path(self.run_dir), record)
         self._born.group.delete()
-        for fd in self.held:
+        for fd in self._born.order.held:
             os.close(fd)
-        self._clear_run_dir()
-        self._publish({"event": "exit", **record})
-        self._lingering.append(self.streams)
-        self._is_done = True
-
-    def _clear_run_dir(self) -> None:
         self._loop.forget(self._listener.fileno())
-        self._listener.close()
-        for path in (state.socket_path(self.run_dir), state.state_path(self.run_dir)):
-            _remove(path)
+        orders.clear(self._listener, self.run_dir)
+        self._publish({"event": "exit", **record})
+        self._lingering.append(self._streams)
+        self._is_done = True
 
     def _undo(self) -> None:
         """After a failed launch: as if it had never been tried."""
         self._loop.forget(self._born.pid_fd)
         launching.kill(self._born)
-        self.streams.drain()
+        self._streams.drain()
         if self._log:
             self._log.close()
-        self._born.group.delete()
-        self._clear_run_dir()
-        os.rmdir(self.run_dir)
-        self._lingering.append(self.streams)
+        self._loop.forget(self._listener.fileno())
+        launching.forsake(self._born.order)
+        self._lingering.append(self._streams)
         self._is_done = True
 
     # --- requests ---
@@ -374,7 +312,7 @@ class Shim:
                 self._console_fd = os.dup(console)
                 if self._request["console_size"]:
                     terminal.set_size(console, *self._request["console_size"])
-                self._born.pipes.hand_over(self.streams, console, ends_with_client=False)
+                self._born.order.pipes.hand_over(self._streams, console, ends_with_client=False)
         return {"warnings": self._born.warnings}, []
 
     def _on_start(self, message: Message, fds: list[int]) -> Answer:
@@ -436,7 +374,7 @@ class Shim:
         return {}, []
 
     def _on_attach(self, message: Message, _: list[int]) -> Answer:
-        return {}, [_attach(self.streams, message)]
+        return {}, [_attach(self._streams, message)]
 
     def _on_resize(self, message: Message, _: list[int]) -> Answer:
         if self._console_fd >= 0:
@@ -468,9 +406,9 @@ class Shim:
         return {"pid": entered.pid, "warnings": entered.warnings}, self._add_exec(exec_id, entered, its_pipes, message)
 
     def _entry(self, message: Message) -> entry.Entry:
-        kinds = frozenset(self._born.spec.namespaces)
+        kinds = frozenset(self._born.order.spec.namespaces)
         wanted = entry.Entry(self.container_id, spec.Process(message["process"]), self._born.group, self._born.pid_fd, kinds)
-        wanted.seccomp = base64.b64decode(message["seccomp"]) or self._born.seccomp
+        wanted.seccomp = base64.b64decode(message["seccomp"]) or self._born.order.seccomp
         wanted.terminal = message["tty"]
         return wanted
 

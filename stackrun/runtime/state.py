@@ -40,28 +40,43 @@ def write(path: str, record: Message) -> None:
 def read(path: str) -> Message | None:
     """The record at `path`; None when there is none, or when it is not ours to understand."""
     try:
-        with open(path, "rb") as file:
-            record = json.load(file)
+        record = json.loads(_content(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return record if isinstance(record, dict) else None
 
 
-def start_ticks(pid: int) -> int:
-    """When `pid` started, in clock ticks since boot (proc(5) stat field 22); 0 when there is no such process."""
+def _content(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        return os.read(fd, 1024 * 1024)
+    finally:
+        os.close(fd)
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """Of proc(5) stat, from the state letter on; empty when there is no such process."""
+    try:
+        return _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(fields[19])
+        return []
+
+
+def start_ticks(pid: int) -> int:
+    """When `pid` started, in clock ticks since boot; 0 when there is no such process."""
+    fields = _stat_fields(pid)
+    return int(fields[19]) if fields else 0
 
 
 def is_alive(pid: int, ticks: int) -> bool:
     """Whether the process that had `pid` and started at `ticks` still runs; a zombie counts as gone."""
+    fields = _stat_fields(pid)
+    return bool(fields) and int(fields[19]) == ticks and fields[0] not in (b"Z", b"X")
+
+
+def remove(path: str) -> None:
+    """Unlink, if it is there."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return int(fields[19]) == ticks and fields[0] not in (b"Z", b"X")
+        os.unlink(path)
+    except FileNotFoundError:
+        return

@@ -98,7 +98,10 @@ class Streams:
     # --- output ---
 
     def _watch_source(self, fd: int) -> None:
-        self._loop.watch(fd, loops.READ, lambda _: self._read(fd))
+        def ready(_: int) -> None:
+            self._read(fd)
+
+        self._loop.watch(fd, loops.READ, ready)
 
     def _read(self, fd: int) -> bool:
         """One read of a source; False when there is nothing (more)."""

@@ -1,0 +1,119 @@
+"""A launch decided on and laid out: all that can be made before there is a process.
+
+The zygote makes it and forks then.  It could be the shim's work, but every function a forked Python runs costs the
+process copies of the pages it touches: done here, an idle container is about 1.5 MB smaller.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import socket
+from contextlib import ExitStack
+
+from stackrun.errors import Conflict, KernelError
+from stackrun.kernel import cgroup
+from stackrun.runtime import logfile, pipes, rootfs, spec, state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stackrun.runtime.messages import Message
+
+
+class Order:
+    """What a shim starts with.  The descriptors that came along are `held`, `attached` and the process's own streams."""
+
+    __slots__ = ("attached", "group", "held", "listener", "log", "pipes", "plan", "request", "seccomp", "spec")
+
+    def __init__(self, request: Message, fds: list[int]) -> None:
+        self.request = request
+        self.held = fds[: request["held"]]
+        self.attached = fds[len(self.held) : len(self.held) + request["attached"]]
+        self.spec = spec.load(request["bundle"])
+        self.spec.terminal = bool(request["tty"])
+        self.plan = rootfs.plan(self.spec, request["overlay"])
+        self.seccomp = base64.b64decode(request["seccomp"])
+        self.group: cgroup.Cgroup
+        self.listener: socket.socket
+        self.log: logfile.JsonLog | None = None
+        self.pipes: pipes.Pipes
+
+    def close(self) -> None:
+        """Close this process's copies of all descriptors; what is on the file system stays."""
+        self.listener.close()
+        self.pipes.close()
+        if self.log:
+            self.log.close()
+
+
+def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
+    """Check the configuration; make run directory, socket, cgroup, pipes, log.  On failure nothing of it is left."""
+    order = Order(request, fds)
+    given = tuple(fds[len(order.held) + len(order.attached) :])
+    with ExitStack() as undo:
+        order.listener = _listen(request["run_dir"])
+        undo.callback(clear, order.listener, request["run_dir"])
+        order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources)
+        undo.callback(order.group.delete)
+        order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=request["open_stdin"], wants_output=True, given=given)
+        undo.callback(order.pipes.close)
+        log = request["log"]
+        if log:
+            order.log = logfile.JsonLog(log["path"], log["max_bytes"], log["max_files"])
+            undo.callback(order.log.close)
+        _make_overlay_directories(request["overlay"])
+        undo.pop_all()
+    return order
+
+
+def _listen(run_dir: str) -> socket.socket:
+    """The socket of this container, which also is its lock: Conflict when another shim answers there."""
+    path = state.socket_path(run_dir)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        os.makedirs(run_dir, mode=0o700, exist_ok=True)
+        if _answers(path):
+            raise Conflict("the container is running already")
+        for stale in (path, state.exit_path(run_dir), state.crash_path(run_dir)):
+            state.remove(stale)
+        listener.bind(path)
+        listener.listen(16)
+    except OSError as error:
+        listener.close()
+        raise KernelError(f"bind {path}", error.errno or errno.EIO) from error
+    except Conflict:
+        listener.close()
+        raise
+    return listener
+
+
+def _answers(path: str) -> bool:
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        probe.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    finally:
+        probe.close()
+    return True
+
+
+def clear(listener: socket.socket, run_dir: str) -> None:
+    """Take the socket and the run directory away; what is still in it (an exit record) keeps the directory."""
+    listener.close()
+    for path in (state.socket_path(run_dir), state.state_path(run_dir)):
+        state.remove(path)
+    try:
+        os.rmdir(run_dir)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+
+
+def _make_overlay_directories(overlay: Message | None) -> None:
+    """0755: the root directory of an overlay shows its upper directory's mode."""
+    for name in ("upper", "work", "target"):
+        path = (overlay or {}).get(name)
+        if path:
+            os.makedirs(path, mode=0o755, exist_ok=True)
