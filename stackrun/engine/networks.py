@@ -245,7 +245,14 @@ class EngineNetworks:
         return tuple(self.idle_endpoint(one, own_names) for one in endpoint_specs(spec))
 
     async def places(
-        self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int = 0, lead_out: bool = True, hairpin: bool = False
+        self,
+        container_id: str,
+        specs: Sequence[EndpointSpec],
+        own_names: Sequence[str],
+        *,
+        first: int = 0,
+        lead_out: bool = True,
+        hairpin: bool = False,
     ) -> tuple[Place, ...]:
         """Takes an address on each network; `release` gives them back.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
+import select
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Resolver:
         self._lock = threading.Lock()
         self._served: dict[str, _Served] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._watched_fd = -1
+        self._hang_up: select.epoll | None = None
 
     def serve(self, handle: Handle, plan: ResolverPlan, endpoints: Sequence[Endpoint]) -> None:
         """A container that is about to start, or whose names changed."""
@@ -113,36 +113,29 @@ class Resolver:
         self._arm()
 
     def _arm(self) -> None:
+        """Asks an epoll(7) of its own for the hang-up alone: the answers on this connection are for the threads that wait."""
         self._disarm()
         try:
-            self._watched_fd = self._client.fileno()
+            connection = self._client.fileno()
         except Unavailable:
             return  # not running: nobody needs it yet
-        asyncio.get_running_loop().add_reader(self._watched_fd, self._readable)
+        self._hang_up = select.epoll()
+        self._hang_up.register(connection, select.EPOLLRDHUP)
+        asyncio.get_running_loop().add_reader(self._hang_up.fileno(), self._hung_up)
 
     def _disarm(self) -> None:
-        if self._watched_fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._watched_fd)
-            self._watched_fd = -1
+        if self._hang_up is not None:
+            asyncio.get_running_loop().remove_reader(self._hang_up.fileno())
+            self._hang_up.close()
+            self._hang_up = None
 
-    def _readable(self) -> None:
-        """An answer that another thread is about to read, or the end."""
-        if _ended(self._watched_fd):
-            self._disarm()
-            if self._served:
-                self._tasks.spawn(asyncio.to_thread(self._revive), "start the resolver again")
+    def _hung_up(self) -> None:
+        self._disarm()
+        if self._served:
+            self._tasks.spawn(asyncio.to_thread(self._revive), "start the resolver again")
 
     def close(self) -> None:
         self._disarm()
         self._loop = None
         self._client.close()
 
-
-def _ended(descriptor: int) -> bool:
-    with socket.socket(fileno=os.dup(descriptor)) as peer:
-        try:
-            return peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
