@@ -48,6 +48,8 @@ def main() -> int:
 
 def run(root: str, hosts: tuple[str, ...], ready_fd: int = -1) -> int:
     """Serves until a signal ends it; `hosts` are more unix:// addresses. Tells its start on `ready_fd`."""
+    if ready_fd >= 0:
+        os.set_inheritable(ready_fd, False)  # or whoever we start keeps the pipe, and our starter waiting
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(_serve(Engine(root=root), hosts, ready_fd))
@@ -168,7 +170,7 @@ def _tell_failure(ready_fd: int, error: BaseException) -> None:
         "exit_code": error.exit_code if isinstance(error, StackrunError) else EXIT_BUG,
     }
     with contextlib.suppress(OSError):
-        os.write(ready_fd, json.dumps(told).encode())
+        os.write(ready_fd, json.dumps(told).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def _only_starter(engine: Engine) -> Iterator[None]:
 
 
 def _spawn(engine: Engine) -> None:
-    """Forks a daemon of its own session and reads what it says of its start: nothing but EOF after `ready`, or an error."""
+    """Forks a daemon of its own session and reads the one line it says of its start: `ready`, or an error as JSON."""
     log_path = f"{engine.root}/daemon.log"
     reading, writing = os.pipe()
     pid = os.fork()
@@ -126,7 +126,7 @@ def _spawn(engine: Engine) -> None:
         _become_daemon(engine, log_path, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read(PIPE_LIMIT_BYTES)
+        said = pipe.readline(PIPE_LIMIT_BYTES)
     if said == b"ready\n":
         return
     if not said:

@@ -29,7 +29,7 @@ os.write(ready, b"ready\\n")
 os.close(ready)
 listener.accept()
 """
-REFUSE = """os.write(ready, b'{"message": "the state root is taken", "hint": "by pid 7", "exit_code": 1}')"""
+REFUSE = """os.write(ready, b'{"message": "the state root is taken", "hint": "by pid 7", "exit_code": 1}\\n')"""
 
 
 @pytest.fixture
