@@ -246,13 +246,17 @@ class Unpacker:
         parts = _components(member.linkname)
         if not parts:
             raise InvalidArgument(f"a layer links {member.name!r} to its own root")
-        target_fd = open_in_root(self._root_fd, "/".join(parts[:-1]), os.O_PATH | os.O_DIRECTORY)
+        target_fd = -1
         try:
+            target_fd = open_in_root(self._root_fd, "/".join(parts[:-1]), os.O_PATH | os.O_DIRECTORY)
             os.link(parts[-1], name, src_dir_fd=target_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, KernelError) as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
             raise InvalidArgument(f"a layer links {member.name!r} to {member.linkname!r}, which is not in it") from None
         finally:
-            os.close(target_fd)
+            if target_fd >= 0:
+                os.close(target_fd)
 
 
 def _components(name: str) -> list[str]:

@@ -124,7 +124,7 @@ class Pull:
             if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Stopped):
                 raise error
         if self._is_cancelled():
-            raise RegistryError(f"pull of {self._client.reference.familiar} was cancelled")
+            raise self._cancelled()
 
     def _pull_layer(self, layer: Descriptor, diff_id: str, chain_id: str) -> None:
         short = _short(layer.digest)
@@ -171,9 +171,12 @@ class Pull:
 
         return report
 
+    def _cancelled(self) -> _Stopped:
+        return _Stopped(f"pull of {self._client.reference.familiar} was cancelled")
+
     def _raise_if_stopped(self) -> None:
         if self._stop.is_set() or self._is_cancelled():
-            raise _Stopped("stopped")
+            raise self._cancelled()
 
 
 class _Stopped(RegistryError):
