@@ -116,8 +116,11 @@ def _json(files: _Files, content: ContentStore, path: str) -> Any:
 
 def _docker_archive(files: _Files, content: ContentStore) -> tuple[Loaded, ...]:
     found = []
+    images = _json(files, content, "manifest.json")
     try:
-        for image in _json(files, content, "manifest.json"):
+        if not isinstance(images, list):
+            raise TypeError("no list of images")
+        for image in images:
             config = files.find(image["Config"])
             layers = [files.find(path) for path in image.get("Layers") or ()]
             tags = tuple(parse(name).with_default_tag().canonical for name in image.get("RepoTags") or ())

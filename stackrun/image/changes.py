@@ -21,7 +21,7 @@ def apply_changes(config: dict[str, Any], changes: Iterable[str]) -> None:
         instruction, _, rest = change.strip().partition(" ")
         instruction, rest = instruction.upper(), rest.strip()
         if instruction not in _KNOWN or not rest:
-            raise InvalidArgument(f"{instruction or change!r} is not a valid change command", hint=f"it is one of {', '.join(_KNOWN)}")
+            raise InvalidArgument(f"{instruction} is not a valid change command", hint=f"it is one of {', '.join(_KNOWN)}")
         if instruction in _SIMPLE:
             config[_SIMPLE[instruction]] = rest
         elif instruction in ("CMD", "ENTRYPOINT"):
