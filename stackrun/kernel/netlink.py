@@ -77,6 +77,9 @@ class Request:
     message: bytes
 
 
+_UNNAMED = Request("netlink message", b"")
+
+
 # --- packing -----------------------------------------------------------------------------------
 
 
@@ -181,6 +184,12 @@ class Connection:
             self._sendmsg(joined([request.message for request in requests]), requests)
             return self._answers(requests)
 
+    def send_raw(self, data: bytes) -> list[Reply]:
+        """A batch that was packed before; an error can only say which message of it failed, counted from 1."""
+        with self._lock:
+            self._sendmsg(data, [_UNNAMED])
+            return self._answers([_UNNAMED])
+
     def dump(self, request: Request) -> list[Reply]:
         """Every part of the answer to a dump; asked again when the kernel's list changed underneath (EINTR, EAGAIN)."""
         with self._lock:
@@ -252,8 +261,8 @@ def _failure(requests: Sequence[Request], sequence: int, reply: Reply) -> Kernel
         # struct nlmsgerr is the code and the request's header; NETLINK_CAP_ACK leaves out its body.
         words = attributes(reply.body[2 + 4 + 16 :]).get(_NLMSGERR_ATTR_MSG, b"")
         hint = words.rstrip(b"\0").decode(errors="replace")
-    known = 1 <= sequence <= len(requests)
-    return KernelError(requests[sequence - 1].description if known else requests[0].description, -code, hint=hint)
+    known = 1 <= sequence <= len(requests) and requests[0] is not _UNNAMED
+    return KernelError(requests[sequence - 1].description if known else f"{requests[0].description} {sequence}", -code, hint=hint)
 
 
 def is_missing(error: KernelError) -> bool:

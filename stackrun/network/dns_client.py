@@ -99,7 +99,10 @@ class DnsClient:
         return tuple(self._call({"op": "list"})["containers"])
 
     def fileno(self) -> int:
-        """Readable at no other time than when the process has ended: `ensure_running` is due."""
+        """Hangs up (EPOLLRDHUP, poll(2)) when the process ends, and then `ensure_running` is due.
+
+        It is readable besides whenever an answer is on its way to another thread.
+        """
         if self._connection is None:
             raise Unavailable("the dns process is not running")
         return self._connection.fileno()

@@ -148,8 +148,8 @@ def _matches(key: int, pattern: str) -> Sequence[bytes]:
 
 
 def _uplinks() -> tuple[str, ...]:
-    """Interfaces with an IPv4 default route in the main table (proc(5), /proc/net/route)."""
-    rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    """Interfaces with an IPv4 default route in the main table (proc(5), net/route)."""
+    rows = [line.split() for line in Path("/proc/thread-self/net/route").read_text().splitlines()[1:]]
     return tuple(row[0] for row in rows if row[1] == "00000000" and row[7] == "00000000")
 
 
@@ -181,7 +181,7 @@ def legacy_forward_policy() -> str:
 
 def _legacy_tables() -> tuple[str, ...]:
     try:
-        return tuple(Path("/proc/net/ip_tables_names").read_text().split())
+        return tuple(Path("/proc/thread-self/net/ip_tables_names").read_text().split())
     except FileNotFoundError:
         return ()
 

@@ -72,13 +72,16 @@ class Networks:
         return network
 
     def restore(self, networks: Iterable[Network], publications: Iterable[Publication] = ()) -> None:
-        """Makes the host match the records: whatever is missing is made, bridges of ours that no record knows are removed."""
+        """Makes the host match the records: what is missing is made, bridges of ours that no record knows are removed.
+
+        A network that cannot be made is named in `warnings`.
+        """
         self._networks = {network.network_id: network for network in networks}
         self._publications = {_key(one): one for one in publications}
         for stray in bridge.unknown(self._route, self._owner, self._networks.values()):
             bridge.delete(self._route, stray)
         for network in self._networks.values():
-            bridge.restore(self._route, self._owner, network)
+            self._restore_bridge(network)
         if self._networks:
             self._turn_on_forwarding()
             self._rebuild()
@@ -231,6 +234,13 @@ class Networks:
         occupied = [route.destination for route in routes] + [f"{server}/32" for server in _nameservers()]
         return ipam.choose_pools(pools, networks=networks, occupied=occupied)
 
+    def _restore_bridge(self, network: Network) -> None:
+        """One network that cannot be had costs that network, never the others or the daemon."""
+        try:
+            bridge.restore(self._route, self._owner, network)
+        except (Conflict, KernelError) as error:
+            self._notes.append(f"network {network.name} could not be restored: {error}")
+
     def _patterns(self) -> list[str]:
         named = sorted(network.bridge for network in self._networks.values() if not network.bridge.startswith(bridge.NAME_PREFIX))
         return [f"{bridge.NAME_PREFIX}+", *named]
@@ -293,9 +303,11 @@ class Networks:
         return self._route.send(requests)
 
     def _bridge_index(self, endpoint: Endpoint) -> int:
+        """Of a bridge that somebody may have deleted: then it is made again."""
         index = netlink.interface_index(endpoint.bridge)
         if not index:
-            raise NotFound(f"network {endpoint.network_id} has lost its bridge {endpoint.bridge}")
+            bridge.restore(self._route, self._owner, self._known(endpoint.network_id))
+            index = netlink.interface_index(endpoint.bridge)
         return index
 
 

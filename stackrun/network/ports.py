@@ -148,11 +148,11 @@ def holder_of(protocol: str, host_ip: str, port: int) -> str:
 
 
 def _inodes(protocol: str, host_ip: str, port: int) -> Iterator[str]:
-    """Socket inodes bound where a bind of ours would conflict (proc(5), /proc/net/tcp)."""
+    """Socket inodes bound where a bind of ours would conflict (proc(5), net/tcp)."""
     wildcards = ("0" * 8, "0" * 32)
     mine = f"{int.from_bytes(IPv4Address(host_ip or '0.0.0.0').packed, 'little'):08X}"
     for table in (protocol, f"{protocol}6"):
-        for row in _rows(Path("/proc/net") / table):
+        for row in _rows(Path("/proc/thread-self/net") / table):
             address, _, hex_port = row[1].partition(":")
             overlaps = mine == wildcards[0] or address == mine or address in wildcards
             if int(hex_port, 16) == port and overlaps and (protocol == "udp" or row[3] == _LISTEN):
@@ -168,14 +168,14 @@ def _rows(table: Path) -> list[list[str]]:
 
 def _holders(inodes: set[str]) -> Iterator[str]:
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal() and wanted & _descriptors(entry.path):
-            yield f"{_command(entry.path)} (pid {entry.name})"
+    for name in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
+        if wanted & _descriptors(f"/proc/{name}"):
+            yield f"{_command(f'/proc/{name}')} (pid {name})"
 
 
 def _descriptors(process: str) -> set[str]:
     try:
-        return {target for fd in os.scandir(f"{process}/fd") if (target := _link_target(fd.path))}
+        return {target for fd in os.listdir(f"{process}/fd") if (target := _link_target(f"{process}/fd/{fd}"))}
     except OSError:  # gone, or not ours to look at
         return set()
 
