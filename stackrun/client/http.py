@@ -9,6 +9,7 @@ import json
 import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 import h11
@@ -93,6 +94,12 @@ class Response:
         assert self._connection is not None
         connection, self._connection = self._connection, None
         return connection.socket, connection.exchange.leftover()
+
+    def shutdown(self) -> None:
+        """From another thread: the one that waits for the next piece is woken and finds the connection ended."""
+        if connection := self._connection:
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Gives up on the rest: the connection is closed, by which the engine learns it."""
