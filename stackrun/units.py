@@ -6,7 +6,7 @@ import re
 
 from stackrun.errors import InvalidArgument
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgtpKMGTP]?)(i?[bB])?\s*$")
+_SIZE = re.compile(r"\+?((?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)")
 _DURATION_SECONDS = {
@@ -18,10 +18,10 @@ def parse_bytes(text: str | int) -> int:
     """`64m`, `1.5GiB`, `1024` → bytes; multiples are of 1024 whatever the spelling, as in docker/go-units RAMInBytes."""
     if isinstance(text, int):
         return text
-    match = _SIZE.match(text)
+    match = _SIZE.fullmatch(text)
     if not match:
         raise InvalidArgument(f"invalid size: {text!r}", hint="write a number and a unit, such as 64m or 1gb")
-    return int(float(match[1]) * _SIZE_FACTORS[match[2].lower()])
+    return int(float(match[1]) * _SIZE_FACTORS[(match[2] or "").lower()])
 
 
 def format_bytes(count: int) -> str:

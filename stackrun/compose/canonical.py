@@ -77,10 +77,7 @@ def _port_text(item: Any) -> str:
 
 
 def _long_port(port: Map) -> Map:
-    for key in ("published", "target"):
-        if isinstance(port.get(key), int):
-            port[key] = text_of(port[key]) if key == "published" else port[key]
-    if isinstance(port.get("target"), str):
+    if isinstance(port.get("target"), str) and port["target"].isdigit():
         port["target"] = int(port["target"])
     if not port.get("target"):
         raise ShortFormError("the port has no target", "target is the port in the container")
@@ -103,7 +100,9 @@ def _volume(self: _Canonical, value: Any, at: Place) -> Any:
 
 def _device(self: _Canonical, value: Any, at: Place) -> Any:
     if isinstance(value, Map):
-        value.setdefault("target", value.get("source"))
+        if not value.get("target"):
+            self.faults.error(at, "the device has no target", hint="target: path in the container", code="missing-key")
+            value["target"] = value.get("source")
         value.setdefault("permissions", "rwm")
         return value
     try:

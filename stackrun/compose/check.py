@@ -100,8 +100,13 @@ class _Checker:
             self.faults.error(place, "dockerfile and dockerfile_inline exclude each other", hint="remove one of them", code="conflict")
         for key, context in (build.get("additional_contexts") or {}).items():
             target = text_of(context).removeprefix("service:")
-            if text_of(context).startswith("service:") and target not in self.services:
-                self.faults.error(build["additional_contexts"].value_place(key), f'no service "{target}"', code="undefined-service")
+            if not text_of(context).startswith("service:"):
+                continue
+            at = build["additional_contexts"].value_place(key)
+            if target not in self.services:
+                self.faults.error(at, f'no service "{target}"', hint=did_you_mean(target, self.services), code="undefined-service")
+            elif not isinstance(self.services[target], Map) or not self.services[target].get("build"):
+                self.faults.error(at, f'service "{target}" is not built, so its files are no context', code="conflict")
         platforms = build.get("platforms")
         if platforms and service.get("platform") and service["platform"] not in platforms:
             place = build.value_place("platforms")
@@ -113,7 +118,13 @@ class _Checker:
         if scale is not None and replicas is not None and scale != replicas:
             hint = f"deploy.replicas is {replicas}: write one of them"
             self.faults.error(service.value_place("scale"), f"scale is {scale}, deploy.replicas is not", hint=hint, code="conflict")
+        elif scale is not None and isinstance(service.get("deploy"), Map):
+            service["deploy"]["replicas"] = scale
         count = scale if scale is not None else replicas
+        if isinstance(count, int) and count < 0:
+            self.faults.error(
+                service.value_place("scale" if scale is not None else "deploy"), f"{count} containers make no sense", code="value"
+            )
         if isinstance(count, int) and count > 1 and service.get("container_name"):
             message = f"{count} containers cannot all be named {service['container_name']}"
             self.faults.error(service.value_place("container_name"), message, hint="remove container_name", code="container-name")
@@ -201,7 +212,6 @@ class _Checker:
         """A dependency that no profile enables: an error, unless it is not required."""
         entry = dependencies[target]
         if isinstance(entry, Map) and entry.get("required") is False:
-            del dependencies[target]
             return
         profiles = ", ".join(text_of(profile) for profile in self.disabled[target].get("profiles") or ())
         hint = f"enable it with --profile {profiles}, or say required: false"

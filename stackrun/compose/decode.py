@@ -236,7 +236,7 @@ def _hosts(self: _Decode, value: Any, at: Place) -> Any:
             else:
                 found.append((name, address, place))
     hosts = Seq(place=value.place if isinstance(value, (Map, Seq)) else at)
-    for name, address, place in sorted(found, key=lambda one: one[0]):
+    for name, address, place in sorted(found, key=lambda one: one[:2]):
         hosts.add(f"{name}={address[1:-1] if address.startswith('[') and address.endswith(']') else address}", place)
     return hosts or _DROP
 

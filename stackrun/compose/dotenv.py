@@ -32,6 +32,22 @@ def parse_env(
     return _Reader(text, path, faults, lookup or (lambda name: None), known or {}).read()
 
 
+def parse_raw(text: str, path: str, faults: Faults, lookup: Lookup) -> dict[str, str]:
+    """`format: raw`: NAME=VALUE lines, nothing quoted or replaced; a bare NAME is the caller's."""
+    values: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        name, separator, value = line.lstrip().removesuffix("\r").partition("=")
+        if not name or name.startswith("#"):
+            continue
+        if re.search(r"\s", name):
+            faults.error(Place(path, number, 1), f"a space in the variable's name {name!r}", code="env-file")
+        elif separator:
+            values[name] = value
+        elif (found := lookup(name)) is not None:
+            values[name] = found
+    return values
+
+
 class _Reader:
     def __init__(self, text: str, path: str, faults: Faults, lookup: Lookup, known: Mapping[str, str]) -> None:
         self.text, self.path, self.faults = text.removeprefix("\ufeff").replace("\r\n", "\n"), path, faults
@@ -67,9 +83,11 @@ class _Reader:
         assert key is not None
         name = key[0].strip(_SPACE)
         wrong = re.search(r"[^\w.\-\[\]]", name)
-        if wrong or not name:
-            message = f"unexpected {wrong[0]!r} in a variable's name" if wrong else "a variable's name is missing"
-            self._fault(start + (key[0].find(wrong[0]) if wrong else 0), message)
+        if wrong:
+            self._fault(start + key[0].find(wrong[0]), f"unexpected {wrong[0]!r} in a variable's name")
+            self.position = self._line_end()
+        elif not name:
+            self.faults.warning(self._place(start), "a line without a variable's name is skipped", code="env-file")
             self.position = self._line_end()
         elif self.text[key.end() : key.end() + 1] in ("", "\n"):
             self.position = key.end()
@@ -106,7 +124,7 @@ class _Reader:
         value = self.text[at + 1 : end]
         self.position = end + 1
         if quote == "'":
-            return value
+            return value.replace("\\'", "'")
         return self._expanded(_ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), value), at)
 
     def _expanded(self, value: str, at: int) -> str | None:
@@ -125,6 +143,8 @@ class _Reader:
         return self.values[name] if name in self.values else self.known.get(name)
 
     def _fault(self, position: int, message: str, hint: str = "") -> None:
+        self.faults.error(self._place(position), message, hint=hint, code="env-file")
+
+    def _place(self, position: int) -> Place:
         line = self.text.count("\n", 0, position) + 1
-        column = position - (self.text.rfind("\n", 0, position) + 1) + 1
-        self.faults.error(Place(self.path, line, column), message, hint=hint, code="env-file")
+        return Place(self.path, line, position - self.text.rfind("\n", 0, position))

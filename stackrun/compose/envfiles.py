@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stackrun.compose.dotenv import parse_env
+from stackrun.compose.dotenv import parse_env, parse_raw
 from stackrun.compose.normalize import services_of
 from stackrun.compose.read import Reader
 from stackrun.compose.source import shown
+from stackrun.compose.template import Lookup
 from stackrun.compose.tree import Map, Place, Seq
 
 
@@ -36,7 +37,7 @@ def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, s
     merged = Map(place=own.place)
     for index, entry in enumerate(files):
         at = files.item_place(index)
-        for name, value in _read(entry, at, lookup, reader).items():
+        for name, value in _read(entry, at, lookup, merged, reader).items():
             merged.put(name, value, at, at)
     for name, value in own.items():
         merged.take(own, name, value)
@@ -46,7 +47,7 @@ def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, s
         service.keys_at.setdefault(key, files.place)
 
 
-def _read(entry: Any, at: Place, lookup: Any, reader: Reader) -> dict[str, str]:
+def _read(entry: Any, at: Place, lookup: Lookup, known: Mapping[str, str], reader: Reader) -> dict[str, str]:
     options: Mapping[str, Any] = entry if isinstance(entry, Map) else {"path": entry}
     path, required = options.get("path", ""), options.get("required", True)
     name = shown(path, reader.working_dir)
@@ -63,11 +64,8 @@ def _read(entry: Any, at: Place, lookup: Any, reader: Reader) -> dict[str, str]:
         reader.faults.error(at, f"{name} is not valid UTF-8 text", code="file")
         return {}
     reader.inputs.append(path)
-    return _raw(text) if options.get("format") == "raw" else parse_env(text, name, reader.faults, lookup=lookup)
-
-
-def _raw(text: str) -> dict[str, str]:
-    """`format: raw`: NAME=VALUE lines, nothing quoted or replaced."""
-    lines = (line.lstrip() for line in text.splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): value for name, separator, value in pairs if separator}
+    if options.get("format") not in (None, "", "raw"):
+        reader.faults.error(at, f"unknown format {options['format']!r}", hint="raw, or none at all", code="value")
+    if options.get("format") == "raw":
+        return parse_raw(text, name, reader.faults, lookup)
+    return parse_env(text, name, reader.faults, lookup=lookup, known=known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stackrun.api.stacks import StackSource
@@ -20,7 +21,7 @@ from stackrun.compose.source import Inputs, checked_name, discover, normalized_n
 from stackrun.compose.support import check_support
 from stackrun.compose.template import TemplateError, substitute
 from stackrun.compose.tree import NOWHERE, Map
-from stackrun.errors import Diagnostic
+from stackrun.errors import Diagnostic, InvalidArgument
 
 __all__ = ["check", "discover", "load"]
 
@@ -76,7 +77,10 @@ def _project_name(inputs: Inputs, reader: Reader) -> str:
         for document in reader.documents(file, NOWHERE):
             text = document.root.get("name")
             found = _substituted(text, inputs.environment) if isinstance(text, str) and text else found
-    return normalized_name(found) or normalized_name(os.path.basename(inputs.directory)) or "default"
+    name = normalized_name(found or os.path.basename(inputs.directory))
+    if not name:
+        raise InvalidArgument("the project has no name", hint="give it one with -p, or with name: in the file")
+    return name
 
 
 def _substituted(text: str, environment: Mapping[str, str]) -> str:
@@ -103,8 +107,8 @@ def _project(root: Map, disabled: Map, inputs: Inputs, environment: Mapping[str,
         name=root["name"],
         working_dir=inputs.directory,
         files=inputs.files,
-        services={name: _service(name, node) for name, node in sorted(services_of(root))},
-        disabled_services={name: _service(name, node) for name, node in sorted(disabled.items())},
+        services={name: _service(name, node, root["services"]) for name, node in sorted(services_of(root))},
+        disabled_services={name: bind.service(name, node) for name, node in sorted(disabled.items())},
         networks={key: bind.network(key, node) for key, node in _section(root, "networks")},
         volumes={key: bind.volume(key, node) for key, node in _section(root, "volumes")},
         configs={key: bind.config(key, node, lookup) for key, node in _section(root, "configs")},
@@ -120,8 +124,11 @@ def _project(root: Map, disabled: Map, inputs: Inputs, environment: Mapping[str,
     )
 
 
-def _service(name: str, node: Map) -> Service:
-    return bind.service(name, node)
+def _service(name: str, node: Map, known: Map) -> Service:
+    """Without the dependencies that no profile enables and that are not required."""
+    service = bind.service(name, node)
+    dependencies = {target: entry for target, entry in service.depends_on.items() if target in known}
+    return service if len(dependencies) == len(service.depends_on) else replace(service, depends_on=dependencies)
 
 
 def _section(root: Map, name: str) -> list[tuple[str, Any]]:

@@ -37,7 +37,7 @@ class _Merge:
         merged = Map(base, base.place if base.place.line else over.place)
         merged.keys_at, merged.values_at = dict(base.keys_at), dict(base.values_at)
         for key, value in over.items():
-            if key in base and not key.startswith("x-"):
+            if key in base:
                 value = self.values(base[key], value, rules.at(key) if rules else None, over.value_place(key))
                 if value is _KEPT:
                     continue
@@ -174,16 +174,13 @@ def _ulimits(merge: _Merge, base: Any, over: Any, _at: Place) -> Any:
 
 
 def _pools(merge: _Merge, base: Any, over: Any, at: Place) -> Any:
-    """ipam.config: pools of the same subnet are merged."""
+    """ipam.config: the new list counts, each pool merged with the old one of the same subnet."""
     if not isinstance(base, Seq) or not isinstance(over, Seq):
         return over if over is not None else base
-    merged = Seq(base, base.place, base.items_at)
+    merged = Seq(place=over.place)
     for index, pool in enumerate(over):
-        same = [place for place, old in enumerate(merged) if _subnet(old) is not None and _subnet(old) == _subnet(pool)]
-        if same:
-            merged[same[0]] = merge.mappings(merged[same[0]], pool, None)
-        else:
-            merged.add(pool, over.item_place(index))
+        old = next((old for old in base if _subnet(old) is not None and _subnet(old) == _subnet(pool)), None)
+        merged.add(pool if old is None else merge.mappings(old, pool, None), over.item_place(index))
     return merged
 
 
@@ -250,7 +247,8 @@ def _by_device(item: Any) -> Any:
 def _by_port(item: Any) -> Any:
     if not isinstance(item, Map):
         return text_of(item)
-    return ":".join(text_of(item.get(key)) for key in ("host_ip", "published", "target")) + "/" + (text_of(item.get("protocol")) or "tcp")
+    address, protocol = item.get("host_ip") or "0.0.0.0", item.get("protocol") or "tcp"
+    return f"{address}:{item.get('published')!r}:{text_of(item.get('target'))}/{protocol}"
 
 
 def _by_path(item: Any) -> Any:

@@ -207,7 +207,9 @@ class Reader:
             self.faults.error(at, f"files include each other in a circle: {circle}", code="include-cycle")
             return
         given = entry.get("project_directory") if isinstance(entry, Map) else None
-        directory = absolute(given, scope.directory, home) if given else os.path.dirname(files[0])
+        directory = absolute(given, scope.directory, home) if given else files[0]
+        if not os.path.isdir(directory):
+            directory = os.path.dirname(directory)
         inner = Scope(directory, self._include_environment(entry, scope, directory, at))
         self._import(root, self.model(files, inner, at, including), files, at)
 
