@@ -22,11 +22,11 @@ async def answer(port: int, address: str = "127.0.0.1") -> bytes:
     async def ask() -> bytes | None:
         try:
             reader, writer = await asyncio.open_connection(address, port)
-        except ConnectionRefusedError:
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            text = await reader.read()
+            writer.close()
+        except ConnectionError:
             return None
-        writer.write(b"GET / HTTP/1.0\r\n\r\n")
-        text = await reader.read()
-        writer.close()
         return text.rpartition(b"\n\n" if b"\r\n\r\n" not in text else b"\r\n\r\n")[2].strip() or None
 
     return bytes(await until(ask))
