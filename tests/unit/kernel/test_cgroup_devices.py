@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackrun.errors import InvalidArgument
@@ -71,6 +71,7 @@ rules = st.lists(
 )
 
 
+@settings(database=None, deadline=None)
 @given(rules, st.sampled_from([BLOCK, CHAR]), st.integers(1, 7), st.sampled_from([0, 1, 5, 9]), st.sampled_from([0, 1, 5, 9]))
 def test_the_program_decides_as_the_v1_controller_would(
     given_rules: list[dict[str, Any]], kind: int, access: int, major: int, minor: int
