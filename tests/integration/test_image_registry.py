@@ -204,11 +204,13 @@ def test_a_blob_that_rots_in_the_registry_is_refused(registry: Registry, store: 
 
 
 class CuttingProxy:
-    """Forwards to a port; of the first connections it lets `limits` bytes come back and then hangs up."""
+    """Forwards to a port, and hangs up on the first `cuts_wanted` connections that bring back more than `limit_bytes`."""
 
-    def __init__(self, target_port: int, limits: list[int]) -> None:
+    def __init__(self, target_port: int, limit_bytes: int, cuts_wanted: int) -> None:
         self._target = target_port
-        self._limits = limits
+        self._limit_bytes = limit_bytes
+        self._cuts_wanted = cuts_wanted
+        self._lock = threading.Lock()
         self.cuts = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -220,31 +222,36 @@ class CuttingProxy:
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return
+                return  # closed
             self._threads.append(threading.Thread(target=self._forward, args=(client,)))
             self._threads[-1].start()
 
     def _forward(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._target)) as target:
-            passed, limit = 0, 1 << 60
-            while True:
-                for ready in select.select([client, target], [], [], 20)[0]:
-                    data = ready.recv(16384)
-                    if not data:
-                        return
-                    if ready is client:
-                        target.sendall(data)
-                        continue
-                    if passed + len(data) > 500_000 and limit == 1 << 60 and self._limits:
-                        limit = self._limits.pop(0)
+            try:
+                self._copy(client, target)
+            except ConnectionError:
+                return  # either side hung up, as the client does after its TLS greeting was not understood
+
+    def _copy(self, client: socket.socket, target: socket.socket) -> None:
+        passed = 0
+        while True:
+            for ready in select.select([client, target], [], [])[0]:
+                data = ready.recv(16384)
+                if not data:
+                    return
+                if ready is target:
                     passed += len(data)
-                    if passed > limit:
-                        self.cuts += 1
+                    if passed > self._limit_bytes and self._may_cut():
                         return
-                    try:
-                        client.sendall(data)
-                    except OSError:
-                        return
+                (client if ready is target else target).sendall(data)
+
+    def _may_cut(self) -> bool:
+        with self._lock:
+            if self.cuts == self._cuts_wanted:
+                return False
+            self.cuts += 1
+            return True
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -255,7 +262,7 @@ class CuttingProxy:
 
 @pytest.fixture
 def proxy(registry: Registry) -> Iterator[CuttingProxy]:
-    made = CuttingProxy(registry.port, [1_000_000, 1_200_000])
+    made = CuttingProxy(registry.port, 700_000, 2)
     yield made
     made.close()
 
