@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import base64
 import os
-import select
 import shutil
 import signal
 import socket
@@ -81,7 +80,8 @@ def create(
     create does besides: mounts, pivots and looks at everything short of execve (else `start` does).
 
     Mount sources must exist when `start` is called.  Besides the OCI fields, the configuration may hold
-    `process.stackrunUser` ("name|uid[:group|gid]"), resolved in the container's own /etc/passwd and /etc/group.
+    `process.stackrunUser` ("name|uid[:group|gid]") and `process.stackrunGroups` (names or gids beside that user's own),
+    resolved in the container's own /etc/passwd and /etc/group.  HOME is set from there when `env` has none.
 
     Raises InvalidArgument (a field of config.json, named), Unsupported, KernelError; nothing is left then.
     """
@@ -174,7 +174,6 @@ class Handle:
         {"event": "exit", "code": int, "signal": int, "oom": bool, "at_ns": int}: the container ended; its cgroup and
         run state are removed and exit.json is written.  code is 128+signal for a signal.
         {"event": "exec-exit", "id": exec_id, "code": int, "signal": int}
-        {"event": "oom"}: a process of the container was killed for memory, the container goes on.
         {"event": "warning", "text": str}: for instance that the log could not be written.
         """
         try:
@@ -300,12 +299,12 @@ class Handle:
         return status
 
     def delete(self) -> None:
-        """Kill the container, whatever its state, and wait until the shim has removed everything and is gone."""
+        """Kill the container, whatever its state, and wait until the shim has removed everything."""
         try:
             self._request("delete")
         except (Unavailable, NotFound):
             pass  # it ended by itself meanwhile, which is what was asked for
-        self._await_shim()
+        self._await_removal()
 
     def close(self) -> None:
         """Let go: the container stays as it is, and `connect` takes hold of it again."""
@@ -359,21 +358,33 @@ class Handle:
             for fd in fds:
                 os.close(fd)
 
-    def _await_shim(self) -> None:
-        poller = select.poll()
-        poller.register(self._shim_pid_fd, select.POLLIN)
-        if not poller.poll(SHIM_EXIT_TIMEOUT_S * 1000):
-            raise DeadlineExceeded(f"shim {self.shim_pid} did not end within {SHIM_EXIT_TIMEOUT_S:g} s")
+    def _await_removal(self) -> None:
+        """The shim hangs up when it has removed everything (it may go on for a moment to serve slow readers)."""
+        deadline = time.monotonic() + SHIM_EXIT_TIMEOUT_S
+        with self._lock:
+            try:
+                while True:
+                    self._requests.settimeout(max(deadline - time.monotonic(), 0.001))
+                    reply, fds = messages.receive(self._requests)
+                    if reply is None:
+                        return
+                    for fd in fds:
+                        os.close(fd)
+            except ConnectionError:
+                return
+            except TimeoutError:
+                raise DeadlineExceeded(f"shim {self.shim_pid} did not end within {SHIM_EXIT_TIMEOUT_S:g} s") from None
 
     def _abandon(self) -> None:
-        """After a failed launch: the shim undoes everything by itself once nobody listens; see that it is gone."""
+        """After a failed launch: the shim undoes everything and ends; one that hangs is killed, and undone from here."""
+        record = state.read(state.state_path(self.run_dir))
         try:
-            self._requests.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the shim closed it first
-        if self._shim_pid_fd >= 0:
-            self._await_shim()
-        self.close()
+            self._await_removal()
+        except DeadlineExceeded:
+            syscalls.pidfd_send_signal(self._shim_pid_fd, signal.SIGKILL)
+            cleanup(self.run_dir, record["cgroup_path"] if record else "")
+        finally:
+            self.close()
 
 
 def read_exit(run_dir: str) -> Event | None:
@@ -384,14 +395,17 @@ def read_exit(run_dir: str) -> Event | None:
 def cleanup(run_dir: str, cgroup_path: str) -> None:
     """Remove what a dead shim left: processes, cgroup, mounts and the run directory.  Idempotent.
 
-    Must not be called while the shim lives (`Handle.connect` gives None first).
+    Must not be called while the shim lives (`Handle.connect` gives None first).  An empty `cgroup_path` means that of the
+    state record.
     """
     record = state.read(state.state_path(run_dir))
     if record:
         _kill(record)
-    left = cgroup.Cgroup.load(cgroup.detect(), cgroup_path)
-    left.kill(SHIM_EXIT_TIMEOUT_S)
-    left.delete()
+    path = cgroup_path or (record or {}).get("cgroup_path", "")
+    if path:
+        left = cgroup.Cgroup.load(cgroup.detect(), path)
+        left.kill(SHIM_EXIT_TIMEOUT_S)
+        left.delete()
     shutil.rmtree(run_dir, ignore_errors=True)
 
 

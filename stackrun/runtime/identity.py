@@ -34,13 +34,15 @@ def present() -> int:
 
 
 def resolve(wanted: Process, root_fd: int) -> None:
-    """Fill `uid`, `gid`, `groups` from `user`, and HOME in the environment where it is missing."""
+    """Fill `uid`, `gid`, `groups` from the names, and HOME in the environment where it is missing."""
     home = ""
     if wanted.user:
         user = passwd.resolve_user(root_fd, wanted.user)
         wanted.uid, wanted.gid = user.uid, user.gid
         wanted.groups = list(dict.fromkeys([*user.groups, *wanted.groups]))
         home = user.home
+    if wanted.group_names:
+        wanted.groups = list(dict.fromkeys([*wanted.groups, *passwd.group_ids(root_fd, wanted.group_names)]))
     if "HOME" not in wanted.environment:
         wanted.environment["HOME"] = home or passwd.home_of(root_fd, wanted.uid) or "/"
 

@@ -41,9 +41,10 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for something to happen and handle it."""
-        for fd, events in self._poll.poll(self._timeout_ms()):
-            callback = self._callbacks.get(fd)
-            if callback:  # an earlier callback of this turn may have forgotten it
+        ready = [(fd, events, self._callbacks[fd]) for fd, events in self._poll.poll(self._timeout_ms())]
+        for fd, events, callback in ready:
+            # An earlier callback of this turn may have forgotten it, and the number may be another descriptor's now.
+            if self._callbacks.get(fd) is callback:
                 callback(events)
         now = time.monotonic()
         due = [one for one in self._deadlines if one[0] <= now]

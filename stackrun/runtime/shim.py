@@ -139,9 +139,17 @@ class Shim:
     def loop_until_done(self) -> None:
         while not self._is_done:
             self._loop.turn()
+        for connection in list(self._clients.values()):
+            self._hang_up(connection)
+        for subscriber in list(self._subscribers):
+            self._unsubscribe(subscriber)
+        self._linger()
+
+    def _linger(self) -> None:
+        """All is removed and everyone knows; only readers may still take what was printed before the end."""
         deadline = time.monotonic() + LINGER_S
+        self._loop.after(LINGER_S, lambda: None)
         while any(not one.is_settled for one in self._lingering) and time.monotonic() < deadline:
-            self._loop.after(deadline - time.monotonic(), lambda: None)
             self._loop.turn()
 
     # --- connections ---
@@ -247,6 +255,7 @@ class Shim:
         state.write(state.state_path(self.run_dir), record)
 
     def _init_ended(self) -> None:
+        self._loop.forget(self._born.pid_fd)
         _, status = os.waitpid(self._born.pid, 0)
         code, signum = process.exit_code(status)
         oom = self._born.group.oom_kills() > 0
@@ -279,6 +288,8 @@ class Shim:
         if self._log:
             self._log.close()
         self._loop.forget(self._listener.fileno())
+        for fd in self._born.order.held:
+            os.close(fd)
         launching.forsake(self._born.order)
         self._lingering.append(self._streams)
         self._is_done = True

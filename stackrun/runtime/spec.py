@@ -54,7 +54,8 @@ class Process:
     """What a process is to be before execve (`process` of the configuration).
 
     `capabilities` is a bit mask a set, in the order of CAPABILITY_SETS.  `user` is "" or the name the container's own
-    passwd resolves; else `uid`, `gid` and `groups` hold.  `rlimits` are (number, soft, hard).
+    passwd resolves; else `uid` and `gid` hold.  `group_names` are resolved there too and join `groups`.  `rlimits` are
+    (number, soft, hard).
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Process:
         "cwd",
         "environment",
         "gid",
+        "group_names",
         "groups",
         "no_new_privileges",
         "oom_score_adj",
@@ -82,6 +84,7 @@ class Process:
             raise InvalidArgument(f"{where}.cwd: {self.cwd!r} is not an absolute path")
         user = process.get("user") or {}
         self.user = _text(process, "stackrunUser", where)
+        self.group_names = tuple(_texts(process, "stackrunGroups", where))
         self.uid = _id(user, "uid", f"{where}.user")
         self.gid = _id(user, "gid", f"{where}.user")
         self.groups = [_number(one, f"{where}.user.additionalGids", ID_MAX) for one in user.get("additionalGids") or ()]

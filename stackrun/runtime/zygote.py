@@ -59,7 +59,7 @@ class Zygote:
     @property
     def is_alive(self) -> bool:
         """False once it has ended; launch another then, the shims do not depend on it."""
-        return not select.select([self._pid_fd], [], [], 0)[0]
+        return self._pid_fd >= 0 and not select.select([self._pid_fd], [], [], 0)[0]
 
     def spawn(self, request: dict[str, Any], fds: Sequence[int]) -> tuple[int, int]:
         """Fork a shim for `request` (`shim.main`), which gets copies of `fds`: (pid, pidfd).  Unavailable when the zygote is gone."""
@@ -83,7 +83,9 @@ class Zygote:
         return reply, descriptors
 
     def close(self) -> None:
-        """End the zygote.  Shims and containers go on."""
+        """End the zygote.  Shims and containers go on.  Idempotent."""
+        if self._pid_fd < 0:
+            return
         self._connection.close()
         try:
             signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
@@ -91,6 +93,7 @@ class Zygote:
         except (ProcessLookupError, ChildProcessError):
             pass  # it ended before, and perhaps somebody else has reaped it
         os.close(self._pid_fd)
+        self._pid_fd = -1
 
 
 def sealed_interpreter() -> int:
@@ -110,10 +113,13 @@ def _sealed_copy(path: str) -> int:
     import fcntl
 
     fd = os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(path, "rb") as source:
-        size = os.fstat(source.fileno()).st_size
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(source).st_size
         while size > 0:
-            size -= os.sendfile(fd, source.fileno(), None, size) or size
+            size -= os.sendfile(fd, source, None, size) or size
+    finally:
+        os.close(source)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
     return fd
 
