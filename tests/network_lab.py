@@ -61,7 +61,7 @@ def _outcome(test: Callable[..., None], args: Any, kwargs: Any, writer: int) -> 
 
 def run(command: str) -> str:
     """A shell command in this namespace; its output."""
-    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -149,6 +149,15 @@ class Machine:
         """Whether a TCP connection from here comes about."""
         with self.socket() as one:
             return connects(one, address, port)
+
+
+class Visited(Machine):
+    """The namespace of a process that somebody else started."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = 0
+        self.netns_fd = netlink.process_netns(pid)
+        self.listeners = []
 
 
 class Container(Machine):
