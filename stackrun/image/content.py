@@ -2,6 +2,7 @@
 
     <image>/blobs/sha256/<hex>            complete and verified
     <image>/blobs/sha256/<hex>.partial    the beginning of one, kept over interruptions
+    <image>/blobs/sha256/incoming-….partial  one whose digest will be known at its end
 
 A blob is written to its partial file, hashed on the way, synced and renamed; so a name without
 `.partial` means "these bytes, all of them, on disk", whoever wrote them and however often.
@@ -23,6 +24,8 @@ from stackrun.image.locks import KeyedLocks
 from stackrun.image.reference import is_sha256
 
 _CHUNK_BYTES = 1 << 18
+_PARTIAL = ".partial"
+_INCOMING = "incoming-"
 
 
 class DigestMismatch(InvalidArgument):
@@ -75,7 +78,7 @@ class ContentStore:
     def put_stream(self, stream: BinaryIO) -> tuple[str, int]:
         """Store bytes whose digest is not known before they have been read: (digest, size)."""
         digest, size = hashlib.sha256(), 0
-        fd, name = tempfile.mkstemp(prefix="incoming-", suffix=".partial", dir=self.directory)
+        fd, name = tempfile.mkstemp(prefix=_INCOMING, suffix=_PARTIAL, dir=self.directory)
         try:
             with os.fdopen(fd, "wb") as file:
                 while chunk := stream.read(_CHUNK_BYTES):
@@ -107,14 +110,20 @@ class ContentStore:
     def delete(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)
 
-    def digests(self) -> frozenset[str]:
-        return frozenset(f"sha256:{entry.name}" for entry in self.directory.iterdir() if not entry.name.endswith(".partial"))
+    def digests(self, idle_s: float = 0.0) -> frozenset[str]:
+        """Complete blobs that were written `idle_s` ago or earlier."""
+        limit = time.time() - idle_s
+        complete = (entry for entry in self.directory.iterdir() if not entry.name.endswith(_PARTIAL))
+        return frozenset(f"sha256:{entry.name}" for entry in complete if entry.stat().st_mtime <= limit)
 
-    def drop_old_partials(self, older_than_s: float) -> None:
-        """Forget beginnings that nobody came back for."""
-        limit = time.time() - older_than_s
-        for entry in self.directory.glob("*.partial"):
-            if entry.stat().st_mtime < limit:
+    def drop_partials(self, idle_s: float) -> None:
+        """Forget beginnings that nobody came back for, and those that nobody can: their digest was not known yet.
+
+        Only for the start, when nothing is being written.
+        """
+        limit = time.time() - idle_s
+        for entry in self.directory.glob(f"*{_PARTIAL}"):
+            if entry.name.startswith(_INCOMING) or entry.stat().st_mtime < limit:
                 entry.unlink(missing_ok=True)
 
 
@@ -128,7 +137,7 @@ class BlobWriter:
         self.complete = target.is_file()
         self.offset = 0
         self._hash = hashlib.sha256()
-        self._partial = target.with_name(target.name + ".partial")
+        self._partial = target.with_name(target.name + _PARTIAL)
         self._file: BinaryIO | None = None
         if not self.complete:
             self._file = self._partial.open("ab+")

@@ -14,6 +14,7 @@ import ctypes
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -85,8 +86,11 @@ class LayerStore:
                 break
         return tuple(found)
 
-    def chain_ids(self) -> frozenset[str]:
-        return frozenset(f"sha256:{entry.name}" for entry in self.directory.iterdir() if not entry.name.startswith(_UNFINISHED_PREFIX))
+    def chain_ids(self, idle_s: float = 0.0) -> frozenset[str]:
+        """Layers that were unpacked `idle_s` ago or earlier."""
+        limit = time.time() - idle_s
+        whole = (entry for entry in self.directory.iterdir() if not entry.name.startswith(_UNFINISHED_PREFIX))
+        return frozenset(f"sha256:{entry.name}" for entry in whole if entry.stat().st_mtime <= limit)
 
     def delete(self, chain_id: str) -> None:
         """Moved aside first, so that a crash in the middle leaves no layer that looks whole."""

@@ -58,7 +58,8 @@ class ImageStore:
         self._lock = threading.RLock()
         self._operations = 0
         self._garbage = False
-        self._content.drop_old_partials(_ABANDONED_AFTER_S)
+        self._content.drop_partials(_ABANDONED_AFTER_S)
+        self._collect(_ABANDONED_AFTER_S)
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -274,11 +275,12 @@ class ImageStore:
                     self._garbage = False
                     self._collect()
 
-    def _collect(self) -> None:
+    def _collect(self, idle_s: float = 0.0) -> None:
+        """At the start, what an interrupted pull has brought stays a while: it is likely to be tried again."""
         entries = self._catalog.entries()
-        for chain_id in self._layers.chain_ids() - {chain_id for entry in entries for chain_id in entry.chain_ids()}:
+        for chain_id in self._layers.chain_ids(idle_s) - {chain_id for entry in entries for chain_id in entry.chain_ids()}:
             self._layers.delete(chain_id)
-        for digest in self._content.digests() - {blob for entry in entries for blob in entry.blobs()}:
+        for digest in self._content.digests(idle_s) - {blob for entry in entries for blob in entry.blobs()}:
             self._content.delete(digest)
 
 

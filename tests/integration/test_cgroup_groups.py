@@ -77,7 +77,7 @@ def test_members_are_seen_killed_and_nothing_stays(layout: Layout) -> None:
 @every_layout
 def test_freeze_stops_and_thaw_lets_go(layout: Layout) -> None:
     with group(layout) as made:
-        process = run_inside(made, "import sys\nsys.stdin.readline()\nprint('done')")
+        process = run_inside(made, "import signal\nsignal.pause()")
         wait_inside(process)
         made.freeze()
         assert made.is_frozen()
@@ -176,6 +176,21 @@ def test_groups_below_go_first(layout: Layout) -> None:
         assert process.pid in made.pids()
         made.kill()
         assert ended(process)[0] == -signal.SIGKILL
+
+
+def test_a_v2_controller_is_switched_on_on_the_way_down() -> None:
+    if "hugetlb" not in DETECTED.v2_controllers:
+        pytest.skip("no hugetlb controller on cgroup v2 here")
+    control = Path(DETECTED.v2, "cgroup.subtree_control")
+    before = control.read_text().split()
+    sizes = [name.removeprefix("hugepages-").removesuffix("kB") for name in os.listdir("/sys/kernel/mm/hugepages")]
+    if "2048" not in sizes:
+        pytest.skip("no 2 MB huge pages here")
+    with group(DETECTED, hugepageLimits=[{"pageSize": "2MB", "limit": 4 << 20}]) as made:
+        assert Path(made.v2_directory, "hugetlb.2MB.max").read_text().strip() == str(4 << 20)
+    if "hugetlb" not in before:
+        Path(DETECTED.v2, "stackrun-srt/cgroup.subtree_control").write_text("-hugetlb")
+        control.write_text("-hugetlb")
 
 
 def test_a_group_in_use_is_a_conflict_and_stays() -> None:

@@ -99,10 +99,10 @@ def test_missing(store: ContentStore) -> None:
 
 
 def test_old_beginnings_are_dropped_and_young_ones_kept(store: ContentStore) -> None:
-    for name in ("a.partial", "b.partial"):
+    for name in ("a.partial", "b.partial", "incoming-c.partial"):
         (store.directory / name).write_bytes(b"x")
     os.utime(store.directory / "a.partial", (1, 1))
-    store.drop_old_partials(3600)
+    store.drop_partials(3600)
     assert files(store) == ["b.partial"]
 
 

@@ -170,6 +170,15 @@ def test_an_unfinished_layer_is_removed_at_the_next_start(store: ImageStore, tmp
     assert list((tmp_path / "image/layers").iterdir()) == []
 
 
+def test_what_an_interrupted_pull_brought_is_kept_for_a_while(store: ImageStore, tmp_path: Path) -> None:
+    young, old = store._content.put(b"young"), store._content.put(b"old")
+    os.utime(store._content.path(old), (1, 1))
+    (tmp_path / "image/layers" / ("a" * 64)).mkdir()
+    os.utime(tmp_path / "image/layers" / ("a" * 64), (1, 1))
+    ImageStore(str(tmp_path))
+    assert left_on_disk(tmp_path) == [young.removeprefix("sha256:")]
+
+
 # --- removing ---
 
 
