@@ -13,7 +13,6 @@ from network_lab import here_reaches, isolated
 from stackrun.errors import Conflict, PermissionDenied
 from stackrun.network.ports import PortRequest, close, reserve
 
-
 SERVER = """
 import socket, sys
 tcp = socket.create_server(("::", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
