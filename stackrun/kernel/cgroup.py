@@ -19,11 +19,10 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
 
 from stackrun.errors import Conflict, DeadlineExceeded, InvalidArgument, KernelError, Unsupported
-from stackrun.kernel import cgroup_devices
+from stackrun.kernel import cgroup_devices, syscalls
 from stackrun.kernel.cgroup_files import flat_keyed, number, read, read_or_empty, write
 from stackrun.kernel.cgroup_limits import V1, Limit, limits
 
@@ -38,6 +37,7 @@ _ALWAYS_ENABLED = ("cpu", "cpuset", "io", "memory", "pids")
 """v2 controllers every group gets, limits or not, so that its usage is accounted and limits can come later."""
 _FREEZE_TIMEOUT_S = 10.0
 _POLL_MS = 5
+_SIGKILL = 9  # not from `signal`, which brings enum along
 
 
 class Layout:
@@ -395,14 +395,15 @@ def _explained(limit: Limit, value: str, error: KernelError) -> KernelError:
 
 def _kill_one(pid: int) -> list[int]:
     """SIGKILL by pidfd, so that a number used again is not hit; the pidfd, or nothing when it was gone."""
+    pid_fd = -1
     try:
-        pid_fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return []
-    try:
-        signal.pidfd_send_signal(pid_fd, signal.SIGKILL)
-    except ProcessLookupError:
-        os.close(pid_fd)
+        pid_fd = syscalls.pidfd_open(pid)
+        syscalls.pidfd_send_signal(pid_fd, _SIGKILL)
+    except KernelError as error:
+        if pid_fd >= 0:
+            os.close(pid_fd)
+        if error.errno != errno.ESRCH:
+            raise
         return []
     return [pid_fd]
 
