@@ -17,16 +17,36 @@ _ARGUMENTS_END = 46
 """Places of arg_start and arg_end among the fields of proc(5) stat that follow the command's closing parenthesis."""
 
 
+_arguments: list[int] = []
+"""Found once, by the zygote: what forks from it has them at the same addresses."""
+
+
+def _argument_area() -> tuple[int, int]:
+    fd = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fields = os.read(fd, 4096).rpartition(b")")[2].split()
+    finally:
+        os.close(fd)
+    return int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_END])
+
+
 def set_name(name: str) -> None:
     """What ps shows: /proc/PID/comm (15 bytes of it), and the argument area, which otherwise tells paths of the host."""
     raw = name.encode()
     buffer = ctypes.create_string_buffer(raw[:15])
     syscalls.prctl(syscalls.PR_SET_NAME, ctypes.addressof(buffer))
-    with os.fdopen(os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_END])
+    if not _arguments:
+        _arguments.extend(_argument_area())
+    start, end = _arguments
     ctypes.memset(start, 0, end - start)
     ctypes.memmove(start, raw[: end - start - 1], min(len(raw), end - start - 1))
+
+
+def release_free_memory() -> None:
+    """Give what was only needed to load modules back to the kernel (malloc_trim(3); there is none in other C libraries)."""
+    trim = getattr(syscalls.libc, "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def forbid_dump() -> None:

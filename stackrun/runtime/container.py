@@ -1,8 +1,8 @@
 """The daemon's hold on one container: `create` launches it, `Handle` speaks with its shim.
 
-    create ──► Handle (init waits in its new namespaces; wire the network from the host by handle.pid)
+    create ──► Handle (init is in its new namespaces; wire the network from the host by handle.pid)
                configure_network, dns_sockets, attach …
-               start ──► root file system, pivot, drop, execve; or everything is undone and the failed step raised
+               start ──► (root file system, pivot are made by now) drop, execve; or all is undone and the failed step raised
                events ──► exit, exec-exit …, then EOF: the shim is gone and only exit.json is left
 
 Every method blocks, but briefly, and may be called from any thread; calls on one handle take turns.  The
@@ -64,7 +64,7 @@ def create(
     stdio: Sequence[int] = (),
     prepare: bool = False,
 ) -> Handle:
-    """Launch a shim, and by it the container's init, which waits in its new namespaces until `Handle.start`.
+    """Launch a shim, and by it the container's init, which does not go beyond execve until `Handle.start`.
 
     `bundle` holds config.json (an OCI runtime configuration; `root.path` relative to it or absolute).
     `overlay` is {"lower": [directories, top first], "upper": dir, "work": dir, "target": dir}, mounted inside the
@@ -76,10 +76,11 @@ def create(
     reaping, signal-forwarding pid 1.  `seccomp` is a compiled program (`kernel.seccomp.compile_filter`).
     `attach_stdio` are connected stream sockets attached from the start as `Handle.attach` would.  `stdio` are three
     descriptors the process gets as its own instead of pipes, a log and attaching.  Descriptors passed in stay the
-    caller's to close.  `dns_sockets` opens the sockets of `Handle.dns_sockets` at once.  `prepare` does what OCI's
-    create does besides: mounts, pivots and looks at everything short of execve (else `start` does).
+    caller's to close.  `dns_sockets` opens the sockets of `Handle.dns_sockets` at once.  `prepare` waits until the
+    container is complete short of execve, as OCI's create does (else `start` waits for it).
 
-    Mount sources must exist when `start` is called.  Besides the OCI fields, the configuration may hold
+    Mount sources must exist already, and may from here on change in place only: init makes its root file system while
+    the caller sees to the network.  What goes wrong there is raised by `start`.  Besides the OCI fields, the configuration may hold
     `process.stackrunUser` ("name|uid[:group|gid]") and `process.stackrunGroups` (names or gids beside that user's own),
     resolved in the container's own /etc/passwd and /etc/group.  HOME is set from there when `env` has none.
 
@@ -203,12 +204,12 @@ class Handle:
         return self._request("dns")[1]
 
     def prepare(self) -> None:
-        """Do all of `start` but execve.  `start` calls it by itself."""
+        """Wait for all of `start` but execve.  `start` does so by itself."""
         reply, _ = self._request("prepare", timeout_s=START_TIMEOUT_S)
         self.warnings = tuple(reply["warnings"])
 
     def start(self) -> None:
-        """Make the root file system, pivot, drop privileges, execve; return once execve has happened.
+        """Wait for the root file system, pivot, drop privileges, execve; return once execve has happened.
 
         Raises CommandNotFound, CommandNotExecutable, or KernelError naming the call that failed.  After a failure
         nothing is left of the container but the bundle.

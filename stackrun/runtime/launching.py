@@ -21,9 +21,12 @@ KILL_TIMEOUT_S = 10.0
 
 
 class Born:
-    """A container whose init exists: its process, its group, and the conversation with it."""
+    """A container whose init exists: its process, its group, and the conversation with it.
 
-    __slots__ = ("group", "is_prepared", "order", "pid", "pid_fd", "sock", "warnings")
+    `is_told`: init may prepare; `is_prepared`: it has, and its answer was heard.
+    """
+
+    __slots__ = ("group", "is_prepared", "is_told", "order", "pid", "pid_fd", "sock", "warnings")
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -32,11 +35,18 @@ class Born:
         self.pid_fd = -1
         self.sock: socket.socket
         self.is_prepared = False
+        self.is_told = False
         self.warnings: list[str] = []
 
+    def let_prepare(self) -> None:
+        """Let init make its world, while others see to the network."""
+        if not self.is_told:
+            steps.say(self.sock, steps.PREPARE)
+            self.is_told = True
+
     def prepare(self) -> int:
-        """Let init make its world; the terminal's master or -1."""
-        steps.say(self.sock, steps.PREPARE)
+        """Wait until init has made its world; the terminal's master or -1."""
+        self.let_prepare()
         message, fds = steps.hear(self.sock, steps.PREPARED)
         self.warnings += message["warnings"]
         self.is_prepared = True
@@ -60,6 +70,8 @@ def bear(order: Order) -> Born:
         if checked.uid_mappings:
             namespaces.write_id_maps(born.pid, checked.uid_mappings, checked.gid_mappings)
             order.group.join(born.pid)  # root of a user namespace may not move itself
+        if not order.waits_for_network:
+            born.let_prepare()
         order.pipes.close_inner()
         undo.pop_all()
     return born

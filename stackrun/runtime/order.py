@@ -6,7 +6,7 @@ process copies of the pages it touches: done here, an idle container is about 1.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import errno
 import os
 import socket
@@ -33,11 +33,16 @@ class Order:
         self.spec = spec.load(request["bundle"])
         self.spec.terminal = bool(request["tty"])
         self.plan = rootfs.plan(self.spec, request["overlay"])
-        self.seccomp = base64.b64decode(request["seccomp"])
+        self.seccomp = binascii.a2b_base64(request["seccomp"])
         self.group: cgroup.Cgroup
         self.listener: socket.socket
         self.log: logfile.JsonLog | None = None
         self.pipes: pipes.Pipes
+
+    @property
+    def waits_for_network(self) -> bool:
+        """Whether the root file system can only be made after the network: a sysctl names an interface still to come."""
+        return any(path.split("/")[2:3] in (["conf"], ["neigh"]) for path, _ in self.spec.sysctls)
 
     def close(self) -> None:
         """Close this process's copies of all descriptors; what is on the file system stays."""

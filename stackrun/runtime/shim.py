@@ -7,7 +7,7 @@ serial.  A connection that says `subscribe` gets events instead.  Single-threade
 
 from __future__ import annotations
 
-import base64
+import binascii
 import errno
 import gc
 import os
@@ -110,9 +110,7 @@ class Shim:
         self._created_ns = time.time_ns()
         self._started_ns = 0
         self._is_done = False
-        self._handlers: dict[str, Callable[[Message, list[int]], Answer]] = {
-            name[len("_on_") :].replace("_", "-"): getattr(self, name) for name in dir(self) if name.startswith("_on_")
-        }
+        self._has_failed = False
         order.pipes.hand_over(self._streams, -1, ends_with_client=order.request["stdin_once"])
         for fd in order.attached:
             self._streams.attach(socket.socket(fileno=fd), BOTH, gives_input=order.request["open_stdin"])
@@ -177,7 +175,8 @@ class Shim:
     def _answered(self, message: Message, fds: list[int]) -> Answer:
         """The handler's answer, or its failure as one; descriptors that came along are closed here."""
         try:
-            handler = self._handlers.get(message["request"])
+            # Looked up by name each time: a table of bound methods would touch, and so copy, every one of them.
+            handler: Callable[[Message, list[int]], Answer] | None = getattr(self, f"_on_{message['request'].replace('-', '_')}", None)
             if not handler:
                 raise InvalidArgument(f"the shim knows no request {message['request']!r}")
             reply, answer_fds = handler(message, fds)
@@ -256,6 +255,9 @@ class Shim:
 
     def _init_ended(self) -> None:
         self._loop.forget(self._born.pid_fd)
+        if self._status == "created" and _exited_by_itself(self._born.pid):
+            self._has_failed = True  # it has said why, and whoever starts it is to hear that
+            return
         _, status = os.waitpid(self._born.pid, 0)
         code, signum = process.exit_code(status)
         oom = self._born.group.oom_kills() > 0
@@ -306,7 +308,7 @@ class Shim:
         return {}, [os.dup(self._netns_fd)]
 
     def _on_network(self, message: Message, _: list[int]) -> Answer:
-        batches = [(protocol, base64.b64decode(data)) for protocol, data in message["batches"]]
+        batches = [(protocol, binascii.a2b_base64(data)) for protocol, data in message["batches"]]
         wiring.configure(self._netns_fd, batches)
         return {}, []
 
@@ -359,7 +361,10 @@ class Shim:
             self._born.group.thaw()  # a frozen process of cgroup v1 does not even die
 
     def _on_delete(self, _: Message, __: list[int]) -> Answer:
-        self._signal(self._born.pid_fd, signal.SIGKILL)
+        if self._has_failed:
+            self._undo()
+        else:
+            self._signal(self._born.pid_fd, signal.SIGKILL)
         return {}, []
 
     def _on_pause(self, _: Message, __: list[int]) -> Answer:
@@ -419,7 +424,7 @@ class Shim:
     def _entry(self, message: Message) -> entry.Entry:
         kinds = frozenset(self._born.order.spec.namespaces)
         wanted = entry.Entry(self.container_id, spec.Process(message["process"]), self._born.group, self._born.pid_fd, kinds)
-        wanted.seccomp = base64.b64decode(message["seccomp"]) or self._born.order.seccomp
+        wanted.seccomp = binascii.a2b_base64(message["seccomp"]) or self._born.order.seccomp
         wanted.terminal = message["tty"]
         return wanted
 
@@ -476,6 +481,12 @@ def _attach(target: streams.Streams, message: Message) -> int:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     target.attach(ours, frozenset(one for one in ("stdout", "stderr") if message[one]), gives_input=message["stdin"])
     return theirs.detach()
+
+
+def _exited_by_itself(pid: int) -> bool:
+    """Rather than by a signal; the child is left to be waited for."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return ended is not None and ended.si_code == os.CLD_EXITED
 
 
 def _send(pid: int, signum: int) -> None:

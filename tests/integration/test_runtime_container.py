@@ -315,6 +315,27 @@ def test_a_mount_that_fails_is_named_and_leaves_nothing(lab: Lab) -> None:
     assert lab.remains("a") == []
 
 
+def test_a_failure_long_before_start_is_told_by_start(lab: Lab) -> None:
+    config = config_of("true")
+    config["mounts"].append({"destination": "/data", "type": "bind", "source": "/no/such/place", "options": ["rbind"]})
+    handle = lab.create("a", config)
+    assert select.select([handle.pid_fd], [], [], 10)[0]
+    assert handle.status() == "created"
+    with pytest.raises(KernelError, match="no/such/place"):
+        handle.start()
+    assert lab.remains("a") == []
+    second = lab.create("b", config)
+    assert select.select([second.pid_fd], [], [], 10)[0]
+    second.delete()
+    assert lab.remains("b") == []
+
+
+def test_a_container_killed_before_its_start_has_ended(lab: Lab) -> None:
+    handle = lab.create("a", config_of("true"))
+    handle.signal(signal.SIGKILL)
+    assert wait_exit(handle)["code"] == 137
+
+
 def test_a_configuration_that_makes_no_sense_is_refused_before_any_effect(lab: Lab) -> None:
     config = config_of("true")
     config["process"]["rlimits"] = [{"type": "RLIMIT_TEA", "soft": 1, "hard": 1}]
