@@ -357,13 +357,14 @@ class Shim:
             if error.errno == errno.ESRCH:
                 raise NotFound(f"container {self.container_id} is not running") from error
             raise
-        if signum == signal.SIGKILL and self._status == "paused":
+        if signum == signal.SIGKILL and self._born.group.is_frozen():
             self._born.group.thaw()  # a frozen process of cgroup v1 does not even die
 
     def _on_delete(self, _: Message, __: list[int]) -> Answer:
         if self._has_failed:
             self._undo()
         else:
+            self._status = "stopped"  # so that an init which fails at this moment is not kept for a start to come
             self._signal(self._born.pid_fd, signal.SIGKILL)
         return {}, []
 
