@@ -48,9 +48,9 @@ class Adoption:
         self._report = report
 
     def run(self) -> None:
-        self._volumes.load()
         self._networks.load()
         self._load_containers()
+        self._volumes.load(frozenset(entry.id for entry in self._registry))
         self._sweep_run_directories()
         running = [entry for entry in self._registry if entry.alive]
         self._networks.restore([one for entry in running for one in self._lifecycle.publications(entry.situation)])

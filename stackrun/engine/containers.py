@@ -123,7 +123,7 @@ class Containers:
             name = self._reserved(name.removeprefix("/"), container_id)
             undo.callback(self._registry.release, name, container_id)
             lower = await self._images.layers(image)
-            mounts = await self._mounts.resolve(spec, lower)
+            mounts = await self._mounts.resolve(container_id, spec, lower)
             undo.push_async_callback(self._mounts.forget, mounts.anonymous)
             definition = Definition(
                 id=container_id,
@@ -141,6 +141,7 @@ class Containers:
             entry = Entry(definition, Situation())
             entry.situation = self._first_situation(entry)
             await self._pool.run(self._store.make_container, definition)
+            await self._mounts.keep(mounts.anonymous)
             self._registry.add(entry)
             undo.pop_all()
         self._lifecycle.publish(entry, "create")
@@ -227,8 +228,10 @@ class Containers:
             number = signal_number(signal_name or "SIGKILL")
         except InvalidArgument as error:
             raise InvalidArgument(f"cannot kill container: {ref}: {error.message}") from error
-        if await self._lifecycle.give_up_restart(entry):
-            return
+        if entry.status is Status.RESTARTING:
+            async with entry.lock:
+                if await self._lifecycle.give_up_restart(entry):
+                    return
         if not entry.alive:
             raise Conflict(f"cannot kill container: {ref}: container {entry.id} is not running")
         entry.situation = replace(entry.situation, stopped_by_user=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 from stackrun.api.types import Info, Version
 from stackrun.kernel import cgroup
+from stackrun.kernel.probe import probe, probes
 
 ENGINE_VERSION = "0.1.0"
 API_VERSION = "1.47"
@@ -29,12 +29,14 @@ def version() -> Version:
     )
 
 
-def swap_accounting(layout: cgroup.Layout) -> bool:
-    """Whether a limit on memory and swap together can be written."""
-    memory = layout.v1.get("memory", "")
-    if memory:
-        return Path(memory, "memory.memsw.limit_in_bytes").exists()
-    return Path("/proc/swaps").exists() and "memory" in layout.controllers
+def swap_accounting() -> bool:
+    """Whether a limit on memory and swap together can be written. The first call takes a tenth of a second."""
+    return probe("cgroup swap limit").available
+
+
+def lacking() -> tuple[str, ...]:
+    """What this kernel or this user cannot do, one line each. The first call takes a tenth of a second."""
+    return tuple(f"{one.name} is not available: {one.reason}" for one in probes() if not one.available)
 
 
 def info(

@@ -91,7 +91,7 @@ class LocalEngine:
         self._volumes = Volumes(store, self._registry, self._events, self._pool, self._report)
         mechanism = NetworkMechanism(instance(root))
         self._networks = EngineNetworks(store, self._registry, self._events, self._pool, self._tasks, mechanism)
-        self._planner = Planner(store, run_dir, self._registry, self._networks, swap_accounting=host.swap_accounting(self._layout))
+        self._planner = Planner(store, run_dir, self._registry, self._networks, self._pool)
         self._launcher = Launcher(store, run_dir, self._networks, self._resolver)
         self._execs = Execs(self._registry, self._pool, self._planner.hostname)
         self._lifecycle = Lifecycle(
@@ -316,7 +316,7 @@ class LocalEngine:
 
     async def info(self) -> Info:
         statuses = [entry.status for entry in self._registry]
-        warnings = await self._pool.run(self._networks.warnings)
+        warnings = (*await self._pool.run(self._networks.warnings), *await self._pool.run(host.lacking))
         return host.info(
             engine_id=self._networks.find("bridge").id,
             root=self._root,

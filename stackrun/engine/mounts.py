@@ -29,22 +29,30 @@ class MountResolver:
         self._registry = registry
         self._pool = pool
 
-    async def resolve(self, spec: ContainerSpec, lower: tuple[str, ...]) -> ResolvedMounts:
-        """Makes and fills the volumes; when a later mount fails, the anonymous ones made so far go again."""
+    async def resolve(self, container_id: str, spec: ContainerSpec, lower: tuple[str, ...]) -> ResolvedMounts:
+        """Makes and fills the volumes; when a later mount fails, the anonymous ones made so far go again.
+
+        Those stay marked as made for `container_id` until `keep`, so that a kill in between leaves none behind.
+        """
         anonymous: list[str] = []
         try:
             found = {point.target: point for point in self._inherited(spec.volumes_from)}
             for mount in _asked(spec):
-                point = await self._point(mount, lower, anonymous)
+                point = await self._point(mount, container_id, lower, anonymous)
                 found[point.target] = point
             for target in spec.anonymous_volumes:
                 if clean_path(target) not in found:
                     mount = Mount(MountType.VOLUME, target)
-                    found[clean_path(target)] = await self._point(mount, lower, anonymous)
+                    found[clean_path(target)] = await self._point(mount, container_id, lower, anonymous)
         except BaseException:
             await self.forget(anonymous)
             raise
         return ResolvedMounts(tuple(found.values()), tuple(anonymous))
+
+    async def keep(self, anonymous: Sequence[str]) -> None:
+        """Their container is recorded now."""
+        for name in anonymous:
+            await self._pool.run(self._volumes.keep, name)
 
     async def forget(self, anonymous: Sequence[str]) -> None:
         for name in anonymous:
@@ -62,7 +70,7 @@ class MountResolver:
                     points.append(point if mode != "ro" else _read_only(point))
         return points
 
-    async def _point(self, mount: Mount, lower: tuple[str, ...], anonymous: list[str]) -> MountPoint:
+    async def _point(self, mount: Mount, container_id: str, lower: tuple[str, ...], anonymous: list[str]) -> MountPoint:
         target = clean_path(mount.target)
         if mount.type is MountType.TMPFS:
             return MountPoint(MountType.TMPFS, target, read_write=not mount.read_only)
@@ -72,11 +80,13 @@ class MountResolver:
                 MountType.BIND, target, mount.source, mode="ro" if mount.read_only else "", read_write=not mount.read_only,
                 propagation=mount.propagation or "rprivate",
             )  # fmt: skip
-        return await self._volume_point(mount, target, lower, anonymous)
+        return await self._volume_point(mount, target, container_id, lower, anonymous)
 
-    async def _volume_point(self, mount: Mount, target: str, lower: tuple[str, ...], anonymous: list[str]) -> MountPoint:
+    async def _volume_point(
+        self, mount: Mount, target: str, container_id: str, lower: tuple[str, ...], anonymous: list[str]
+    ) -> MountPoint:
         asked = VolumeSpec(mount.source, mount.volume_driver or "local", mount.volume_options, mount.volume_labels)
-        volume = await self._volumes.create(asked)
+        volume = await self._volumes.create(asked, made_for="" if mount.source else container_id)
         if not mount.source:
             anonymous.append(volume.name)
         if not mount.no_copy and not mount.subpath:

@@ -9,8 +9,10 @@ from pathlib import Path
 from stackrun.api.types import ContainerSpec, Endpoint, Health, HealthStatus, PortBinding
 from stackrun.engine import devices, files, health
 from stackrun.engine.creation import endpoint_specs, exposed_only
+from stackrun.engine.host import swap_accounting
 from stackrun.engine.launch import LaunchPlan, PortPlan
 from stackrun.engine.networks import EngineNetworks
+from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.resolver import ResolverPlan
 from stackrun.engine.specgen import Surroundings
@@ -27,12 +29,12 @@ _HOSTS = Path("/etc/hosts")
 
 
 class Planner:
-    def __init__(self, store: Store, run_dir: str, registry: Registry, networks: EngineNetworks, *, swap_accounting: bool) -> None:
+    def __init__(self, store: Store, run_dir: str, registry: Registry, networks: EngineNetworks, pool: Pool) -> None:
         self._store = store
         self._run_dir = run_dir
         self._registry = registry
         self._networks = networks
-        self._swap_accounting = swap_accounting
+        self._pool = pool
 
     def container_run_dir(self, container_id: str) -> str:
         return f"{self._run_dir}/c/{container_id[:RUN_ID_LENGTH]}"
@@ -81,7 +83,7 @@ class Planner:
                 joined=joined,
                 files=self._files(entry),
                 devices=devices.every() if spec.privileged else devices.mapped(spec.resources.devices),
-                swap_accounting=self._swap_accounting,
+                swap_accounting=bool(spec.resources.memory_bytes) and await self._pool.run(swap_accounting),
             ),
             own_network=own_network,
             texts=texts,

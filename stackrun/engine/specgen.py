@@ -186,6 +186,8 @@ def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str,
     ]
     if around.joined.get("ipc") == "":
         return [*mounts, _bind("/dev/mqueue", "/dev/mqueue", ("bind",)), _bind("/dev/shm", "/dev/shm", ("bind",))]
+    if spec.ipc_mode == "none":
+        return mounts
     shm_bytes = spec.shm_size_bytes or DEFAULT_SHM_BYTES
     return [
         *mounts,

@@ -136,11 +136,24 @@ class Store:
     def volume_directory(self, name: str) -> Path:
         return self.volumes / name
 
-    def make_volume(self, volume: Volume) -> None:
+    def make_volume(self, volume: Volume, made_for: str = "") -> None:
+        """`made_for`: the container that is being created with it; `keep_volume` once that is recorded."""
         directory = self.volume_directory(volume.name)
         directory.mkdir(0o711, exist_ok=True)
+        if made_for:
+            (directory / "made-for").write_text(made_for)
         (directory / "_data").mkdir(0o755, exist_ok=True)
         write_atomically(directory / "volume.json", to_json(volume), durable=True)
+
+    def volume_owner(self, name: str) -> str:
+        """The container for which it was being made, or nothing."""
+        try:
+            return (self.volume_directory(name) / "made-for").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def keep_volume(self, name: str) -> None:
+        (self.volume_directory(name) / "made-for").unlink(missing_ok=True)
 
     def load_volumes(self) -> Iterator[Volume]:
         """A directory without a record was being made: without data it is removed, otherwise reported."""

@@ -33,9 +33,20 @@ class Volumes:
         self._volumes: dict[str, Volume] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    def load(self) -> None:
-        """Blocks; once, at the engine's start."""
+    def load(self, containers: frozenset[str]) -> None:
+        """Blocks; once, at the engine's start. A volume that was being made for a container that is not among `containers` goes."""
         self._volumes = {one.name: one for one in self._store.load_volumes()}
+        for name in tuple(self._volumes):
+            owner = self._store.volume_owner(name)
+            if owner in containers:
+                self._store.keep_volume(name)
+            elif owner:
+                del self._volumes[name]
+                discard(self._store.retire_volume(name), on_error=self._report)
+
+    def keep(self, name: str) -> None:
+        """Blocks. It is no longer only its maker's."""
+        self._store.keep_volume(name)
 
     def list(self, filters: Filters) -> tuple[Volume, ...]:
         used = frozenset(mount.name for entry in self._registry for mount in entry.definition.mounts if mount.name)
@@ -47,8 +58,8 @@ class Volumes:
             raise NotFound(f"get {name}: no such volume")
         return volume
 
-    async def create(self, spec: VolumeSpec) -> Volume:
-        """Idempotent by name, whatever the other settings say, as dockerd."""
+    async def create(self, spec: VolumeSpec, *, made_for: str = "") -> Volume:
+        """Idempotent by name, whatever the other settings say, as dockerd. `made_for`: a container that is being created with it."""
         name = spec.name or secrets.token_hex(32)
         async with self._lock(name):
             if (known := self._volumes.get(name)) is not None:
@@ -56,7 +67,7 @@ class Volumes:
             _check(name, spec)
             mountpoint = _bound_directory(spec.options) or str(self._store.volume_directory(name) / "_data")
             volume = Volume(name, mountpoint, stamp(), spec.driver or "local", dict(spec.options), dict(spec.labels))
-            await self._pool.run(self._store.make_volume, volume)
+            await self._pool.run(self._store.make_volume, volume, made_for)
             self._volumes[name] = volume
         self._events.publish("volume", "create", name, {"driver": volume.driver})
         return volume

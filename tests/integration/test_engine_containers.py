@@ -25,7 +25,16 @@ from stackrun.api.types import (
     Ulimit,
     WaitCondition,
 )
+from stackrun.engine.local import LocalEngine
 from stackrun.errors import CommandNotFound, Conflict, InvalidArgument, NotFound, NotModified
+
+
+async def ready(engine: LocalEngine, name: str) -> None:
+    """Its script has said so."""
+    lines = await engine.container_logs(name, LogQuery(follow=True))
+    async for line in lines:
+        if line.data == b"ready\n":
+            return
 
 
 def test_a_container_runs_logs_and_ends(short_tmp: Path) -> None:
@@ -60,12 +69,13 @@ def test_a_written_file_outlives_stop_and_start(short_tmp: Path) -> None:
 def test_stop_sends_the_stop_signal_and_then_kills(short_tmp: Path) -> None:
     async def scenario() -> None:
         async with fresh_engine(short_tmp) as engine:
-            await run(
-                engine, "polite", "sh", "-c", "trap 'exit 7' USR1; while :; do sleep 0.1; done", stop_signal="SIGUSR1", network_mode="none"
-            )
+            loop = "echo ready; while :; do sleep 0.1; done"
+            await run(engine, "polite", "sh", "-c", f"trap 'exit 7' USR1; {loop}", stop_signal="SIGUSR1", network_mode="none")
+            await ready(engine, "polite")
             await engine.stop_container("polite")
             assert (await engine.container("polite")).state.exit_code == 7
-            await run(engine, "deaf", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done", network_mode="none")
+            await run(engine, "deaf", "sh", "-c", f"trap '' TERM; {loop}", network_mode="none")
+            await ready(engine, "deaf")
             await engine.stop_container("deaf", timeout_s=0.2)
             assert (await engine.container("deaf")).state.exit_code == 137
 
