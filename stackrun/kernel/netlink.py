@@ -200,7 +200,7 @@ class Connection:
                     if reply.kind == _NLMSG_DONE:
                         return found
                     if reply.kind == _NLMSG_ERROR:
-                        raise _failure([request], sequence, reply) or KernelError(request.description, errno.EPROTO)
+                        raise failure_of([request], sequence, reply) or KernelError(request.description, errno.EPROTO)
                     found.append(reply)
 
     def events(self) -> list[Reply] | None:
@@ -232,7 +232,7 @@ class Connection:
                 break
             for sequence, reply in received:
                 if reply.kind == _NLMSG_ERROR:
-                    failure = failure or _failure(requests, sequence, reply)
+                    failure = failure or failure_of(requests, sequence, reply)
                 else:
                     replies.append(reply)
         if failure is not None:
@@ -251,7 +251,7 @@ class Connection:
             offset += (length + 3) & ~3
 
 
-def _failure(requests: Sequence[Request], sequence: int, reply: Reply) -> KernelError | None:
+def failure_of(requests: Sequence[Request], sequence: int, reply: Reply) -> KernelError | None:
     """The error a NLMSG_ERROR carries (None for an acknowledgement), with the kernel's own words as hint."""
     flags, code = struct.unpack_from("=Hi", reply.body)
     if not code:

@@ -25,7 +25,6 @@ from stackrun.kernel.netlink import (
     Reply,
     Request,
     attribute,
-    attribute_list,
     attributes,
     joined,
     message,
@@ -308,11 +307,11 @@ def _chain(reply: Reply) -> Chain:
 def rules(connection: Connection, table: str) -> tuple[Rule, ...]:
     """Every rule of one `ip` table."""
     request = message(_SUBSYSTEM << 8 | GET_RULE, NLM_F_REQUEST | NLM_F_DUMP, _header() + text(1, table))
-    found = (_rule(reply) for reply in connection.dump(Request("list nft rules", request)))
+    found = (rule_of(reply) for reply in connection.dump(Request("list nft rules", request)))
     return tuple(rule for rule in found if rule.table == table)
 
 
-def _rule(reply: Reply) -> Rule:
+def rule_of(reply: Reply) -> Rule:
     found = attributes(reply.body[4:])
     handle = int.from_bytes(found.get(3, b""), "big")
     return Rule(_string(found.get(1)), _string(found.get(2)), handle, _comment(found.get(7, b"")), found.get(4, b""))
@@ -326,10 +325,6 @@ def _comment(data: bytes) -> str:
             return _string(data[offset + 2 : offset + 2 + length])
         offset += 2 + length
     return ""
-
-
-def expression_names(expressions: bytes) -> tuple[str, ...]:
-    return tuple(_string(attributes(one).get(1)) for _, one in attribute_list(expressions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,11 @@ def _take_tcp(one: socket.socket, place: tuple[str, int]) -> None:
     With SO_REUSEADDR, the closed connections of a server that has just ended (TIME_WAIT) do not count, but
     neither would another reservation like this one.  Listening for a moment asks the question in full
     (inet_csk_get_port), and without the option afterwards whoever comes later meets a port that is taken.
+    A port of the kernel's choice is free of both, and it would be lost with the end of listening (tcp_disconnect).
     """
+    if place[1] == 0:
+        one.bind(place)
+        return
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.bind(place)
     one.listen(1)
