@@ -268,7 +268,6 @@ def _load_everything() -> None:
     question = DNSRecord.question("stackrun")
     zone.packed_for_udp(question, question.reply())
     zone.parsed(bytes(question.pack()))
-    "stackrun".encode("idna")
 
 
 def main() -> None:
