@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from engines import add_busybox, engine_on, execute, fresh_engine, output_of, remove_everything, run, until
+from engines import BUSYBOX, add_busybox, engine_on, execute, fresh_engine, output_of, remove_everything, run, until
 
 from stackrun.api.types import (
+    ContainerSpec,
     EndpointSpec,
     Filters,
     Healthcheck,
@@ -170,7 +173,7 @@ def test_containers_survive_the_engines_death_and_are_adopted(short_tmp: Path) -
         holder.kill()
         pids = {}
         for state in (short_tmp / "run" / "c").glob("*/state.json"):
-            record = __import__("json").loads(state.read_text())
+            record = json.loads(state.read_text())
             pids[record["id"]] = record["pid"]
         async with engine_on(short_tmp) as engine:
             assert {one.name for one in await engine.containers()} == {"web", "ends", "fails", "again"}
@@ -222,3 +225,84 @@ def test_a_killed_shim_costs_its_container_alone(short_tmp: Path) -> None:
             await engine.start_container("lost")
 
     asyncio.run(scenario())
+
+
+def test_the_resolver_and_the_zygote_are_replaced_when_they_die(short_tmp: Path) -> None:
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            await engine.create_network(NetworkSpec("net"))
+            for name in ("one", "two"):
+                await run(engine, name, network_mode="net")
+            for pid in helpers(short_tmp):
+                os.kill(pid, signal.SIGKILL)
+            await run(engine, "three", network_mode="net")
+
+            async def all_known() -> bool | None:
+                found = [await execute(engine, "one", "nslookup", name) for name in ("two", "three")]
+                return True if all(code == 0 for code, _ in found) else None
+
+            assert await until(all_known)
+
+    asyncio.run(scenario())
+
+
+def helpers(root: Path) -> list[int]:
+    """This process's children that serve containers: the zygote, and the resolver, whose socket is below `root`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if parent == os.getpid() and (b"stackrun-zygote" in command or b"stackrun.network.dns" in command):
+                found.append(int(entry.name))
+    assert len(found) == 2, f"the zygote and the resolver of {root}: {found}"
+    return found
+
+
+def test_a_creation_cut_short_leaves_no_anonymous_volume(short_tmp: Path) -> None:
+    async def scenario() -> None:
+        async with engine_on(short_tmp) as engine:
+            await add_busybox(engine, short_tmp)
+            await run(engine, "one", "true", anonymous_volumes=("/data",), network_mode="none")
+        (kept,) = (short_tmp / "state" / "volumes").iterdir()
+        (short_tmp / "state" / "volumes" / "half" / "_data").mkdir(parents=True)
+        lost = short_tmp / "state" / "volumes" / ("f" * 64)
+        shutil.copytree(kept, lost)
+        (lost / "volume.json").write_text((lost / "volume.json").read_text().replace(kept.name, lost.name))
+        (lost / "made-for").write_text("0" * 64)
+        async with engine_on(short_tmp) as engine:
+            assert [one.name for one in await engine.volumes()] == [kept.name]
+            assert [one.name for one in (short_tmp / "state" / "volumes").iterdir()] == [kept.name]
+            await remove_everything(engine)
+
+    asyncio.run(scenario())
+
+
+def test_a_start_cut_short_is_undone_by_the_next_engine(short_tmp: Path) -> None:
+    """The engine dies between the shim's birth and the record of it: whatever the shim had become, the next start finds its place free."""
+
+    async def make() -> None:
+        async with engine_on(short_tmp) as engine:
+            await add_busybox(engine, short_tmp)
+            await engine.create_network(NetworkSpec("net"))
+            spec = ContainerSpec(image=BUSYBOX, command=("sleep", "1000"), network_mode="net", ports=(PortBinding(80),))
+            await engine.create_container("one", spec)
+            await engine.start_container("one")
+
+    asyncio.run(make())
+    holder = Holder(short_tmp)
+    holder.kill()
+    (record,) = (short_tmp / "state" / "containers").glob("*/state.json")
+    record.unlink()
+
+    async def again() -> None:
+        async with engine_on(short_tmp) as engine:
+            assert (await engine.container("one")).state.status is Status.CREATED
+            assert (await engine.network("net")).members == ()
+            await engine.start_container("one")
+            await remove_everything(engine)
+
+    asyncio.run(again())
