@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -286,27 +285,33 @@ def test_the_next_daemon_finds_the_process_serving(short_tmp: Path) -> None:
 
 @isolated
 def test_it_runs_as_nobody_and_alone(short_tmp: Path) -> None:
-    with resolver(short_tmp):
+    with resolver(short_tmp) as client:
+        assert client.containers() == ()
         process = dns_process(short_tmp)
         wait_until(lambda: "\nUid:\t65534\t65534\t65534\t65534\n" in Path(f"/proc/{process}/status").read_text())
         status = Path(f"/proc/{process}/status").read_text()
         assert "\nCapEff:\t0000000000000000\n" in status
         assert os.getsid(process) == process
-        assert sys.executable
 
 
 def dns_process(root: Path) -> int:
     """The process that listens on this test's socket."""
-    inode = next(line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines() if line.endswith(f"{root}/dns.sock"))
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    sockets = {f"socket:[{row[6]}]" for row in rows if row[-1] == f"{root}/dns.sock"}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            for descriptor in (entry / "fd").iterdir() if (entry / "fd").exists() else ():
-                try:
-                    if os.readlink(descriptor) == f"socket:[{inode}]":
-                        return int(entry.name)
-                except OSError:
-                    continue
+        if entry.name.isdecimal() and int(entry.name) != os.getpid() and sockets & descriptors(entry):
+            return int(entry.name)
     raise AssertionError("no dns process")
+
+
+def descriptors(process: Path) -> set[str]:
+    found = set()
+    try:
+        for descriptor in (process / "fd").iterdir():
+            found.add(os.readlink(descriptor))
+    except OSError:  # it ends while we look
+        pass
+    return found
 
 
 def alive(pid: int) -> bool:
