@@ -62,6 +62,7 @@ def create(
     dns_sockets: bool = False,
     attach_stdio: Sequence[int] = (),
     stdio: Sequence[int] = (),
+    console_socket: int = -1,
     prepare: bool = False,
 ) -> Handle:
     """Launch a shim, and by it the container's init, which does not go beyond execve until `Handle.start`.
@@ -75,7 +76,8 @@ def create(
     `held_fds` (reserved port sockets) are kept open by the shim until the container has exited.  `init` runs a tiny
     reaping, signal-forwarding pid 1.  `seccomp` is a compiled program (`kernel.seccomp.compile_filter`).
     `attach_stdio` are connected stream sockets attached from the start as `Handle.attach` would.  `stdio` are three
-    descriptors the process gets as its own instead of pipes, a log and attaching.  Descriptors passed in stay the
+    descriptors the process gets as its own instead of pipes, a log and attaching; to `console_socket`, a connected stream
+    socket, the master of a `tty` is sent instead of being served by `attach` (runc's --console-socket).  Descriptors passed in stay the
     caller's to close.  `dns_sockets` opens the sockets of `Handle.dns_sockets` at once.  `prepare` waits until the
     container is complete short of execve, as OCI's create does (else `start` waits for it).
 
@@ -104,11 +106,13 @@ def create(
         "held": len(held_fds),
         "attached": len(attach_stdio),
         "stdio": len(stdio),
+        "console": console_socket >= 0,
     }
     requests, shim_requests = messages.pair()
     events, shim_events = messages.pair()
     with shim_requests, shim_events:
         inherited = [shim_requests.fileno(), shim_events.fileno(), *held_fds, *attach_stdio, *stdio]
+        inherited += [console_socket] if console_socket >= 0 else []
         try:
             shim_pid, shim_pid_fd = zygote.spawn(request, inherited)
         except BaseException:

@@ -73,6 +73,7 @@ def bear(order: Order) -> Born:
         if not order.waits_for_network:
             born.let_prepare()
         order.pipes.close_inner()
+        order.pipes.close_given()
         undo.pop_all()
     return born
 

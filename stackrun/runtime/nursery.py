@@ -70,29 +70,33 @@ def _serve(connection: socket.socket, children_fd: int, layout: cgroup.Layout) -
     if request is None:
         return False
     try:
-        _bear(connection, children_fd, orders.lay_out(request, fds[2:], layout), fds[0], fds[1])
+        order = orders.lay_out(request, fds[2:], layout)
     except Exception as error:
-        messages.send(connection, {"error": messages.pack_error(error)})
-    finally:
-        for fd in fds:
-            os.close(fd)
-    return True
-
-
-def _bear(connection: socket.socket, children_fd: int, order: orders.Order, requests_fd: int, events_fd: int) -> None:
+        _refuse(connection, error, fds)
+        return True
     try:
         pid = os.fork()
     except OSError as error:
         launching.forsake(order)
-        raise KernelError("fork a shim", error.errno or 0) from error
+        _refuse(connection, KernelError("fork a shim", error.errno or 0), fds)
+        return True
     if not pid:
         connection.close()
         os.close(children_fd)
-        _become_shim(order, requests_fd, events_fd)
+        _become_shim(order, fds[0], fds[1])
     order.close()
+    for fd in fds[:2]:
+        os.close(fd)
     pid_fd = syscalls.pidfd_open(pid)
     messages.send(connection, {"pid": pid}, [pid_fd])
     os.close(pid_fd)
+    return True
+
+
+def _refuse(connection: socket.socket, error: Exception, fds: list[int]) -> None:
+    messages.send(connection, {"error": messages.pack_error(error)})
+    for fd in fds:
+        os.close(fd)
 
 
 def _become_shim(order: orders.Order, requests_fd: int, events_fd: int) -> None:

@@ -22,14 +22,21 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """What a shim starts with.  The descriptors that came along are `held`, `attached` and the process's own streams."""
+    """What a shim starts with.
 
-    __slots__ = ("attached", "group", "held", "listener", "log", "pipes", "plan", "request", "seccomp", "spec")
+    The descriptors that came along are `held`, `attached`, the process's own streams `given`, and `console_fd`, the socket
+    that its terminal is to be sent to (or -1).
+    """
+
+    __slots__ = ("attached", "console_fd", "given", "group", "held", "listener", "log", "pipes", "plan", "request", "seccomp", "spec")
 
     def __init__(self, request: Message, fds: list[int]) -> None:
         self.request = request
         self.held = fds[: request["held"]]
         self.attached = fds[len(self.held) : len(self.held) + request["attached"]]
+        rest = fds[len(self.held) + len(self.attached) :]
+        self.given = tuple(rest[: request["stdio"]])
+        self.console_fd = rest[len(self.given)] if request["console"] else -1
         self.spec = spec.load(request["bundle"])
         self.spec.terminal = bool(request["tty"])
         self.plan = rootfs.plan(self.spec, request["overlay"])
@@ -48,20 +55,25 @@ class Order:
         """Close this process's copies of all descriptors; what is on the file system stays."""
         self.listener.close()
         self.pipes.close()
+        self.pipes.close_given()
         if self.log:
             self.log.close()
+        for fd in (*self.held, *self.attached, *([self.console_fd] if self.console_fd >= 0 else [])):
+            os.close(fd)
 
 
 def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
-    """Check the configuration; make run directory, socket, cgroup, pipes, log.  On failure nothing of it is left."""
+    """Check the configuration; make run directory, socket, cgroup, pipes, log.  On failure nothing of it is left.
+
+    On success the order owns `fds`.
+    """
     order = Order(request, fds)
-    given = tuple(fds[len(order.held) + len(order.attached) :])
     with ExitStack() as undo:
         order.listener = _listen(request["run_dir"])
         undo.callback(clear, order.listener, request["run_dir"])
         order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources)
         undo.callback(order.group.delete)
-        order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=request["open_stdin"], wants_output=True, given=given)
+        order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=request["open_stdin"], wants_output=True, given=order.given)
         undo.callback(order.pipes.close)
         log = request["log"]
         if log:

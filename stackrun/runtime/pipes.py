@@ -40,6 +40,13 @@ class Pipes:
             os.close(fd)
         self._made.clear()
 
+    def close_given(self) -> None:
+        """Of descriptors that came from outside, when the process has its copies; only for who owns them."""
+        if self.is_given:
+            for fd in self.inner:
+                os.close(fd)
+            self.is_given, self.inner = False, ()
+
     def hand_over(self, streams: Streams, console: int, *, ends_with_client: bool) -> None:
         """Give the outer ends, or both directions of the terminal's master, to `streams`."""
         if console >= 0:

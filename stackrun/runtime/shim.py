@@ -322,11 +322,21 @@ class Shim:
         if not self._born.is_prepared:
             console = self._born.prepare()
             if console >= 0:
-                self._console_fd = os.dup(console)
-                if self._request["console_size"]:
-                    terminal.set_size(console, *self._request["console_size"])
-                self._born.order.pipes.hand_over(self._streams, console, ends_with_client=False)
+                self._take_console(console)
         return {"warnings": self._born.warnings}, []
+
+    def _take_console(self, console: int) -> None:
+        """Serve the terminal to attached clients, or send it to whoever asked for it (runc's --console-socket)."""
+        if self._request["console_size"]:
+            terminal.set_size(console, *self._request["console_size"])
+        receiver = self._born.order.console_fd
+        if receiver < 0:
+            self._console_fd = os.dup(console)
+            self._born.order.pipes.hand_over(self._streams, console, ends_with_client=False)
+            return
+        with socket.socket(fileno=receiver) as sock:
+            socket.send_fds(sock, [f"/dev/pts of {self.container_id}".encode()], [console])
+        os.close(console)
 
     def _on_start(self, message: Message, fds: list[int]) -> Answer:
         try:
