@@ -306,7 +306,8 @@ class Containers:
         entry = self._registry.find(ref)
         async with entry.lock:
             spec = entry.definition.spec
-            changed = replace(spec, resources=resources or spec.resources, restart_policy=policy or spec.restart_policy)
+            limits = creation.updated(spec.resources, resources) if resources is not None else spec.resources
+            changed = replace(spec, resources=limits, restart_policy=policy or spec.restart_policy)
             creation.check(changed)
             if resources is not None and entry.handle is not None:
                 await self._pool.run(entry.handle.update, oci_resources(resources, swap_accounting=False))
@@ -424,9 +425,12 @@ class Containers:
 
 def _warnings(spec: ContainerSpec) -> tuple[str, ...]:
     """What was asked for and is not had, each in one line."""
+    found = []
     if spec.ipc_mode.startswith("container:"):
-        return ("ipc mode container:X shares System V IPC and message queues, not /dev/shm",)
-    return ()
+        found.append("ipc mode container:X shares System V IPC and message queues, not /dev/shm")
+    if spec.ports and (spec.network_mode == "host" or spec.network_mode.startswith("container:")):
+        found.append(f"Published ports are discarded when using {spec.network_mode.partition(':')[0]} network mode")
+    return tuple(found)
 
 
 def _grace_s(asked_s: float | None, own_s: int | None) -> float | None:

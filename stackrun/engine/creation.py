@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import PurePosixPath
 
-from stackrun.api.types import ContainerSpec, EndpointSpec, Healthcheck, ImageConfig, PublishedPort
+from stackrun.api.types import ContainerSpec, EndpointSpec, Healthcheck, ImageConfig, PublishedPort, Resources
 from stackrun.engine import security
 from stackrun.errors import InvalidArgument, Unsupported
 from stackrun.runtime.spec import signal_number
@@ -190,6 +190,13 @@ def clean_path(path: str) -> str:
         else:
             done.append(part)
     return "/" + "/".join(done)
+
+
+def updated(now: Resources, asked: Resources) -> Resources:
+    """The limits after `update`: what was not asked for stays."""
+    blank = Resources()
+    given = {one.name: value for one in fields(Resources) if (value := getattr(asked, one.name)) != getattr(blank, one.name)}
+    return replace(now, **given)
 
 
 # --- networks -------------------------------------------------------------------------------------

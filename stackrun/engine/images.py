@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import BinaryIO
 
 from stackrun.api.filters import select_images
@@ -13,7 +14,7 @@ from stackrun.api.types import Filters, Healthcheck, Image, ImageConfig, ImageDe
 from stackrun.engine.events import Events
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Registry
-from stackrun.errors import RegistryError, StackrunError
+from stackrun.errors import StackrunError
 from stackrun.image import record
 from stackrun.image.record import Credentials, ImageRecord
 from stackrun.image.store import ImageStore
@@ -70,8 +71,9 @@ class Images:
                 feeding = asyncio.get_running_loop().create_task(source.feed(archive))
                 try:
                     work: Work = lambda report, _: _discarded(self._store.load(source.file, progress=report))  # noqa: E731
-                    async for line in await self._stream(work, lambda: None):
-                        yield line
+                    async with aclosing(await self._stream(work, lambda: None)) as lines:
+                        async for line in lines:
+                            yield line
                 finally:
                     await _stopped(feeding)
 
@@ -90,8 +92,9 @@ class Images:
             with _Archive() as source:
                 feeding = asyncio.get_running_loop().create_task(source.feed(archive))
                 try:
-                    async for line in await self._stream(work, lambda: self._publish("import", made[0])):
-                        yield line
+                    async with aclosing(await self._stream(work, lambda: self._publish("import", made[0]))) as lines:
+                        async for line in lines:
+                            yield line
                 finally:
                     await _stopped(feeding)
 
@@ -112,11 +115,8 @@ class Images:
     def _publish(self, action: str, ref: str) -> None:
         self._events.publish("image", action, ref, {"name": ref})
 
-    async def _stream(self, work: Work, done: Callable[[], None]) -> AsyncIterator[Progress]:
-        """Runs `work` in a thread. What fails before its first line is raised here; later it is the last line's `error`.
-
-        Closing the iterator tells the work to stop and waits until it has.
-        """
+    async def _stream(self, work: Work, done: Callable[[], None]) -> ProgressStream:
+        """Runs `work` in a thread. What fails before its first line is raised here; later it is the last line's `error`."""
         loop = asyncio.get_running_loop()
         lines: asyncio.Queue[Progress | None] = asyncio.Queue()
         stop = threading.Event()
@@ -127,40 +127,56 @@ class Images:
 
         running = loop.create_task(self._pool.run_long(work, report, stop.is_set))
         running.add_done_callback(lambda _: lines.put_nowait(None))
+        stream = ProgressStream(lines, running, stop, done)
         try:
-            first = await lines.get()
-        except asyncio.CancelledError:
+            await stream.begin()
+        except BaseException:
             stop.set()
             raise
-        if first is None:
-            await running
-        return _progress(first, lines, running, stop, done)
+        return stream
 
 
-async def _progress(
-    first: Progress | None,
-    lines: asyncio.Queue[Progress | None],
-    running: asyncio.Task[None],
-    stop: threading.Event,
-    done: Callable[[], None],
-) -> AsyncIterator[Progress]:
-    try:
-        line = first
-        while line is not None:
-            yield line
-            line = await lines.get()
+class ProgressStream(AsyncIterator[Progress]):
+    """The lines of an operation that runs in a thread. `aclose` tells it to stop and waits until it has."""
+
+    def __init__(
+        self, lines: asyncio.Queue[Progress | None], running: asyncio.Task[None], stop: threading.Event, done: Callable[[], None]
+    ) -> None:
+        self._lines = lines
+        self._running = running
+        self._stop = stop
+        self._done = done
+        self._first: Progress | None = None
+        self._over = False
+
+    async def begin(self) -> None:
+        """Waits for the first line; raises what came instead."""
+        self._first = await self._lines.get()
+        if self._first is None:
+            self._over = True
+            await self._running
+            self._done()
+
+    async def __anext__(self) -> Progress:
+        if self._over:
+            raise StopAsyncIteration
+        line, self._first = self._first or await self._lines.get(), None
+        if line is not None:
+            return line
+        self._over = True
         try:
-            await running
+            await self._running
         except StackrunError as error:
-            yield Progress(error=error.message)
-            return
-        done()
-    finally:
-        stop.set()
-        if not running.done():
-            await asyncio.wait([running])
-        if not running.cancelled() and isinstance(running.exception(), RegistryError):
-            stop.clear()  # the failure was told in the last line, or nobody listens any more
+            return Progress(error=error.message)
+        self._done()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._over = True
+        self._stop.set()
+        await asyncio.wait([self._running])
+        if not self._running.cancelled():
+            self._running.exception()  # nobody is left to be told
 
 
 def _discarded(_value: object) -> None:

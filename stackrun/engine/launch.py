@@ -24,7 +24,7 @@ from stackrun.engine.record import Definition, Situation
 from stackrun.engine.resolver import Resolver, ResolverPlan
 from stackrun.engine.seccomp_profile import default_profile
 from stackrun.engine.specgen import Surroundings, oci_config
-from stackrun.engine.store import Store
+from stackrun.engine.store import Store, naming, write_file
 from stackrun.errors import Unavailable
 from stackrun.kernel import seccomp
 from stackrun.network import ports
@@ -189,9 +189,11 @@ class Launcher:
 
 def _write_bundle(plan: LaunchPlan) -> None:
     """Unsynced: the next start writes them again."""
-    for name, text in plan.texts.items():
-        (plan.directory / name).write_text(text)
-    (plan.directory / "config.json").write_text(json.dumps(oci_config(plan.definition, plan.around)))
+    with naming(f"write {plan.directory}"):
+        for name, text in plan.texts.items():
+            write_file(plan.directory / name, text.encode(), mode=0o644)
+        config = json.dumps(oci_config(plan.definition, plan.around))
+        write_file(plan.directory / "config.json", config.encode(), mode=0o600)
 
 
 def _destroy(handle: runtime.Handle, plan: LaunchPlan) -> None:

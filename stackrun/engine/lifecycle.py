@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ParamSpec
 
 from stackrun.api.types import (
     ContainerState,
@@ -43,6 +43,8 @@ from stackrun.engine.supervise import next_pause_s, restarts
 from stackrun.engine.tasks import Tasks
 from stackrun.errors import CommandNotExecutable, CommandNotFound, Conflict, NotFound, NotModified, StackrunError
 from stackrun.runtime import container as runtime
+
+P = ParamSpec("P")
 
 LOST_EXIT_CODE = 255
 """A container whose end nobody saw: the machine went down, or its shim was killed."""
@@ -132,7 +134,7 @@ class Lifecycle:
             endpoints=self._idle_endpoints(entry),
             ports=exposed_only(entry.definition.spec),
         )
-        await self._pool.run(self._store.write_situation, entry.id, entry.situation)
+        await self._record(entry)
         entry.resolve(WaitCondition.NEXT_EXIT, ExitStatus(code, error.message))
         entry.resolve(WaitCondition.NOT_RUNNING, ExitStatus(code, error.message))
         if entry.definition.spec.auto_remove and self.on_auto_remove is not None:
@@ -207,9 +209,10 @@ class Lifecycle:
             exit_code=exit_.code,
             restart_count=was.restart_count,
             stopped_by_user=was.stopped_by_user,
-        ) and not self._closing
+        )
         entry.situation = self._after_exit(entry, exit_, again)
-        await self._pool.run(self._cut_off, entry, was)
+        await self._cut_off(entry, was)
+        await self._record(entry)
         self._networks.release(entry.id)
         for endpoint in was.endpoints:
             self._networks.connected(entry, endpoint, "disconnect")
@@ -220,7 +223,8 @@ class Lifecycle:
         entry.ended.set()
         if again:
             entry.restart_delay_s = next_pause_s(entry.restart_delay_s, ran_s=_ran_s(was, exit_))
-            self._schedule_restart(entry)
+            if not self._closing:  # else the next engine finds it restarting
+                self._schedule_restart(entry)
         elif entry.definition.spec.auto_remove and self.on_auto_remove is not None:
             self._tasks.spawn(self.on_auto_remove(entry), f"remove {entry.name}")
 
@@ -249,13 +253,22 @@ class Lifecycle:
             restart_count=entry.situation.restart_count + int(again),
         )
 
-    def _cut_off(self, entry: Entry, was: Situation) -> None:
-        """Blocks: what leads to a container that is gone."""
+    async def _cut_off(self, entry: Entry, was: Situation) -> None:
+        """What leads to a container that is gone. A failure is reported: the container has ended all the same."""
         publications = self.publications(was)
         if publications:
-            self._networks.unpublish(publications)
-        self._resolver.drop(entry.id)
-        self._store.write_situation(entry.id, entry.situation)
+            await self._attempt(f"close the ports of {entry.name}", self._networks.unpublish, publications)
+        await self._attempt(f"forget the names of {entry.name}", self._resolver.drop, entry.id)
+
+    async def _record(self, entry: Entry) -> None:
+        """State can be lost with the machine anyway, so a full disk is reported and no reason to stop here."""
+        await self._attempt(f"record the state of {entry.name}", self._store.write_situation, entry.id, entry.situation)
+
+    async def _attempt(self, what: str, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await self._pool.run(work, *args, **kwargs)
+        except StackrunError as error:
+            self._report(f"{what}: {error.message}")
 
     def publications(self, situation: Situation) -> tuple[Any, ...]:
         outward = (one.ipv4_address for one in situation.endpoints if not self._networks.is_internal(one.network_id))
@@ -293,7 +306,7 @@ class Lifecycle:
             entry.restart.cancel()
             entry.restart = None
         entry.situation = replace(entry.with_state(status=Status.EXITED), stopped_by_user=True)
-        await self._pool.run(self._store.write_situation, entry.id, entry.situation)
+        await self._record(entry)
         self._tell_waiters(entry, entry.state.exit_code, again=False)
         return True
 
@@ -326,7 +339,7 @@ class Lifecycle:
         entry.situation = entry.with_state(health=new)
         if before is None or before.status is not new.status:
             self.publish(entry, f"health_status: {new.status}")
-            self._tasks.spawn(self._pool.run(self._store.write_situation, entry.id, entry.situation), f"record health of {entry.name}")
+            self._tasks.spawn(self._record(entry), f"record health of {entry.name}")
 
     # --- an earlier daemon's containers ---
 

@@ -16,13 +16,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from stackrun.api.types import Network, Volume
 from stackrun.engine.record import Definition, Situation, from_json, to_json
-from stackrun.errors import Conflict, InvalidArgument, PermissionDenied
+from stackrun.errors import Conflict, InvalidArgument, KernelError, PermissionDenied
 
 T = TypeVar("T")
 _REMOVING = ".removing-"
@@ -34,19 +35,33 @@ class BrokenRecord:
     reason: str
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
-    """`durable`: on the disk when this returns (fdatasync(2) of the file, fsync of its directory)."""
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+@contextmanager
+def naming(call: str) -> Iterator[None]:
+    """A failure of the file system is a KernelError that names `call`: a full disk is no bug of ours."""
     try:
-        os.write(descriptor, content)
+        yield
+    except OSError as error:
+        raise KernelError(call, error.errno or 0) from error
+
+
+def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
+    """`durable`: on the disk when this returns (fdatasync(2) of the file, fsync of its directory). KernelError "write …"."""
+    temporary = path.with_name(path.name + ".tmp")
+    with naming(f"write {path}"):
+        write_file(temporary, content, mode=0o600, synced=durable)
+        temporary.rename(path)
         if durable:
-            os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.rename(path)
-    if durable:
-        _sync_directory(path.parent)
+            _sync_directory(path.parent)
+
+
+def write_file(path: Path, content: bytes, *, mode: int, synced: bool = False) -> None:
+    """With exactly `mode`: the caller's umask is not ours to trust."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        if synced:
+            os.fdatasync(file.fileno())
 
 
 def _sync_directory(path: Path) -> None:
@@ -93,9 +108,11 @@ class Store:
     def make_container(self, definition: Definition) -> None:
         """The container exists once this returns."""
         directory = self.container_directory(definition.id)
-        directory.mkdir(0o710)
-        for name in ("upper", "work", "merged"):
-            (directory / name).mkdir(0o755)
+        with naming(f"mkdir {directory}"):
+            directory.mkdir(0o710)
+            for name in ("upper", "work", "merged"):
+                (directory / name).mkdir()
+            (directory / "upper").chmod(0o755)  # the container's /, which its users must be able to enter
         self.write_definition(definition)
 
     def write_definition(self, definition: Definition) -> None:
@@ -139,10 +156,12 @@ class Store:
     def make_volume(self, volume: Volume, made_for: str = "") -> None:
         """`made_for`: the container that is being created with it; `keep_volume` once that is recorded."""
         directory = self.volume_directory(volume.name)
-        directory.mkdir(0o711, exist_ok=True)
-        if made_for:
-            (directory / "made-for").write_text(made_for)
-        (directory / "_data").mkdir(0o755, exist_ok=True)
+        with naming(f"mkdir {directory}"):
+            directory.mkdir(0o711, exist_ok=True)
+            if made_for:
+                (directory / "made-for").write_text(made_for)
+            (directory / "_data").mkdir(exist_ok=True)
+            (directory / "_data").chmod(0o755)
         write_atomically(directory / "volume.json", to_json(volume), durable=True)
 
     def volume_owner(self, name: str) -> str:

@@ -98,6 +98,8 @@ class Volumes:
 
 
 def fill(directory: Path, lower: tuple[str, ...], target: str) -> None:
+    if not directory.is_dir():
+        raise InvalidArgument(f"failed to mount local volume: bind {directory}: no such directory")
     with os.scandir(directory) as entries:
         if next(entries, None) is not None:
             return
