@@ -85,12 +85,9 @@ async def execute(engine: LocalEngine, name: str, *command: str, **options: Any)
     stream: Stream = await engine.start_exec(exec_id)
     text = b"".join([piece.data async for piece in stream]).decode()
     await stream.close()
-    code = await until(lambda: exit_code(engine, exec_id))
+    code = (await engine.exec(exec_id)).exit_code
+    assert code is not None, "the output has ended, so the exit code is known"
     return code, text
-
-
-async def exit_code(engine: LocalEngine, exec_id: str) -> int | None:
-    return (await engine.exec(exec_id)).exit_code
 
 
 async def until(look: Callable[[], Awaitable[Any]], timeout_s: float = 20.0) -> Any:

@@ -83,7 +83,7 @@ class Execs:
             return TextStream(f"OCI runtime exec failed: exec failed: {error.message}: unknown\r\n", tty=spec.tty)
         if sock is None:
             return TextStream("", tty=spec.tty)
-        return await ProcessStream.over(sock, tty=spec.tty, stdout=spec.attach_stdout, stderr=spec.attach_stderr)
+        return await ProcessStream.over(sock, tty=spec.tty, stdout=spec.attach_stdout, stderr=spec.attach_stderr, ended=record.ended)
 
     async def start_detached(self, exec_id: str) -> None:
         record = self._claimed(exec_id)

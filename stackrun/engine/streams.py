@@ -14,7 +14,10 @@ _HEADER = struct.Struct(">BxxxL")
 
 
 class ProcessStream:
-    """`past` is output from before the attach (the log), given first."""
+    """`past` is output from before the attach (the log), given first.
+
+    `ended` holds the end of the output back until the process itself has ended, so that its exit code is known by then.
+    """
 
     def __init__(
         self,
@@ -24,6 +27,7 @@ class ProcessStream:
         tty: bool,
         wanted: frozenset[int],
         past: Sequence[Output] = (),
+        ended: asyncio.Future[int] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.tty = tty
@@ -31,6 +35,7 @@ class ProcessStream:
         self._writer = writer
         self._wanted = wanted
         self._past = past
+        self._ended = ended
         self._on_close = on_close
 
     @classmethod
@@ -42,13 +47,14 @@ class ProcessStream:
         stdout: bool = True,
         stderr: bool = True,
         past: Sequence[Output] = (),
+        ended: asyncio.Future[int] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> ProcessStream:
         """Takes `sock` over."""
         sock.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=sock)
         wanted = frozenset(number for number, chosen in ((1, stdout), (2, stderr)) if chosen)
-        return cls(reader, writer, tty=tty, wanted=wanted, past=past, on_close=on_close)
+        return cls(reader, writer, tty=tty, wanted=wanted, past=past, ended=ended, on_close=on_close)
 
     async def __aiter__(self) -> AsyncIterator[Output]:
         for output in self._past:
@@ -56,6 +62,8 @@ class ProcessStream:
         while (live := await self._next()) is not None:
             if live.stream in self._wanted:
                 yield live
+        if self._ended is not None:
+            await asyncio.shield(self._ended)
 
     async def _next(self) -> Output | None:
         try:
