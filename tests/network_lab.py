@@ -177,6 +177,7 @@ class Container(Machine):
         self.endpoints = networks.wire(planned, self.pid)
         for protocol, data in container_batches(self.endpoints, dns=dns):
             self.do(lambda protocol=protocol, data=data: send_batch(protocol, data))
+        assert networks.settle(self.endpoints)
 
     @property
     def address(self) -> str:

@@ -26,6 +26,8 @@ from stackrun.kernel import syscalls
 
 ROUTE = 0
 NETFILTER = 12
+LINK_GROUP = 1
+"""RTNLGRP_LINK: every change of a link is multicast there."""
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
@@ -45,6 +47,7 @@ _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_GETROUTE = 20, 24, 26
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS = 18, 19, 20
 _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 26, 28
+_IFLA_OPERSTATE, _IF_OPER_UP = 16, b"\x06"
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 4, 5
 _IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE = 8, 1
@@ -374,6 +377,11 @@ def get_link(name: str) -> Request:
 def peer_index(reply: Reply) -> int:
     """The index that the other end of a veth has in its own namespace."""
     return int(struct.unpack("=I", attributes(reply.body[16:])[_IFLA_LINK])[0])
+
+
+def carries_traffic(reply: Reply) -> bool:
+    """The link's operational state is up (RFC 2863): its queue is active, and so is the bridge port that it may be."""
+    return attributes(reply.body[16:]).get(_IFLA_OPERSTATE) == _IF_OPER_UP
 
 
 def delete_link(name: str) -> Request:

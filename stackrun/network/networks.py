@@ -10,6 +10,8 @@ Not thread-safe beyond its sockets: the engine calls it under its one network lo
 from __future__ import annotations
 
 import errno
+import select
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,6 +31,8 @@ from stackrun.network.ipam import Pool
 __all__ = ["Network", "Networks", "Publication", "Watch"]
 
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+SETTLE_S = 1.0
+"""The kernel's worker lets at most this much time pass between two rounds for links it finds less urgent."""
 _Key = tuple[str, str, int]
 
 
@@ -146,6 +150,27 @@ class Networks:
         """
         return self._wired(endpoints, netns_pid=pid)
 
+    def settle(self, endpoints: Sequence[Endpoint], timeout_s: float = SETTLE_S) -> bool:
+        """Waits until the wired endpoints carry traffic, which is nearly always at once; False when the time is over.
+
+        The kernel activates a link's queue, and the bridge's port, in a worker of its own after both ends are up
+        (net/core/link_watch.c).  A process started before that loses its first packet, and TCP a whole second.
+        """
+        if self._settled(endpoints):
+            return True
+        watch = Connection(netlink.ROUTE, groups=(netlink.LINK_GROUP,))
+        try:
+            news = select.poll()
+            news.register(watch, select.POLLIN)
+            deadline = time.monotonic() + timeout_s
+            while not self._settled(endpoints):
+                if not news.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    return False
+                watch.events()
+        finally:
+            watch.close()
+        return True
+
     def attach(self, endpoint: Endpoint, netns_fd: int) -> Endpoint:
         """Adds an interface to a container that runs already, both sides of it."""
         (wired,) = self._wired([endpoint], netns_fd=netns_fd)
@@ -157,6 +182,7 @@ class Networks:
             raise
         finally:
             inside.close()
+        self.settle([wired])
         return wired
 
     def detach(self, endpoint: Endpoint) -> None:
@@ -290,6 +316,10 @@ class Networks:
         return tuple(
             replace(endpoint, interface_index=netlink.peer_index(reply)) for endpoint, reply in zip(endpoints, replies, strict=True)
         )
+
+    def _settled(self, endpoints: Sequence[Endpoint]) -> bool:
+        requests = [netlink.get_link(endpoint.host_interface) for endpoint in endpoints]
+        return all(netlink.carries_traffic(reply) for reply in self._route.send(requests)) if requests else True
 
     def _sent_afresh(self, endpoints: Sequence[Endpoint], requests: Sequence[Request]) -> list[netlink.Reply]:
         """A container that is started again may meet its own links of before, which the kernel has not taken apart yet."""

@@ -45,6 +45,7 @@ def measure(count: int) -> None:
         for protocol, data in batches:
             step = "inner batch, " + ("links and routes" if protocol == 0 else "resolver's table")
             spent.setdefault(step, []).append(machine.do(lambda protocol=protocol, data=data: _elapsed_ms(protocol, data)))
+        timed("settle", lambda wired=wired: networks.settle(wired))
         port = Publication("tcp", "", 20000 + number, planned.ipv4_address, 80)
         timed("publish a port", lambda port=port: networks.publish([port]))
         close(held)

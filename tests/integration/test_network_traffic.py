@@ -253,6 +253,18 @@ def test_wiring_is_all_or_nothing_and_repeatable() -> None:
 
 
 @isolated
+def test_a_link_settles_once_both_ends_are_up() -> None:
+    networks = Networks()
+    network = networks.create("a" * 64, "front")
+    machine = Machine()
+    wired = networks.wire([networks.plan_endpoint(network.network_id, "1" * 64)], machine.pid)
+    assert not networks.settle(wired, timeout_s=0.05), "its inner end is down"
+    machine.run("ip link set eth0 up")
+    assert networks.settle(wired)
+    assert networks.settle([])
+
+
+@isolated
 def test_a_fixed_address_and_mac() -> None:
     networks = Networks()
     network = networks.create("a" * 64, "front", [Pool("10.9.8.0/24", ip_range="10.9.8.128/25")])
