@@ -23,9 +23,14 @@ def canonicalize(root: Map, faults: Faults) -> None:
     _Canonical(faults).mapping(root, _TABLE)
 
 
+MAX_PORTS = 100_000
+"""Ports of one file, ranges counted out."""
+
+
 class _Canonical:
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
+        self.ports_left = MAX_PORTS
 
     def mapping(self, node: Map, known: Pattern[Transform]) -> None:
         for key in list(node):
@@ -62,7 +67,11 @@ def _ports(self: _Canonical, value: Any, _at: Place) -> Any:
     for index, item in enumerate(value):
         at = value.item_place(index)
         try:
-            for port in [_long_port(item)] if isinstance(item, Map) else parse_ports(_port_text(item)):
+            found = [_long_port(item)] if isinstance(item, Map) else parse_ports(_port_text(item))
+            self.ports_left -= len(found)
+            if self.ports_left < 0:
+                raise ShortFormError(f"more than {MAX_PORTS:,} ports in one file", "publish fewer")
+            for port in found:
                 port.place = item.place if isinstance(item, Map) else at
                 ports.add(port, at)
         except ShortFormError as error:

@@ -200,12 +200,12 @@ class _Checker:
         dependencies = _map(service.get("depends_on"))
         for target in list(dependencies):
             at = dependencies.key_place(target)
-            if target in self.services:
+            if target in self.services or self.faults.full:
                 continue
             if target in self.disabled:
                 self._hidden(dependencies, target, at)
             else:
-                hint = did_you_mean(target, self.services) or f"the services are {', '.join(sorted(self.services))}"
+                hint = did_you_mean(target, self.services) or f"the services are {', '.join(sorted(self.services)[:20])}"
                 self.faults.error(at, f'service "{name}" depends on "{target}", which is no service', hint=hint, code="undefined-service")
 
     def _hidden(self, dependencies: Map, target: str, at: Place) -> None:
@@ -232,6 +232,8 @@ class _Checker:
                 self._undefined(at, kind, name, known)
 
     def _undefined(self, at: Place, kind: str, name: str, known: Map) -> None:
+        if self.faults.full:
+            return
         hint = did_you_mean(name, known) or f"define it at the top level: {kind}s: {{{name}: }}"
         self.faults.error(at, f'undefined {kind} "{name}"', hint=hint, code=f"undefined-{kind}")
 
@@ -288,25 +290,24 @@ def _is_address(text: str) -> bool:
 
 
 def port_clashes(root: Map, faults: Faults) -> None:
-    """Warn of two services that publish the same port of the same address."""
-    taken: list[tuple[str, range, str, str]] = []
+    """Warn of two services that publish the same port of the same address; of a range the engine takes a free one."""
+    taken: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name, service in services_of(root):
         ports = service.get("ports") or Seq()
         for index, port in enumerate(ports):
-            numbers = _numbers(port.get("published"))
-            address, protocol = port.get("host_ip", ""), port.get("protocol", "tcp")
-            for owner, other, other_address, other_protocol in taken:
-                shared = sorted(set(numbers) & set(other)) if len(numbers) == 1 == len(other) else ()
-                if shared and protocol == other_protocol and _overlap(address, other_address) and owner != name:
-                    at = ports.item_place(index)
-                    message = f"port {shared[0]}/{protocol} is also published by service {owner}"
-                    faults.warning(at, message, hint="only one of them can have it: publish another port", code="port-clash")
-            taken.append((name, numbers, address, protocol))
+            published, address = text_of(port.get("published")), port.get("host_ip", "")
+            if not published.isdigit() or published == "0":
+                continue
+            holders = taken.setdefault((published, port.get("protocol", "tcp")), [])
+            for owner, other in holders[:_HOLDERS_COMPARED]:
+                if owner != name and _overlap(address, other):
+                    message = f"port {published} is also published by service {owner}"
+                    hint = "only one of them can have it: publish another port"
+                    faults.warning(ports.item_place(index), message, hint=hint, code="port-clash")
+            holders.append((name, address))
 
 
-def _numbers(published: Any) -> range:
-    first, _, last = text_of(published).partition("-")
-    return range(int(first), int(last or first) + 1) if first.isdigit() and (not last or last.isdigit()) else range(0)
+_HOLDERS_COMPARED = 20
 
 
 def _overlap(first: str, second: str) -> bool:

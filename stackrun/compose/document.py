@@ -17,7 +17,7 @@ from stackrun.compose.scalar import resolve, tagged, text_of
 from stackrun.compose.tree import Map, Place, Seq
 
 MAX_DEPTH = 128
-MAX_NODES = 500_000
+MAX_NODES = 300_000
 """Values of one file, aliases followed; a stack of 2,000 services has about 100,000."""
 
 Path = tuple[str, ...]

@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from stackrun.compose.tree import Place
 from stackrun.errors import ComposeError, Diagnostic
 
+MAX_FINDINGS = 2_000
+_COMPARED = 200
+"""Known words that a misspelt one is compared with."""
+
 
 class Faults:
     """Findings, one message once a place.
@@ -18,6 +22,7 @@ class Faults:
     def __init__(self) -> None:
         self._seen: dict[tuple[Place, str], Diagnostic] = {}
         self._phase = 0
+        self._cut: Diagnostic | None = None
         self._error_phase: dict[Place, int] = {}
 
     def next_phase(self) -> None:
@@ -31,11 +36,20 @@ class Faults:
         self.add(Diagnostic(at.path, at.line, at.column, message, hint=hint, code=code, level="warning"))
 
     def add(self, found: Diagnostic) -> None:
-        self._seen.setdefault((Place(found.path, found.line, found.column), found.message), found)
+        if not self.full:
+            self._seen.setdefault((Place(found.path, found.line, found.column), found.message), found)
+        if self.full and self._cut is None:
+            self._cut = Diagnostic(found.path, 0, 0, f"more than {MAX_FINDINGS} findings: the rest is left out", code="too-many")
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is kept, so that nothing more need be looked into."""
+        return len(self._seen) >= MAX_FINDINGS
 
     @property
     def all(self) -> tuple[Diagnostic, ...]:
-        return tuple(sorted(self._seen.values(), key=Diagnostic.sort_key))
+        found = [*self._seen.values(), *([self._cut] if self._cut else [])]
+        return tuple(sorted(found, key=Diagnostic.sort_key))
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -46,7 +60,7 @@ class Faults:
         return tuple(one for one in self.all if one.level != "error")
 
     def __bool__(self) -> bool:
-        return any(one.level == "error" for one in self._seen.values())
+        return self.full or any(one.level == "error" for one in self._seen.values())
 
     def raise_errors(self) -> None:
         """ComposeError with every error, when there is one."""
@@ -56,5 +70,8 @@ class Faults:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean "ports"?`, or nothing when no known word is near."""
-    near = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.7)
+    candidates = sorted(known)
+    if len(candidates) > _COMPARED:
+        candidates = [other for other in candidates if other[:1] == word[:1] and abs(len(other) - len(word)) < 3][:_COMPARED]
+    near = difflib.get_close_matches(word[:100].lower(), candidates, n=1, cutoff=0.7)
     return f'did you mean "{near[0]}"?' if near else ""

@@ -308,6 +308,7 @@ def _once(items: Seq, index: Indexer) -> Seq:
     kept = Seq(place=items.place)
     for number, item in enumerate(items):
         key = index(item)
+        key = repr(key) if isinstance(key, (Map, Seq)) else key  # of a shape that the schema will refuse
         if key in positions:
             kept[positions[key]] = item
             kept.items_at[positions[key]] = items.item_place(number)

@@ -24,6 +24,8 @@ from stackrun.compose.source import STDIN, read_env, shown
 from stackrun.compose.tree import Map, Place, Seq, copy
 
 SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
+MAX_CHAIN = 100
+"""Services that extend, or files that include, one the other."""
 Chain = tuple[tuple[str, str], ...]
 
 
@@ -141,6 +143,9 @@ class Reader:
             path = " → ".join(link[1] for link in (*chain[chain.index((file, name)) :], (file, name)))
             self.faults.error(at, f"services extend each other in a circle: {path}", code="extends-cycle")
             return _without(service, "extends")
+        if len(chain) >= MAX_CHAIN:
+            self.faults.error(at, f"more than {MAX_CHAIN} services extend each other", code="extends")
+            return _without(service, "extends")
         chain = (*chain, (file, name))
         if base_file:
             base = self._from_file(base_name, absolute(base_file, scope.directory, scope.environment.get("HOME", "")), scope, at, chain)
@@ -206,6 +211,9 @@ class Reader:
             circle = " → ".join(shown(file, self.working_dir) for file in (*including[including.index(files[0]) :], files[0]))
             self.faults.error(at, f"files include each other in a circle: {circle}", code="include-cycle")
             return
+        if len(including) >= MAX_CHAIN:
+            self.faults.error(at, f"more than {MAX_CHAIN} files include each other", code="include-cycle")
+            return
         given = entry.get("project_directory") if isinstance(entry, Map) else None
         directory = absolute(given, scope.directory, home) if given else files[0]
         if not os.path.isdir(directory):
@@ -270,5 +278,5 @@ def drop(root: Map, resets: tuple[Path, ...]) -> None:
         node: Any = root
         for step in path[:-1]:
             node = node.get(step) if isinstance(node, Map) else None
-        if isinstance(node, Map):
+        if path and isinstance(node, Map):
             node.pop(path[-1], None)

@@ -35,9 +35,28 @@ def load_schema() -> dict[str, Any]:
 
 @functools.cache
 def _validator() -> Validator:
-    from jsonschema import Draft7Validator  # 84 ms to import: only when a file is really checked
+    from jsonschema import Draft7Validator, validators  # 84 ms to import: only when a file is really checked
 
-    return Draft7Validator(load_schema())
+    checking: Any = validators.extend(Draft7Validator, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
+    validator: Validator = checking(load_schema())
+    return validator
+
+
+def _unique_items(_validator: Any, wanted: Any, items: Any, _schema: Any) -> Iterator[Violation]:
+    """The library's own compares every item with every other when they cannot be sorted."""
+    from jsonschema import ValidationError
+
+    if wanted and isinstance(items, list) and len(set(map(_identity, items))) < len(items):
+        yield ValidationError("items are equal")
+
+
+def _identity(value: Any) -> str:
+    """Equal for equal JSON values: 1 is 1.0 and not true."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key!r}:{_identity(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_identity, value)) + "]"
+    return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def validate(root: Map, faults: Faults) -> tuple[Path, ...]:
@@ -89,6 +108,8 @@ class _Report:
 
     def error(self, error: Violation) -> None:
         """Report one error, or those of the alternative that was meant."""
+        if self.faults.full:
+            return
         if error.validator == "anyOf":
             meant = _meant(error)
             if meant:
@@ -105,6 +126,8 @@ class _Report:
     def _unknown_keys(self, error: Violation, path: Path) -> None:
         known = _known_keys(error.schema)
         for key in list(error.instance):
+            if self.faults.full:
+                break
             if key not in known and not _matches_pattern(key, error.schema):
                 message, hint = _unknown_key(key, path, known, error.instance[key])
                 self._found((*path, key), message, hint=hint, code="unknown-key", key=True)
@@ -135,12 +158,12 @@ class _Report:
             self._found(path, f"{_subject(path)} has no {key}", hint=_describe_key(error.schema, key), code="missing-key")
 
     def _duplicates(self, error: Violation, path: Path) -> None:
-        items = error.instance
-        for second in range(len(items)):
-            first = next((index for index in range(second) if items[index] == items[second]), None)
-            if first is not None:
-                message = f"{_shown(items[second])} is in {_subject(path)} twice"
-                self._found((*path, second), message, hint=_first_at(items, first), code="duplicate-item")
+        items, seen = error.instance, dict[str, int]()
+        for index, item in enumerate(items):
+            first = seen.setdefault(_identity(item), index)
+            if first != index:
+                message = f"{_shown(item)} is in {_subject(path)} twice"
+                self._found((*path, index), message, hint=_first_at(items, first), code="duplicate-item")
 
     def _minimum(self, error: Violation, path: Path) -> None:
         self._found(path, f"{_subject(path)} must be at least {error.validator_value}, not {text_of(error.instance)}", code="value")

@@ -110,12 +110,12 @@ def parse_volume(text: str) -> Map:
 
 def _split_volume(text: str) -> list[str]:
     """At colons, but not at a Windows drive's."""
-    parts = [""]
-    for char in text:
-        if char == ":" and not (len(parts[-1]) == 1 and parts[-1].isalpha()):
-            parts.append("")
+    parts: list[str] = []
+    for piece in text.split(":"):
+        if parts and len(parts[-1]) == 1 and parts[-1].isalpha():
+            parts[-1] += ":" + piece
         else:
-            parts[-1] += char
+            parts.append(piece)
     return parts
 
 
@@ -164,7 +164,7 @@ def split_command(text: str) -> tuple[list[str], str]:
 class _Splitter:
     def __init__(self) -> None:
         self.words: list[str] = []
-        self.word = ""
+        self.word: list[str] = []
         self.begun = False
         self.escaped = False
         self.quote = ""
@@ -185,8 +185,8 @@ class _Splitter:
         elif char in "`()":
             self._substitution(char)
         elif char in ";&|<>" and not self.quote:
-            if char == ">" and self.word[:1].isdigit():
-                self.word, self.begun = "", False
+            if char == ">" and self.word and self.word[0].isdigit():
+                self.word, self.begun = [], False
             return True
         else:
             self._add(char)
@@ -196,7 +196,7 @@ class _Splitter:
         if char == "`" and self.quote in ("", "`"):
             self.quote = "" if self.quote else "`"
         elif char == "(" and self.quote in ("", "("):
-            if self.quote or not self.word.endswith("$"):
+            if self.quote or self.word[-1:] != ["$"]:
                 raise ShortFormError("an unquoted parenthesis in the command", "write the command as a list, or as sh -c '…'")
             self.quote = "("
         elif char == ")" and self.quote in ("", "("):
@@ -204,13 +204,13 @@ class _Splitter:
         self._add(char)
 
     def _add(self, char: str) -> None:
-        self.word += char
+        self.word.append(char)
         self.begun = True
 
     def _end_word(self) -> None:
         if self.begun:
-            self.words.append(self.word)
-        self.word, self.begun = "", False
+            self.words.append("".join(self.word))
+        self.word, self.begun = [], False
 
     def finish(self) -> list[str]:
         if self.quote or self.escaped:
