@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             repository, _, tag = _reference(options.reference)
             path = "/images/create"
-            query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": options.change, "message": options.message}
+            query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": tuple(options.change), "message": options.message}
         headers = (("Content-Type", "application/x-tar"),)
         with link.request("POST", path, query=query, body=_chunks(file), headers=headers) as response:
             _tell(response)
