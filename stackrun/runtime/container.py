@@ -108,18 +108,21 @@ def create(
         "stdio": len(stdio),
         "console": console_socket >= 0,
     }
+    fds = [*held_fds, *attach_stdio, *stdio, *([console_socket] if console_socket >= 0 else [])]
+    return _launch(zygote, request, fds)
+
+
+def _launch(zygote: Zygote, request: dict[str, Any], fds: list[int]) -> Handle:
     requests, shim_requests = messages.pair()
     events, shim_events = messages.pair()
     with shim_requests, shim_events:
-        inherited = [shim_requests.fileno(), shim_events.fileno(), *held_fds, *attach_stdio, *stdio]
-        inherited += [console_socket] if console_socket >= 0 else []
         try:
-            shim_pid, shim_pid_fd = zygote.spawn(request, inherited)
+            shim_pid, shim_pid_fd = zygote.spawn(request, [shim_requests.fileno(), shim_events.fileno(), *fds])
         except BaseException:
             requests.close()
             events.close()
             raise
-    handle = Handle(container_id, run_dir, requests, events, shim_pid_fd)
+    handle = Handle(request["id"], request["run_dir"], requests, events, shim_pid_fd)
     handle.shim_pid = shim_pid
     try:
         handle._hello("created", START_TIMEOUT_S)

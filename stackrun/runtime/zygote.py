@@ -78,20 +78,27 @@ class Zygote:
         except (ConnectionError, TimeoutError):
             reply, descriptors = None, []
         if reply is None:
+            self._kill()  # an answer that came late would be taken for that to the next request
             raise Unavailable(f"the zygote (pid {self.pid}) is gone or does not answer")
         messages.raise_error(reply)
         return reply, descriptors
+
+    def _kill(self) -> None:
+        try:
+            signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it has ended before
 
     def close(self) -> None:
         """End the zygote.  Shims and containers go on.  Idempotent."""
         if self._pid_fd < 0:
             return
         self._connection.close()
+        self._kill()
         try:
-            signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass  # it ended before, and perhaps somebody else has reaped it
+        except ChildProcessError:
+            pass  # somebody else has reaped it
         os.close(self._pid_fd)
         self._pid_fd = -1
 

@@ -746,16 +746,34 @@ def test_sysctls_of_its_own_namespaces(lab: Lab) -> None:
 
 
 def test_a_user_namespace(lab: Lab) -> None:
-    def change(config: Config) -> None:
-        config["linux"]["namespaces"].append({"type": "user"})
-        mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-        config["linux"].update(uidMappings=mapping, gidMappings=mapping)
-        config["mounts"] = [one for one in config["mounts"] if one["type"] != "mqueue"]
-
-    for directory in (lab.root, lab.root / "out"):
+    config = config_of("sleep", "1000")
+    config["linux"]["namespaces"].append({"type": "user"})
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    config["linux"].update(uidMappings=mapping, gidMappings=mapping)
+    for directory in (lab.root, lab.root / "a"):
         directory.mkdir(exist_ok=True)
         directory.chmod(0o711)
-    assert "100000" in lab.output("sh", "-c", "id -u; cat /proc/self/uid_map; ls /dev/null", change=change)
+    handle = lab.create("a", config)
+    handle.start()
+    script = "id -u; cat /proc/self/uid_map; echo x > /dev/null; cat /proc/self/cgroup"
+    _, sock = handle.exec(exec_id="e", process=process_of("sh", "-c", script))
+    assert sock is not None
+    words = read_frames(sock)[1].decode().split()
+    assert words[:4] == ["0", "0", "100000", "65536"]
+    assert all(word.endswith(":/") for word in words[4:])
+    assert os.stat(f"/proc/{handle.pid}").st_uid == 100000
+
+
+@pytest.mark.parametrize("number", [3, 5, 7, 9, 11])
+def test_a_descriptor_as_working_directory_is_no_way_out(lab: Lab, number: int) -> None:
+    config = config_of("sleep", "1000")
+    config["process"]["cwd"] = f"/proc/self/fd/{number}"
+    handle = lab.create("a", config)
+    with pytest.raises(KernelError):
+        handle.start()
+    running = lab.start("b", "sleep", "1000")
+    with pytest.raises((KernelError, CommandNotFound)):
+        running.exec(exec_id="e", process={"args": ["cat", "etc/shadow"], "cwd": f"/proc/self/fd/{number}", "env": ["PATH=/bin"]})
 
 
 # --- network ---
