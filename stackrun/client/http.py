@@ -63,8 +63,12 @@ class Response:
         connection = self._connection
         if connection is None:
             return b""
-        while (piece := self._transport.guarded(connection.exchange.body)) is None:
-            self._transport.receive_into(connection)
+        try:
+            while (piece := self._transport.guarded(connection.exchange.body)) is None:
+                self._transport.receive_into(connection)
+        except BaseException:
+            self.close()
+            raise
         if not piece:
             self._connection = None
             self._transport.give_back(connection)
@@ -121,6 +125,12 @@ class Transport:
         self.timeout_s = timeout_s
         self.api_version = ""
         self._idle: list[_Connection] = []
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def request(
         self, method: str, path: str, *, query: dict[str, object] | None = None, payload: object = None,

@@ -252,11 +252,12 @@ class Connection:
     async def _exchange(self, request: Request) -> bool:
         """Answers; tells whether the connection can be used again."""
         reply = await self._reply(request)
+        body_unasked = self._http.they_are_waiting_for_100_continue
         if isinstance(reply, Response):
             await self._respond(reply, body_wanted=request.method != "HEAD")
             if reply.afterwards:
                 reply.afterwards()
-            return await self._reusable()
+            return not body_unasked and await self._reusable()
         try:
             if isinstance(reply, Streaming):
                 await self._cancelled_when_gone(self._stream(reply))
@@ -280,8 +281,7 @@ class Connection:
             return json_response({"message": f"internal error: {type(error).__name__}: {error}", "kind": "Bug"}, 500)
 
     async def _reusable(self) -> bool:
-        if not self._http.they_are_waiting_for_100_continue:
-            await self._drain_body()
+        await self._drain_body()
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def _drain_body(self) -> None:
