@@ -106,8 +106,8 @@ class Containers:
     async def _sized(self, view: Container) -> Container:
         directory = self._store.container_directory(view.id)
         entry = self._registry.find(view.id)
-        written = await self._pool.run_long(tree_size_bytes, directory / "upper")
-        image = sum([await self._pool.run_long(tree_size_bytes, Path(one)) for one in entry.definition.lower])
+        written = await self._pool.run_disk(tree_size_bytes, directory / "upper")
+        image = sum([await self._pool.run_disk(tree_size_bytes, Path(one)) for one in entry.definition.lower])
         return replace(view, size_rw_bytes=written, size_root_bytes=written + image)
 
     # --- making ---
@@ -355,7 +355,7 @@ class Containers:
         entry.resolve(WaitCondition.REMOVED, ExitStatus(entry.state.exit_code))
         if volumes:
             await self._mounts.forget(entry.definition.anonymous_volumes)
-        await self._pool.run_long(discard, retired, on_error=self._report)
+        await self._pool.run_disk(discard, retired, on_error=self._report)
 
     def _retire(self, entry: Entry) -> Path:
         """Blocks."""

@@ -107,7 +107,7 @@ class Images:
 
     async def remove(self, ref: str, *, force: bool) -> tuple[ImageDeletion, ...]:
         users = {entry.definition.image_id: entry.id for entry in self._registry}
-        removals = await self._pool.run_long(self._store.remove, ref, force=force, in_use=lambda image_id: users.get(image_id, ""))
+        removals = await self._pool.run_disk(self._store.remove, ref, force=force, in_use=lambda image_id: users.get(image_id, ""))
         for one in removals:
             self._events.publish("image", "delete" if one.deleted else "untag", one.deleted or one.untagged, {"name": ref})
         return tuple(ImageDeletion(one.untagged, one.deleted) for one in removals)

@@ -89,7 +89,7 @@ class Volumes:
             del self._volumes[name]
         self._locks.pop(name, None)
         self._events.publish("volume", "destroy", name, {"driver": volume.driver})
-        await self._pool.run_long(discard, retired, on_error=self._report)
+        await self._pool.run_disk(discard, retired, on_error=self._report)
 
     async def fill(self, volume: Volume, lower: tuple[str, ...], target: str) -> None:
         """A new volume starts with what the image has at `target`; one that has anything in it is left alone."""
