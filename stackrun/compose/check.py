@@ -66,7 +66,7 @@ class _Checker:
 
     def service(self, name: str, service: Map) -> None:
         at = self.services.key_place(name)
-        if not any(service.get(key) for key in ("image", "build", "provider")) and not self._broken("services", name):
+        if not any(service.get(key) for key in ("image", "build", "provider")) and not self._may_have_image(name):
             self.faults.error(at, f'service "{name}" has neither an image nor a build', hint="give it an image", code="no-image")
         if service.get("network_mode") and service.get("networks"):
             place = service.key_place("networks")
@@ -79,6 +79,11 @@ class _Checker:
         self._watch(service)
         self._addresses(service)
         self._device_requests(service)
+
+    def _may_have_image(self, name: str) -> bool:
+        """Whether what was refused may have said where the image comes from."""
+        said = [path[2:3] for path in self.broken if path[:2] == ("services", name)]
+        return any(not key or did_you_mean(str(key[0]), ("image", "build", "extends", "provider")) for key in said)
 
     def _broken(self, *path: str) -> bool:
         return any(broken[: len(path)] == path for broken in self.broken)

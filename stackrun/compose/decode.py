@@ -52,6 +52,8 @@ class _Decode:
         node.items_at = places
 
     def value(self, value: Any, known: Pattern[Decoder], at: Place) -> Any:
+        if known.known in _SCALARS and isinstance(value, (Map, Seq)):
+            return self.fault(at, f"must be one value, not a {'mapping' if isinstance(value, Map) else 'list'}", code="type")
         if known.known is not None:
             value = known.known(self, value, at)
         if isinstance(value, Map):
@@ -158,6 +160,11 @@ def _device_count(self: _Decode, value: Any, at: Place) -> Any:
         return self.fault(at, f'must be a whole number or "all", not {value!r}', code="type")
 
 
+_SCALARS = frozenset(
+    (_text, _text_kept, _flag, _flag_or_none, _integer, _integer_kept, _number, _size, _duration, _mode, _bits, _device_count)
+)
+
+
 # --- collections ----------------------------------------------------------------------------------
 
 
@@ -246,7 +253,11 @@ def _host(text: str) -> tuple[str, str, str]:
 
 
 def _ulimit(self: _Decode, value: Any, at: Place) -> Any:
-    return value if isinstance(value, Map) else _integer_kept(self, value, at)
+    if isinstance(value, Map) and {"soft", "hard"} <= value.keys():
+        return value
+    if isinstance(value, (Map, Seq)):
+        return self.fault(at, "must be a number, or soft and hard", code="type")
+    return _integer_kept(self, value, at)
 
 
 def _ssh(_self: _Decode, value: Any, at: Place) -> Any:

@@ -142,6 +142,7 @@ class Reader:
         if (file, name) in chain:
             path = " → ".join(link[1] for link in (*chain[chain.index((file, name)) :], (file, name)))
             self.faults.error(at, f"services extend each other in a circle: {path}", code="extends-cycle")
+            self.broken.add(("services", name, "extends"))
             return _without(service, "extends")
         if len(chain) >= MAX_CHAIN:
             self.faults.error(at, f"more than {MAX_CHAIN} services extend each other", code="extends")
@@ -152,6 +153,7 @@ class Reader:
         else:
             base = self._from_here(base_name, services, file, scope, resets, chain, at)
         if not isinstance(base, Map):
+            self.broken.add(("services", name, "extends"))
             return _without(service, "extends")
         base = copy(base)
         drop(Map({"services": Map({name: base})}), resets)

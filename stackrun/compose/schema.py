@@ -243,8 +243,15 @@ def _shown(value: Any) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
+_DURATIONS = frozenset(
+    ("delay", "interval", "monitor", "start_interval", "start_period", "stop_grace_period", "timeout", "window"),
+)
+
+
 def _type_hint(kinds: Any, value: Any, path: Path) -> str:
     kinds = _as_list(kinds)
+    if path and path[-1] in _DURATIONS and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"write a unit: {text_of(value)}s"
     if isinstance(value, (bool, int, float, Timestamp)) and "string" in kinds:
         return f'quote it: "{text_of(value)}"'
     if isinstance(value, str) and "array" in kinds and "string" not in kinds:
