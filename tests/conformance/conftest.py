@@ -2,12 +2,15 @@
 
     fake       the in-memory engine itself
     http-fake  HttpEngine → our server → the in-memory engine
+    local      our own engine
+    http-local HttpEngine → our server → our own engine
     dockerd    HttpEngine → a real dockerd of the test's own
 """
 
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import tarfile
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from dockerd import Dockerd
+from engines import engine_on
 from fakes.engine import Behaviour, FakeEngine
 from fakes.served import served
 
@@ -92,14 +96,31 @@ async def _http_fake(directory: Path) -> AsyncIterator[Subject]:
 
 
 @asynccontextmanager
-async def http_subject(host: str) -> AsyncIterator[Subject]:
-    """A real engine behind an address: gets the image, and is swept afterwards."""
-    async with HttpEngine(host) as engine:
-        await provide_image(engine)
-        try:
-            yield Subject(engine)
-        finally:
-            await sweep(engine)
+async def _real(engine: Engine) -> AsyncIterator[Subject]:
+    """An engine that runs real programs: gets the image, and is swept afterwards."""
+    await provide_image(engine)
+    try:
+        yield Subject(engine)
+    finally:
+        await sweep(engine)
+
+
+@asynccontextmanager
+async def _dockerd(host: str) -> AsyncIterator[Subject]:
+    async with HttpEngine(host) as engine, _real(engine) as subject:
+        yield subject
+
+
+@asynccontextmanager
+async def _local(directory: Path) -> AsyncIterator[Subject]:
+    async with engine_on(directory) as engine, _real(engine) as subject:
+        yield subject
+
+
+@asynccontextmanager
+async def _http_local(directory: Path) -> AsyncIterator[Subject]:
+    async with engine_on(directory) as local, served(local, directory) as host, HttpEngine(host) as engine, _real(engine) as subject:
+        yield subject
 
 
 async def provide_image(engine: Engine) -> None:
@@ -118,16 +139,21 @@ async def sweep(engine: Engine) -> None:
         await engine.remove_volume(volume.name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dockerd_host() -> Iterator[str]:
     daemon = Dockerd()
     yield daemon.host
     daemon.close()
 
 
-@pytest.fixture(params=["fake", "http-fake", "dockerd"])
+_OPENERS = {"fake": _fake, "http-fake": _http_fake, "local": _local, "http-local": _http_local}
+
+
+@pytest.fixture(params=[*_OPENERS, "dockerd"])
 def opened(request: pytest.FixtureRequest, short_tmp: Path) -> AbstractAsyncContextManager[Subject]:
     """An engine to be entered in the test's own event loop."""
+    if not request.param.endswith("fake") and os.geteuid() != 0:
+        pytest.skip("needs root: a real engine makes namespaces, mounts and cgroups")
     if request.param == "dockerd":
-        return http_subject(request.getfixturevalue("dockerd_host"))
-    return _fake(short_tmp) if request.param == "fake" else _http_fake(short_tmp)
+        return _dockerd(request.getfixturevalue("dockerd_host"))
+    return _OPENERS[request.param](short_tmp)

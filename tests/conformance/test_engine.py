@@ -30,6 +30,7 @@ from stackrun.api.types import (
 )
 from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, NotModified, StackrunError
 
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 LABEL = {"srt": "conformance"}
 LIMIT_S = 60.0
 RUNS = Behaviour()
