@@ -14,6 +14,7 @@ from prison import Prison
 @pytest.fixture(scope="module")
 def machine(nothing_left_behind: None) -> Iterator[Machine]:
     made = Machine()
+    made.run("info")
     yield made
     made.close()
 

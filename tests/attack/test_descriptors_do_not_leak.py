@@ -7,8 +7,13 @@ from prison import Prison
 
 SCRIPT = """
 import json
-mine = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
-print(json.dumps({name: os.readlink(f"/proc/self/fd/{name}") for name in os.listdir(mine) if int(name) != mine}))
+found = {}
+for name in os.listdir("/proc/self/fd"):
+    try:
+        found[name] = os.readlink(f"/proc/self/fd/{name}")
+    except FileNotFoundError:
+        pass  # the listing's own descriptor, closed by now
+print(json.dumps(found))
 """
 
 

@@ -45,8 +45,8 @@ def own_address() -> str:
 
 def check_ours(machine: Machine, folder: Path, port: int) -> None:
     assert http_get(f"http://127.0.0.1:{port}/passwd").startswith("root:")
-    assert machine.run("exec", "-T", "peer", "wget", "-T", "5", "-qO-", "http://web/passwd", cwd=folder).stdout.startswith("root:")
-    across = machine.run("exec", "-T", "peer", "wget", "-T", "5", "-qO-", f"http://{own_address()}:{port}/passwd", cwd=folder)
+    assert machine.run("exec", "-T", "peer", "timeout", "5", "wget", "-qO-", "http://web/passwd", cwd=folder).stdout.startswith("root:")
+    across = machine.run("exec", "-T", "peer", "timeout", "5", "wget", "-qO-", f"http://{own_address()}:{port}/passwd", cwd=folder)
     assert across.stdout.startswith("root:"), "from a container through the host's published port"
 
 
