@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from stackrun.api.types import LogLine, Output
 from stackrun.api.wire.frames import STDOUT, SYSTEM_ERROR, Frames
 from stackrun.client.async_http import AsyncResponse, Wire
-from stackrun.errors import StackrunError, Unavailable
+from stackrun.errors import Conflict, StackrunError, Unavailable
 
 
 class HttpStream:
@@ -31,29 +32,38 @@ class HttpStream:
             return b""
         try:
             return await self._wire.read()
-        except OSError:
+        except OSError as error:
             if self._closed:
                 return b""
-            raise
+            raise Unavailable(f"lost the attached process: {error.strerror or error}") from error
 
     def _outputs(self, data: bytes) -> list[Output]:
         if self._frames is None:
             return [Output(STDOUT, data)]
-        try:
-            return [Output(stream, piece) for stream, piece in self._frames.feed(data)]
-        except ValueError as error:
-            raise Unavailable(f"the engine's stream is broken: {error}") from error
+        return [Output(stream, piece) for stream, piece in _framed(self._frames, data)]
 
     async def write(self, data: bytes) -> None:
-        await self._wire.write(data)
+        """Conflict once the process has ended or the stream is closed."""
+        try:
+            await self._wire.write(data)
+        except OSError as error:
+            raise Conflict(f"the attached process takes no more input: {error.strerror or error}") from error
 
     async def close_stdin(self) -> None:
-        self._wire.close_writing()
+        with suppress(OSError):  # ended already: there is no input to end
+            self._wire.close_writing()
 
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._wire.close()
+
+
+def _framed(frames: Frames, data: bytes) -> list[tuple[int, bytes]]:
+    try:
+        return frames.feed(data)
+    except ValueError as error:
+        raise Unavailable(f"the engine's stream is broken: {error}") from error
 
 
 async def log_lines(response: AsyncResponse, *, tty: bool) -> AsyncIterator[LogLine]:
@@ -65,7 +75,7 @@ async def log_lines(response: AsyncResponse, *, tty: bool) -> AsyncIterator[LogL
                 *lines, rest = (rest + piece).split(b"\n")
                 found = [(STDOUT, line + b"\n") for line in lines]
             else:
-                found = frames.feed(piece)
+                found = _framed(frames, piece)
             for stream, data in found:
                 yield _log_line(stream, data)
         if rest:
