@@ -17,6 +17,7 @@ services:
     image: busybox:test
     command: [httpd, -f, -p, "80", -h, /etc]
     ports: ["{port}:80"]
+    healthcheck: {{test: [CMD, wget, -qO, /dev/null, "http://127.0.0.1/passwd"], start_period: 5s, start_interval: 100ms}}
     stop_grace_period: 0s
   peer:
     image: busybox:test
@@ -54,28 +55,28 @@ def check_theirs(dockerd: Dockerd) -> None:
     port = free_port()
     serve = ["httpd", "-f", "-p", "80", "-h", "/etc"]
     dockerd.docker("run", "-d", "--name", "theirs", "-p", f"{port}:80", "busybox:test", *serve)
+    dockerd.docker("exec", "theirs", "sh", "-c", "until wget -qO /dev/null http://127.0.0.1/passwd; do sleep 0.1; done")
     assert http_get(f"http://127.0.0.1:{port}/passwd").startswith("root:")
     dockerd.docker("rm", "-f", "theirs")
 
 
 @pytest.fixture
 def dockerd(machine: Machine) -> Iterator[Dockerd]:
-    rules = subprocess.run(["iptables-save"], capture_output=True, check=True).stdout
+    """dockerd leaves its chains and its bridge on the host when it ends: the host gets its own rules back."""
+    saved = subprocess.run(["iptables-save"], capture_output=True, check=True).stdout
     made = Dockerd(private_network=False)
     made.docker("import", str(busybox_tar(machine.root)), "busybox:test")
     yield made
     made.close()
-    subprocess.run(["ip", "link", "delete", "docker0"], check=False, capture_output=True)
-    for table in ("nat", "filter"):
-        for family in ("iptables", "ip6tables"):
-            subprocess.run([family, "-t", table, "-P", "FORWARD", "ACCEPT"], check=False, capture_output=True)
-            subprocess.run([family, "-t", table, "-F"], check=True)
-            subprocess.run([family, "-t", table, "-X"], check=True)
-    subprocess.run(["iptables-restore"], input=rules, check=True)
+    subprocess.run(["ip", "link", "delete", "docker0"], check=True)
+    for family in ("ip", "ip6"):
+        for table in ("nat", "filter"):
+            subprocess.run(["nft", "delete", "table", family, table], check=False, capture_output=True)
+    subprocess.run(["iptables-restore"], input=saved, check=True)
 
 
 def test_dockerd_first(machine: Machine, busybox: str, dockerd: Dockerd, stack: Path, port: int) -> None:
-    machine.run("up", "-d", cwd=stack)
+    machine.run("up", "-d", "--wait", cwd=stack)
     check_ours(machine, stack, port)
     check_theirs(dockerd)
     machine.run("down", "-t", "0", cwd=stack)
@@ -83,8 +84,9 @@ def test_dockerd_first(machine: Machine, busybox: str, dockerd: Dockerd, stack: 
 
 
 def test_stackrun_first(machine: Machine, busybox: str, stack: Path, port: int, request: pytest.FixtureRequest) -> None:
-    machine.run("up", "-d", cwd=stack)
+    machine.run("up", "-d", "--wait", cwd=stack)
     check_ours(machine, stack, port)
     dockerd = request.getfixturevalue("dockerd")
     check_theirs(dockerd)
     check_ours(machine, stack, port)
+    machine.run("down", "-t", "0", cwd=stack)
