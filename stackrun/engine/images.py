@@ -53,7 +53,10 @@ class Images:
         if not image.host:
             return ()
         found = await self._pool.run(self._store.extra_mounts, image)
-        return tuple(MountPoint(MountType.BIND, one.target, one.source, read_write="ro" not in one.options) for one in found)
+        return tuple(
+            MountPoint(MountType.BIND, one.target, one.source, mode=",".join(one.options), read_write="ro" not in one.options)
+            for one in found
+        )
 
     async def pull(self, ref: str, auth: RegistryAuth | None, platform: str) -> AsyncIterator[Progress]:
         credentials = None

@@ -36,6 +36,10 @@ from stackrun.runtime.zygote import Zygote
 from stackrun.units import parse_bytes
 
 
+DEFAULT_LOG_SIZE, DEFAULT_LOG_FILES = "20m", "5"
+"""Docker's own bounds for its `local` driver; its json-file has none, and fills disks. `max-size: "-1"` takes them off."""
+
+
 @dataclass(frozen=True, slots=True)
 class PortPlan:
     container_port: int
@@ -180,6 +184,7 @@ class Launcher:
             return ()
         wired = self._networks.wire([one.wired for one in plan.places], handle.pid) if plan.places else ()
         handle.configure_network(container_batches(wired, dns=plan.resolver is not None))
+        self._networks.settle(wired)
         endpoints = tuple(one.endpoint for one in plan.places)
         if plan.resolver is not None:
             self._resolver.serve(handle, plan.resolver, endpoints)
@@ -208,11 +213,11 @@ def log_settings(definition: Definition, directory: str) -> dict[str, Any] | Non
     config = definition.spec.log_config
     if config.driver == "none":
         return None
-    largest = config.options.get("max-size", "")
+    largest = config.options.get("max-size", DEFAULT_LOG_SIZE)
     return {
         "path": f"{directory}/{definition.id}-json.log",
-        "max_bytes": parse_bytes(largest) if largest and largest != "-1" else 0,
-        "max_files": int(config.options.get("max-file", "1") or 1),
+        "max_bytes": 0 if largest == "-1" else parse_bytes(largest),
+        "max_files": int(config.options.get("max-file", DEFAULT_LOG_FILES)),
     }
 
 

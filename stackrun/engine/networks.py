@@ -356,6 +356,11 @@ class EngineNetworks:
         with self._kernel:
             return self._mechanism.wire(wired, pid)
 
+    def settle(self, wired: Sequence[WiredEndpoint]) -> None:
+        """Waits until the kernel has brought the wired links to life, or their first packet is lost. Takes no lock: it only looks."""
+        if wired:
+            self._mechanism.settle(wired)
+
     def attach(self, wired: WiredEndpoint, netns_fd: int) -> WiredEndpoint:
         with self._kernel:
             return self._mechanism.attach(wired, netns_fd)

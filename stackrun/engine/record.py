@@ -28,8 +28,8 @@ T = TypeVar("T")
 class Definition:
     """One container as it was asked for, with every default resolved.
 
-    `lower` are the image's directories, top first; `image_mounts` what the image itself binds (the built-in `host`);
-    `anonymous_volumes` the volumes that were made for this container alone.
+    `lower` are the image's directories, top first; `image_mounts` what the image itself binds (the built-in `host`), with OCI's
+    options as their `mode`; `anonymous_volumes` the volumes that were made for this container alone.
     """
 
     id: str

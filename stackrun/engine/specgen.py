@@ -165,7 +165,8 @@ def _namespaces(joined: Mapping[str, str]) -> list[dict[str, str]]:
 def _mounts(definition: Definition, around: Surroundings) -> list[dict[str, Any]]:
     """Docker's default mounts, the engine's files, then the container's own, shallow before deep; a later one at the same place wins."""
     spec = definition.spec
-    own = [_mount_point(point, spec) for point in (*definition.image_mounts, *definition.mounts)]
+    brought = [_bind(point.source, point.target, point.mode.split(",")) for point in definition.image_mounts]
+    own = [*brought, *(_mount_point(point, spec) for point in definition.mounts)]
     files = [_bind(source, target, ("rbind", "rprivate")) for target, source in around.files.items()]
     taken = {one["destination"] for one in own}
     defaults = [one for one in _default_mounts(spec, around) if one["destination"] not in taken]
@@ -208,8 +209,9 @@ def _mount_point(point: MountPoint, spec: ContainerSpec) -> dict[str, Any]:
     asked = next((one for one in spec.mounts if one.target == point.target), None)
     if point.type is MountType.TMPFS:
         return _mount(point.target, "tmpfs", *_tmpfs_options(point, asked, spec), source="tmpfs")
-    recursion = "bind" if asked is not None and asked.non_recursive else "rbind"
-    return _bind(point.source, point.target, (recursion, point.propagation or "rprivate", "rw" if point.read_write else "ro"))
+    recursive = asked is None or not asked.non_recursive
+    access = ("rw",) if point.read_write else ("ro", "rro") if recursive else ("ro",)  # what is mounted below is read-only too
+    return _bind(point.source, point.target, ("rbind" if recursive else "bind", point.propagation or "rprivate", *access))
 
 
 def _tmpfs_options(point: MountPoint, asked: Mount | None, spec: ContainerSpec) -> list[str]:

@@ -42,8 +42,9 @@ def test_top_keeps_the_containers_lines_and_blanks_in_the_last_column() -> None:
 @pytest.mark.parametrize(
     ("config", "found"),
     [
-        (LogConfig(), {"path": "/d/i-json.log", "max_bytes": 0, "max_files": 1}),
+        (LogConfig(), {"path": "/d/i-json.log", "max_bytes": 20 << 20, "max_files": 5}),
         (LogConfig("local", {"max-size": "10m", "max-file": "3"}), {"path": "/d/i-json.log", "max_bytes": 10 << 20, "max_files": 3}),
+        (LogConfig(options={"max-size": "-1", "max-file": "1"}), {"path": "/d/i-json.log", "max_bytes": 0, "max_files": 1}),
         (LogConfig("none"), None),
     ],
 )

@@ -81,7 +81,7 @@ def test_own_mounts_replace_defaults_and_come_shallow_first() -> None:
     )
     around = Surroundings("merged", "c", "h", files={"/etc/hosts": "/engine/hosts", "/etc/hostname": "/engine/hostname"})
     found = mounts(made(around, points))
-    assert found["/a"] == "bind /vol rbind,rprivate,ro"
+    assert found["/a"] == "bind /vol rbind,rprivate,ro,rro"
     assert found["/dev/shm"] == "bind /my-shm rbind,rslave,rw"
     assert found["/etc/hosts"] == "bind /my-hosts rbind,rprivate,rw"
     assert found["/etc/hostname"] == "bind /engine/hostname rbind,rprivate"
