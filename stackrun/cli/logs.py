@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,10 @@ class Prefixes:
         self._timestamps = timestamps
         self._colours: dict[str, int] = {}
         self._width = 0
+
+    def make_room(self, names: Iterable[str]) -> None:
+        """For names that will come, so that the text stays where it is when they do."""
+        self._width = max([self._width, *map(len, names)])
 
     def add(self, name: str) -> None:
         self._width = max(self._width, len(name))

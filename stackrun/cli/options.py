@@ -84,5 +84,12 @@ def source(options: argparse.Namespace) -> dict[str, object]:
         "env_files": list(options.env_files or ()),
         "profiles": list(options.profiles or ()),
         "environment": dict(os.environ),
-        "stdin": sys.stdin.read() if "-" in files else None,
+        "stdin": _stdin(options) if "-" in files else None,
     }
+
+
+def _stdin(options: argparse.Namespace) -> str:
+    """Read once: a command may need the definition more than once."""
+    if not hasattr(options, "stdin_text"):
+        options.stdin_text = sys.stdin.read()
+    return str(options.stdin_text)

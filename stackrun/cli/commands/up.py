@@ -79,10 +79,11 @@ class _Foreground:
         self._request = request
         self._display: Display = display(options, "up")
         connect(options)
+        stack = project.load(options)
         shown = Prefixes(coloured=colours(options), shown=not options.no_log_prefix, timestamps=options.timestamps)
-        services = tuple(options.services)
+        shown.make_room(f"{name}-{service.replicas}" for name, service in stack.services.items())
         engine = chosen(options)
-        self._follower = Follower(lambda: transport(engine), project.name(options), shown, self._show, services)
+        self._follower = Follower(lambda: transport(engine), stack.name, shown, self._show, tuple(options.services))
 
     def run(self) -> int:
         try:

@@ -248,7 +248,13 @@ def press_ctrl_c() -> None:
 
 
 @pytest.fixture
-def interrupted(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: 'busybox:1'}, a-long-name: {image: 'busybox:1', scale: 10}}\n")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def interrupted(daemon: Daemon, stack_file: None, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """The first line that a service prints makes the user press Ctrl-C."""
     daemon.add("shop-web-1", Behaviour(output=((1, b"serving\n"),)), start=False)
     show = render.Display.line
@@ -266,7 +272,7 @@ def test_ctrl_c_stops_a_stack_in_the_foreground(interrupted: Daemon, stackrun: A
     interrupted.stacks = LiveStacks(interrupted.engine)
     code, out, told = stackrun("up", "-t", "5")
     assert code == 130
-    assert out.splitlines() == ["web-1  | serving", "web-1 exited with code 143"]
+    assert out.splitlines() == ["web-1           | serving", "web-1 exited with code 143"]
     assert "Gracefully stopping... (press Ctrl+C again to force)" in told
     assert [(one[0], one[2:]) for one in interrupted.stacks.requests[1:]] == [("stop", ((), 5.0))]
 
@@ -277,7 +283,7 @@ def test_ctrl_c_twice_kills_it(interrupted: Daemon, stackrun: Any) -> None:
     assert [one[0] for one in interrupted.stacks.requests] == ["up", "stop", "kill"]
 
 
-def test_up_in_the_foreground_ends_when_nothing_runs_any_more(daemon: Daemon, stackrun: Any) -> None:
+def test_up_in_the_foreground_ends_when_nothing_runs_any_more(daemon: Daemon, stack_file: None, stackrun: Any) -> None:
     daemon.add("shop-web-1", Behaviour(output=((1, b"done\n"),), exit_code=3), start=False)
     daemon.stacks = LiveStacks(daemon.engine)
     code, out, _ = stackrun("up", "--no-log-prefix")
