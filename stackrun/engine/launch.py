@@ -35,7 +35,6 @@ from stackrun.runtime import container as runtime
 from stackrun.runtime.zygote import Zygote
 from stackrun.units import parse_bytes
 
-
 DEFAULT_LOG_SIZE, DEFAULT_LOG_FILES = "20m", "5"
 """Docker's own bounds for its `local` driver; its json-file has none, and fills disks. `max-size: "-1"` takes them off."""
 
