@@ -126,6 +126,11 @@ def _size(self: _Decode, value: Any, at: Place) -> Any:
     return str(count) if count else _DROP
 
 
+def _swap(self: _Decode, value: Any, at: Place) -> Any:
+    """A size, or -1 for no limit."""
+    return "-1" if text_of(value) == "-1" else _size(self, value, at)
+
+
 def _duration(self: _Decode, value: Any, at: Place) -> Any:
     if value is None:
         return _DROP
@@ -161,7 +166,7 @@ def _device_count(self: _Decode, value: Any, at: Place) -> Any:
 
 
 _SCALARS = frozenset(
-    (_text, _text_kept, _flag, _flag_or_none, _integer, _integer_kept, _number, _size, _duration, _mode, _bits, _device_count)
+    (_text, _text_kept, _flag, _flag_or_none, _integer, _integer_kept, _number, _size, _swap, _duration, _mode, _bits, _device_count)
 )
 
 
@@ -310,7 +315,8 @@ _SERVICE: dict[str, Decoder] = (
     | _each("cpu_count cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares oom_score_adj pids_limit", _integer)
     | _each("scale", _integer_kept)
     | _each("cpus cpu_percent", _number)
-    | _each("mem_limit mem_reservation memswap_limit mem_swappiness shm_size", _size)
+    | _each("mem_limit mem_reservation mem_swappiness shm_size", _size)
+    | _each("memswap_limit", _swap)
     | _each("stop_grace_period", _duration)
     | _each("labels annotations sysctls storage_opt", _mapping)
     | _each("environment", _variables)

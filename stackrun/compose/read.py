@@ -57,7 +57,7 @@ class Reader:
         model = Map()
         for file in files:
             model = self._file(model, file, scope, at, including)
-        if not model and not self.incomplete:
+        if not model and not self.incomplete and not self.faults:
             place = Place(shown(files[0], self.working_dir), 1, 1)
             self.faults.error(place, "the file is empty", hint="a stack file has at least a service", code="empty-file")
         set_defaults(model)
@@ -139,25 +139,31 @@ class Reader:
             return service
         base_name, base_file = reference
         at = service.value_place("extends")
-        if (file, name) in chain:
-            path = " → ".join(link[1] for link in (*chain[chain.index((file, name)) :], (file, name)))
-            self.faults.error(at, f"services extend each other in a circle: {path}", code="extends-cycle")
-            self.broken.add(("services", name, "extends"))
-            return _without(service, "extends")
-        if len(chain) >= MAX_CHAIN:
-            self.faults.error(at, f"more than {MAX_CHAIN} services extend each other", code="extends")
-            return _without(service, "extends")
+        if (file, name) in chain or len(chain) >= MAX_CHAIN:
+            self._circle(name, file, at, chain)
+            return self._unextended(service, (*chain, (file, name)))
         chain = (*chain, (file, name))
         if base_file:
             base = self._from_file(base_name, absolute(base_file, scope.directory, scope.environment.get("HOME", "")), scope, at, chain)
         else:
             base = self._from_here(base_name, services, file, scope, resets, chain, at)
         if not isinstance(base, Map):
-            self.broken.add(("services", name, "extends"))
-            return _without(service, "extends")
+            return self._unextended(service, (*chain, (file, name)))
         base = copy(base)
         drop(Map({"services": Map({name: base})}), resets)
         return _without(merge_service(base, service, self.faults), "extends")
+
+    def _circle(self, name: str, file: str, at: Place, chain: Chain) -> None:
+        if (file, name) in chain:
+            path = " → ".join(link[1] for link in (*chain[chain.index((file, name)) :], (file, name)))
+            self.faults.error(at, f"services extend each other in a circle: {path}", code="extends-cycle")
+        else:
+            self.faults.error(at, f"more than {MAX_CHAIN} services extend each other", code="extends")
+
+    def _unextended(self, service: Map, chain: Chain) -> Map:
+        """The service alone; none of the chain can be judged by what it lacks."""
+        self.broken.update(("services", name, "extends") for _, name in chain)
+        return _without(service, "extends")
 
     def _from_here(self, name: str, services: Map, file: str, scope: Scope, resets: tuple[Path, ...], chain: Chain, at: Place) -> Any:
         if name not in services:

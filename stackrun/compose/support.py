@@ -102,6 +102,7 @@ def check_support(root: Map, faults: Faults) -> None:
         _platform(service, faults)
         _ports(service, faults)
         _fixed_ports(service, faults)
+        _targets(service, faults)
         _health_conditions(root, service, faults)
     for _, network in (root.get("networks") or {}).items():
         _subnets(network, faults)
@@ -171,6 +172,18 @@ def _fixed_ports(service: Map, faults: Faults) -> None:
         if replicas > 1 and text_of(port.get("published")).isdigit() and port["published"] != "0":
             message = f"{replicas} containers cannot all publish port {port['published']}"
             faults.error(ports.item_place(index), message, hint="publish a range of ports, or put a proxy in front", code="port-clash")
+
+
+def _targets(service: Map, faults: Faults) -> None:
+    """A mount's target is an absolute path."""
+    mounts = service.get("volumes") or Seq()
+    for index, mount in enumerate(mounts):
+        target = text_of(mount.get("target"))
+        if not target.startswith("/"):
+            at = mount.value_place("target") if "target" in mount.values_at else mounts.item_place(index)
+            drive = "a name of one letter before a colon is read as a Windows drive: give the volume a longer name"
+            hint = drive if ":" in target or ":" in text_of(mount.get("source")) else "it starts with a slash"
+            faults.error(at, f"the mount's target {target!r} is not an absolute path", hint=hint, code="value")
 
 
 def _health_conditions(root: Map, service: Map, faults: Faults) -> None:

@@ -1,0 +1,81 @@
+"""Keys that this engine cannot honour are never silence."""
+
+from __future__ import annotations
+
+import pytest
+from unit.compose.stack_files import Stack
+
+from stackrun.compose.load import check, load
+from stackrun.errors import ComposeError
+
+
+@pytest.mark.parametrize(
+    ("body", "level", "finding"),
+    [
+        ("gpus: all", "error", "1:26: GPUs are not supported"),
+        ("credential_spec: {file: x}", "error", "1:26: credential_spec is for Windows containers"),
+        ("isolation: hyperv", "error", "1:26: isolation is for Windows containers"),
+        ("cpu_rt_runtime: 5", "error", "1:26: real-time scheduling is not supported"),
+        ("userns_mode: remap", "error", "1:26: user namespace mode remap is not supported"),
+        ("storage_opt: {size: 1G}", "error", "1:26: options of the storage driver are not supported"),
+        ("logging: {driver: syslog}", "error", "1:36: there is no log driver syslog"),
+        ("post_start: [{command: a}]", "error", "1:26: post_start hooks are not supported"),
+        ("runtime: runsc", "error", "1:26: there is no runtime runsc"),
+        ("restart: sometimes", "error", "1:35: there is no restart policy 'sometimes'"),
+        ("volumes: [{type: image, source: q, target: /x}]", "error", "1:37: mounts of type image are not supported"),
+        ("volumes: ['v:/data:ro']", "error", "1:36: the mount's target 'ro' is not an absolute path"),
+        ("ports: [{target: 80, published: abc}]", "error", "1:58: invalid published port 'abc'"),
+        ("ports: ['80:80/sctp']", "error", "1:34: publishing sctp ports is not supported"),
+        ("ports: ['80:80'], scale: 2", "error", "1:34: 2 containers cannot all publish port 80"),
+        ("depends_on: {b: {condition: service_healthy}}", "warning", '1:54: service "b" has no healthcheck here: its image must have one'),
+        ("build: .", "warning", "1:26: building images is not supported yet: the image is pulled, or must be here already"),
+        ("develop: {watch: [{path: ., action: rebuild}]}", "warning", "1:26: watching sources is not supported yet: develop has no effect"),
+        ("deploy: {update_config: {parallelism: 1}}", "warning",
+         "1:35: containers are replaced one after the other: update_config has no effect yet"),
+        ("pull_policy: daily", "warning", "1:26: pull policy daily pulls every time, as always does"),
+        ("mem_swappiness: 10", "warning", "1:26: mem_swappiness has no effect"),
+        ("platform: linux/s390x", "warning", "1:36: the image is for linux/s390x, this machine is linux/"),
+    ],
+)  # fmt: skip
+def test_a_key_is_refused_or_named(stack: Stack, body: str, level: str, finding: str) -> None:
+    stack.write({"compose.yaml": f"services: {{a: {{image: x, {body}}}, b: {{image: y}}}}"})
+    (found,) = check(stack.source())
+    assert (found.level, str(found).split("\n")[0][: len(finding) + 13]) == (level, f"compose.yaml:{finding}")
+
+
+def test_a_disabled_healthcheck_never_gets_healthy(stack: Stack) -> None:
+    text = "services: {a: {image: x, depends_on: {b: {condition: service_healthy}}}, b: {image: y, healthcheck: {disable: true}}}"
+    assert stack.findings(text) == ['1:54: service "b" can never be healthy: its healthcheck is disabled']
+
+
+def test_networks_and_volumes(stack: Stack) -> None:
+    text = "services: {a: {image: x, networks: [n], volumes: ['vol:/v']}}\nnetworks: {n: {driver: overlay}, unused: {driver: macvlan}}\n"
+    assert stack.findings(text + "volumes: {vol: {driver: nfs}}\n") == [
+        "2:16: there is no network driver overlay",
+        "3:17: there is no volume driver nfs",
+    ]
+    assert stack.findings(text.replace("driver: overlay", "external: true") + "volumes: {vol: {external: true}}\n") == []
+    assert stack.findings("services: {a: {image: x}}\nnetworks: {default: {ipam: {config: [{subnet: here}]}}}") == [
+        "2:47: 'here' is not a subnet"
+    ]
+
+
+def test_two_services_on_one_port(stack: Stack) -> None:
+    text = "services:\n a: {image: x, ports: ['80:80']}\n b: {image: x, ports: ['%s']}\n"
+    clash = ["3:24: port 80 is also published by service a"]
+    assert stack.findings(text % "127.0.0.1:80:81") == clash
+    assert stack.findings(text % "80:81/udp") == []
+    assert stack.findings(text % "80-81:80") == []
+
+
+def test_config_prints_what_up_refuses(stack: Stack) -> None:
+    stack.write({"compose.yaml": "services: {a: {image: x, gpus: all}}"})
+    assert load(stack.source(), for_up=False).services["a"].gpus[0].count == -1
+    with pytest.raises(ComposeError, match="GPUs are not supported"):
+        load(stack.source())
+
+
+def test_disabled_services_are_not_judged(stack: Stack) -> None:
+    text = "services: {a: {image: x}, b: {image: y, gpus: all, profiles: [p]}}"
+    assert stack.findings(text) == []
+    assert len(stack.findings(text, profiles=("p",))) == 1
