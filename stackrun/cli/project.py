@@ -6,6 +6,8 @@ A name given (`-p`, COMPOSE_PROJECT_NAME) is enough: the stack may be there thou
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackrun.api import labels
@@ -23,17 +25,64 @@ Summary = dict[str, Any]
 """One element of GET /containers/json."""
 
 
+_KEY = re.compile(r"^(services|include|name)[ \t]*:(.*)$", re.MULTILINE)
+_INTRICATE = re.compile(r"^(?:<<|[?{\"'&*!%])", re.MULTILINE)
+_WORD = re.compile(r"""\s+(["']?)([a-z][a-z0-9_-]*)\1[ \t]*(?:#.*)?""")
+_NOT_TEXT = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+
+
 def name(options: argparse.Namespace) -> str:
-    """The stack's name, from the definition when nobody gave it."""
+    """The stack's name; of the definition as little is read as tells it, since `ps` must be quick."""
     given = options.project_name or os.environ.get("COMPOSE_PROJECT_NAME", "")
-    return given or load(options).name
+    return given or _name_at_a_glance(options) or load(options, for_up=False).name
 
 
-def load(options: argparse.Namespace) -> Project:
-    """The resolved definition, read in this process. ComposeError, NotFound."""
+def _name_at_a_glance(options: argparse.Namespace) -> str:
+    """Empty when the whole definition must be read to tell it."""
+    from stackrun.compose.faults import Faults
+    from stackrun.compose.source import STDIN, normalized_name, resolve
+
+    inputs = resolve(stack_source(options), Faults())
+    if inputs.project_name or STDIN in inputs.files:
+        return inputs.project_name
+    found = os.path.basename(inputs.directory)
+    for file in inputs.files:
+        written = written_name(_content(file), found)
+        if written is None:
+            return ""
+        found = written
+    return normalized_name(found)
+
+
+def _content(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def written_name(text: str, otherwise: str) -> str | None:
+    """The word after `name:` at the left margin of a stack file, `otherwise` without one.
+
+    None when it is not plain to see: no key of a stack file stands at the left margin, or something more intricate does.
+    """
+    keys = _KEY.findall(text)
+    if not keys or _INTRICATE.search(text):
+        return None
+    for key, value in keys:
+        if key == "name":
+            word = _WORD.fullmatch(value)
+            if not word or word[2] in _NOT_TEXT:
+                return None
+            otherwise = word[2]
+    return otherwise
+
+
+def load(options: argparse.Namespace, *, for_up: bool = True) -> Project:
+    """The resolved definition, read in this process; `for_up` refuses what our engine cannot do. ComposeError, NoStackFile."""
     from stackrun.compose.load import load as load_project
 
-    return load_project(stack_source(options))
+    return load_project(stack_source(options), for_up=for_up)
 
 
 def stack_source(options: argparse.Namespace) -> StackSource:

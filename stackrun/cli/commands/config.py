@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    stack = project.load(options)
+    stack = project.load(options, for_up=False)
     for warning in stack.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if options.quiet:
