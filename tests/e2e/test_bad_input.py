@@ -92,7 +92,7 @@ def test_a_command_that_does_not_exist_is_one_line(machine: Machine, busybox: st
 
 
 def test_no_stack_file_says_which_names_are_looked_for(machine: Machine, short_tmp: Path) -> None:
-    done = machine.run("up", "-d", cwd=short_tmp, code=1)
+    done = machine.run("up", "-d", cwd=short_tmp, code=2)
     assert "compose.yaml" in done.stderr and "stack.yaml" in done.stderr
 
 

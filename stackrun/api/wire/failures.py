@@ -24,7 +24,7 @@ _BY_STATUS = {
 _BY_KIND = {
     one.__name__: one
     for one in (*_BY_STATUS.values(), errors.PermissionDenied, errors.RegistryError, errors.DeadlineExceeded,
-                errors.CommandNotFound, errors.CommandNotExecutable)
+                errors.CommandNotFound, errors.CommandNotExecutable, errors.NoStackFile)
 }  # fmt: skip
 _MISSING = ("executable file not found", "no such file or directory")
 _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
