@@ -71,6 +71,7 @@ class Conditions:
     def __init__(self, engine: Engine, project: str) -> None:
         self._engine = engine
         self._project = project
+        self._began_s = asyncio.get_running_loop().time()
         self._waiters: list[_Waiter] = []
         self._look_again = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,7 +92,7 @@ class Conditions:
         if not self._tasks:
             self._tasks.append(asyncio.create_task(self._watch()))
         try:
-            async with asyncio.timeout(action.timeout_s):
+            async with asyncio.timeout_at(None if action.timeout_s is None else self._began_s + action.timeout_s):
                 await waiter.done
         except TimeoutError:
             words = CONDITION_WORDS[action.condition]

@@ -202,7 +202,7 @@ class _Writer:
             pull_policy=service.pull_policy,
             platform=service.platform,
             job=service.name in self._jobs,
-            buildable=service.build is not None,
+            buildable=service.build is not None and not service.image,
         )
 
     def _replicas(self, service: model.Service) -> int:

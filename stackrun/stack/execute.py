@@ -121,6 +121,9 @@ class _Run:
         try:
             await self._performer.perform(node.action)
         except StackrunError as error:
+            if isinstance(node.action, WaitFor) and node.action.optional:
+                self._emit(StackEvent(node.action.resource, Phase.DONE, "Warning", str(error), error.hint))
+                return
             self._failures[node.number] = error
             self._emit(StackEvent(node.action.resource, Phase.FAILED, "Error", str(error), error.hint))
 
@@ -237,7 +240,8 @@ class _Performer:
             await self._conditions.wait(action)
         except StackrunError as error:
             for resource in resources:
-                self._emit(StackEvent(resource, Phase.FAILED, "Error", first_line(error)))
+                phase = Phase.SKIPPED if action.optional else Phase.FAILED
+                self._emit(StackEvent(resource, phase, "Error", first_line(error)))
             raise
         for resource in resources:
             self._emit(StackEvent(resource, Phase.DONE, _MET[action.condition]))

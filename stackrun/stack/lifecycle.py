@@ -102,9 +102,9 @@ def decide_start(observed: Observed, services: tuple[str, ...] = ()) -> Plan:
         names.setdefault(service_of(one), []).append(one)
     starts: dict[str, list[int]] = {}
     waits: dict[tuple[str, Condition], list[int]] = {}
-    jobs = {need for one in chosen for need, condition, _ in needs_of(one) if condition == Condition.COMPLETED}
+    jobs = _jobs(chosen)
     for one in sorted(chosen, key=_position(chosen)):
-        if one.state.running or (service_of(one) in jobs and meets(one, Condition.COMPLETED)):
+        if one.state.running or _done(one, jobs):
             continue
         after: list[int] = []
         for need, word, _ in needs_of(one):
@@ -126,12 +126,16 @@ def _wait(draft: Draft, key: tuple[str, Condition], containers: list[Container],
 
 
 def decide_restart(observed: Observed, services: tuple[str, ...] = (), timeout_s: float | None = None) -> Plan:
-    """Dependencies first; those that depend on a restarted service with `restart: true` come along."""
+    """Dependencies first; those that depend on a restarted service with `restart: true` come along.
+
+    A job that is done is run again only when it is named.
+    """
     draft = Draft()
-    named = {service_of(one) for one in _chosen(observed, services)}
+    jobs = _jobs(observed.containers)
+    chosen = [one for one in _chosen(observed, services) if services or not _done(one, jobs)]
     everyone = [one for one in observed.containers if not is_one_off(one)]
     ordered = sorted(everyone, key=_position(everyone))
-    causes = dict.fromkeys(named, "restart")
+    causes = dict.fromkeys((service_of(one) for one in chosen), "restart")
     for one in ordered:
         for need, _, restart in needs_of(one):
             if restart and need in causes:
@@ -165,6 +169,14 @@ def _chosen(observed: Observed, services: tuple[str, ...]) -> list[Container]:
                 f"no such service: {name}", hint=f"project {observed.project} runs {', '.join(sorted(present)) or 'nothing'}"
             )
     return [one for one in observed.containers if not services or service_of(one) in services]
+
+
+def _jobs(containers: Iterable[Container]) -> set[str]:
+    return {need for one in containers for need, condition, _ in needs_of(one) if condition == Condition.COMPLETED}
+
+
+def _done(container: Container, jobs: set[str]) -> bool:
+    return service_of(container) in jobs and meets(container, Condition.COMPLETED)
 
 
 def _dependents(containers: Iterable[Container]) -> dict[str, set[str]]:

@@ -16,7 +16,7 @@ from stackrun.api import labels
 from stackrun.api.engine import Engine
 from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackSource, StackSummary, UpOptions
 from stackrun.api.types import Container, Filters
-from stackrun.errors import ComposeError, NotFound, StackrunError
+from stackrun.errors import ComposeError, Diagnostic, NotFound, StackrunError
 from stackrun.stack import lifecycle
 from stackrun.stack.content import forget_private, read_contents
 from stackrun.stack.desired import Desired, desired
@@ -46,7 +46,7 @@ class StackOperations:
         await asyncio.to_thread(_preload)
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
-        wanted = await asyncio.to_thread(self._desired, source, options)
+        wanted, warnings = await asyncio.to_thread(self._desired, source, options)
         policy = _policy(options)
         lock = await self._acquired(wanted.project)
         try:
@@ -59,6 +59,9 @@ class StackOperations:
             raise
 
         async def work(emit: Emit) -> None:
+            for warning in warnings:
+                place = f"{warning.path}:{warning.line}:{warning.column}"
+                emit(StackEvent(place, Phase.DONE, "Warning", warning.message, warning.hint))
             now, then = observed, plan
             if pulls:
                 await self._execute(pulls, observed, emit)
@@ -100,7 +103,7 @@ class StackOperations:
         return await self._by_labels(project, lambda observed: lifecycle.decide_kill(observed, services, signal or "SIGKILL"))
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
-        wanted = await asyncio.to_thread(self._desired, source, UpOptions())
+        wanted, _ = await asyncio.to_thread(self._desired, source, UpOptions())
         plan = decide_pulls(wanted, Observed(wanted.project), Policy(services=services, no_deps=True, pull="always"))
         lock = await self._acquired(wanted.project)
         return _Work(lambda emit: self._execute(plan, Observed(wanted.project), emit), lock)
@@ -113,14 +116,16 @@ class StackOperations:
             projects.setdefault(one.spec.labels[labels.PROJECT], []).append(one)
         return tuple(_summary(name, projects[name]) for name in sorted(projects))
 
-    def _desired(self, source: StackSource, options: UpOptions) -> Desired:
+    def _desired(self, source: StackSource, options: UpOptions) -> tuple[Desired, tuple[Diagnostic, ...]]:
+        """And what the file's author should know about it."""
         from stackrun.compose.load import load
         from stackrun.stack.graph import start_order
 
         project = load(source)
         order = start_order(project)
         contents = read_contents(project)
-        return desired(project, order, contents=contents, state_dir=self._state_dir, scale=options.scale, version=_version())
+        wanted = desired(project, order, contents=contents, state_dir=self._state_dir, scale=options.scale, version=_version())
+        return wanted, project.warnings
 
     async def _by_labels(
         self, project: str, decided: Callable[[Observed], Plan], finish: Callable[[Observed], Awaitable[None]] | None = None
@@ -172,7 +177,7 @@ def _identity(source: StackSource) -> tuple[str, frozenset[str] | None]:
     from stackrun.compose.load import load
 
     try:
-        project = load(source)
+        project = load(source, for_up=False)
     except (ComposeError, NotFound):
         if not source.project_name:
             raise

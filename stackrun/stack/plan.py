@@ -282,13 +282,17 @@ class RenameContainer:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """Done when every container of the service meets the condition. `names` are those it will have."""
+    """Done when every container of the service meets the condition. `names` are those it will have.
+
+    `timeout_s` counts from the beginning of the whole operation.  `optional`: a failure is told and stops nobody.
+    """
 
     service: str
     condition: Condition
     names: tuple[str, ...]
     timeout_s: float | None = None
     cause: str = ""
+    optional: bool = False
 
     @property
     def verb(self) -> str:
@@ -332,8 +336,11 @@ def _described(action: Action) -> str:
             text += " with volumes"
         case KillContainer(signal=signal):
             text += f" by {signal}"
-        case StopContainer(timeout_s=timeout_s) | RestartContainer(timeout_s=timeout_s) | WaitFor(timeout_s=timeout_s):
-            text += "" if timeout_s is None else f" within {format_duration(timeout_s)}"
+        case StopContainer(timeout_s=float(limit_s)) | RestartContainer(timeout_s=float(limit_s)):
+            text += f" within {format_duration(limit_s)}"
+        case WaitFor(optional=optional, timeout_s=limit_s):
+            text += " if possible" if optional else ""
+            text += "" if limit_s is None else f" within {format_duration(limit_s)}"
         case _:
             pass
     return f"{text} ({action.cause})" if action.cause else text

@@ -99,7 +99,7 @@ class _Writer:
         self._starts: dict[str, list[int]] = {}
         self._stops: dict[str, int] = {}
         self._removals: dict[str, int] = {}
-        self._waits: dict[tuple[str, Condition], list[int]] = {}
+        self._waits: dict[tuple[str, Condition, bool], list[int]] = {}
 
     def plan(self) -> Plan:
         self._write_orphans()
@@ -309,17 +309,18 @@ class _Writer:
         verdict, starts = self._verdicts[dependency.service], self._starts.get(dependency.service, [])
         if dependency.condition is Condition.STARTED:
             return starts
-        key = (dependency.service, dependency.condition)
+        key = (dependency.service, dependency.condition, dependency.required)
         if key not in self._waits:
-            wait = WaitFor(dependency.service, dependency.condition, self._names(verdict))
+            timeout_s = self._policy.wait_timeout_s if self._policy.wait else None
+            wait = WaitFor(*key[:2], self._names(verdict), timeout_s, optional=not dependency.required)
             self._waits[key] = [] if not starts and _met(verdict, dependency.condition) else [self._draft.add(wait, starts)]
         return self._waits[key]
 
     def _write_last_waits(self) -> None:
         for name, verdict in self._verdicts.items():
-            condition = Condition.COMPLETED if verdict.service.job else Condition.READY
+            condition, enough = (Condition.COMPLETED, Condition.COMPLETED) if verdict.service.job else (Condition.READY, Condition.HEALTHY)
             starts = self._starts.get(name, [])
-            if verdict.slots and (starts or not _met(verdict, condition)):
+            if (name, enough, True) not in self._waits and verdict.slots and (starts or not _met(verdict, condition)):
                 self._draft.add(WaitFor(name, condition, self._names(verdict), self._policy.wait_timeout_s, "--wait"), starts)
 
     def _names(self, verdict: Verdict) -> tuple[str, ...]:

@@ -72,7 +72,9 @@ def order(stack: model.Project) -> tuple[str, ...]:
     return tuple(found)
 
 
-def wanted(*services: model.Service, contents: Mapping[str, bytes] | None = None, scale: Mapping[str, int] | None = None, **keys: Any) -> Desired:
+def wanted(
+    *services: model.Service, contents: Mapping[str, bytes] | None = None, scale: Mapping[str, int] | None = None, **keys: Any
+) -> Desired:
     stack = project(*services, **keys)
     return desired(stack, order(stack), contents=contents or {}, state_dir="/state", scale=scale)
 
@@ -90,8 +92,8 @@ def state(text: str) -> ContainerState:
 
 
 def container(
-    target: Desired, name: str, number: int = 1, status: str = "running", *, called: str = "", id: str = "", mounts: Iterable[MountPoint] = (),
-    image_id: str = IMAGE_ID, without_networks: bool = False, **own: str,
+    target: Desired, name: str, number: int = 1, status: str = "running", *, called: str = "", id: str = "",
+    mounts: Iterable[MountPoint] = (), image_id: str = IMAGE_ID, without_networks: bool = False, **own: str,
 ) -> Container:  # fmt: skip
     """As the engine shows one that was made for `target`; `own` are labels by their constant's name (CONFIG_HASH=…)."""
     wanted = target.services[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from fakes.engine import Behaviour, FakeEngine
 from fakes.processes import Box
@@ -35,7 +36,10 @@ settings.load_profile("stack")
 
 @st.composite
 def services(draw: st.DrawFn) -> list[model.Service]:
-    """Up to six services; each may depend on earlier ones by any condition, share a namespace, or have replicas and volumes."""
+    """Up to six services; each may depend on earlier ones by any condition, share a namespace, or have replicas and volumes.
+
+    What somebody waits for to complete is another command: a process that runs on does not become a job by being waited for.
+    """
     count = draw(st.integers(1, len(NAMES)))
     found: list[model.Service] = []
     joinable: list[str] = []
@@ -53,7 +57,8 @@ def services(draw: st.DrawFn) -> list[model.Service]:
         if draw(st.booleans()):
             keys["volumes"] = (model.VolumeMount("volume", "/data", "data"), model.VolumeMount("volume", "/cache"))
         found.append(service(name, depends_on=depends_on, **keys))
-    return found
+    ends = {need for one in found for need, how in one.depends_on.items() if how == COMPLETED}
+    return [replace(one, command=("job",)) if one.name in ends else one for one in found]
 
 
 @st.composite

@@ -78,9 +78,9 @@ def test_containers_are_made_at_once_and_started_when_their_conditions_are_met()
 def test_nothing_to_do_and_a_finished_job_is_not_run_again() -> None:
     plan = decide(shop(), present(shop(), *all_running(shop())))
     check(plan, "")
-    assert [(one.name, one.text) for one in plan.settled] == [
-        ("shop-db-1", "Running"), ("shop-migrate-1", "Exited"), ("shop-api-1", "Running"), ("shop-api-2", "Running"), ("shop-web-1", "Running"),
-    ]  # fmt: skip
+    assert {one.name: one.text for one in plan.settled} == {
+        **dict.fromkeys(("shop-db-1", "shop-api-1", "shop-api-2", "shop-web-1"), "Running"), "shop-migrate-1": "Exited",
+    }  # fmt: skip
 
 
 def test_the_same_input_gives_the_same_plan_whatever_its_order() -> None:
@@ -136,13 +136,14 @@ def test_two_networks_and_a_shared_volume() -> None:
 
 
 def test_an_optional_dependency_only_gives_the_order() -> None:
-    target = wanted(service("cache", healthcheck=CHECK), service("web", depends_on={"cache": model.Dependency("service_healthy", required=False)}))
+    optional = model.Dependency("service_healthy", required=False)
+    target = wanted(service("cache", healthcheck=CHECK), service("web", depends_on={"cache": optional}))
     check(decide(target, empty(target)), """
         1 [] Network shop_default: create (missing)
         2 [1] Container shop-cache-1: create (missing)
         3 [2] Container shop-cache-1: start
         4 [1] Container shop-web-1: create (missing)
-        5 [3] Service cache: wait until healthy
+        5 [3] Service cache: wait until healthy if possible
         6 [4 ~5] Container shop-web-1: start
     """)  # fmt: skip
 
@@ -234,10 +235,9 @@ def test_wait_ends_with_everything_ready() -> None:
         3 [1 2] Container shop-db-1: create (missing)
         4 [3] Container shop-db-1: start
         5 [1] Container shop-migrate-1: create (missing)
-        6 [4] Service db: wait until healthy
+        6 [4] Service db: wait until healthy within 1m0s
         7 [5 6] Container shop-migrate-1: start
-        8 [4] Service db: wait until ready within 1m0s (--wait)
-        9 [7] Service migrate: wait until completed within 1m0s (--wait)
+        8 [7] Service migrate: wait until completed within 1m0s (--wait)
     """)  # fmt: skip
 
 
