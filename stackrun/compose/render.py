@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from stackrun.compose.model import Project
+from stackrun.compose.scalar import resolve
 
 
 def to_json(project: Project) -> str:
@@ -50,14 +51,15 @@ def escaped(value: Any) -> Any:
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Strings of several lines as blocks; no anchors."""
+    """Strings of several lines as blocks, those that a reader would take for a number quoted; no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _string(dumper: Any, text: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "|" if "\n" in text else None if isinstance(resolve(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _string)

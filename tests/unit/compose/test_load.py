@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from unit.compose.stack_files import Stack
 
@@ -243,7 +243,8 @@ _SERVICES = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@example({"a0": {"image": "a0", "environment": {"a0": "0E0", "a1": "0o17", "a2": "yes", "a3": "2001-01-01", "a4": "a\n b"}}})
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(st.dictionaries(_NAMES, _SERVICES, min_size=1, max_size=3))
 def test_any_stack_is_a_fixed_point(services: dict[str, Any]) -> None:
     source = StackSource(
