@@ -10,6 +10,7 @@ import sys
 
 from stackrun.errors import EXIT_BUG, EXIT_INTERRUPTED, ComposeError, ExecuteFailed, StackrunError
 
+EXIT_FAILED = 1
 EXIT_PIPE = 141
 """128 + SIGPIPE: whoever read our output has gone, as `stackrun logs | head` does."""
 
@@ -26,6 +27,10 @@ def report(error: BaseException) -> int:
         case BrokenPipeError():
             _swallow_output()
             return EXIT_PIPE
+        case OSError(errno=int()):
+            _say(f"{_label('error')} {error.filename or 'input or output'}: {(error.strerror or 'it failed').lower()}")
+            _swallow_output()
+            return EXIT_FAILED
         case _:
             return _bug(error)
     return error.exit_code

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from stackrun.api import labels
 from stackrun.api.wire.frames import STDERR, STDOUT, Frames
 from stackrun.cli import project
-from stackrun.errors import NotFound, StackrunError
+from stackrun.errors import NotFound, StackrunError, Unavailable
 
 if TYPE_CHECKING:
     from stackrun.client.http import Response, Transport
@@ -148,7 +148,7 @@ class Follower:
         self._again: set[str] = set()
         self._exit_awaited: set[str] = set()
         self._changed = threading.Event()
-        self._failure: StackrunError | None = None
+        self._failure: Exception | None = None
 
     def watch(self, query: dict[str, Any], *, exits: bool) -> None:
         """Follows what runs now and whatever starts later; `query` is that of the logs route, `exits` tells exit codes too.
@@ -181,20 +181,23 @@ class Follower:
         return [one for one in found if one["State"] in RUNNING]
 
     def _spawn(self, work: Callable[..., None], *arguments: Any) -> threading.Thread:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        thread = threading.Thread(target=self._guarded, args=(work, *arguments), daemon=True)
         thread.start()
         return thread
 
-    def _watch_events(self, transport: Transport, subscribed: Response) -> None:
-        failure = StackrunError("the engine went away", hint="the containers keep running; follow them with `stackrun logs -f`")
+    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
+        """What breaks in a thread is raised where somebody waits: whoever read our output has gone, say."""
         try:
-            with closing(transport), subscribed:
-                for event in map(json.loads, subscribed.lines()):
-                    self._notice(event["Action"], event["Actor"]["ID"], event["Actor"]["Attributes"])
-        except StackrunError as error:
-            failure = error
-        self._failure = failure
-        self._changed.set()
+            work(*arguments)
+        except Exception as error:
+            self._failure = error
+            self._changed.set()
+
+    def _watch_events(self, transport: Transport, subscribed: Response) -> None:
+        with closing(transport), subscribed:
+            for event in map(json.loads, subscribed.lines()):
+                self._notice(event["Action"], event["Actor"]["ID"], event["Actor"]["Attributes"])
+        raise Unavailable("the engine went away", hint="the containers keep running; follow them with `stackrun logs -f`")
 
     def _notice(self, action: str, container_id: str, attributes: dict[str, str]) -> None:
         if self._services and attributes.get(labels.SERVICE) not in self._services:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from stackrun import errors
@@ -50,6 +53,16 @@ def test_an_unmodelled_exception_is_a_bug_with_a_traceback(capsys: pytest.Captur
     assert exit.report(ZeroDivisionError("oops")) == 70
     told = capsys.readouterr().err
     assert "ZeroDivisionError: oops" in told and "bug in stackrun" in told
+
+
+def test_a_file_that_cannot_be_written_is_no_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    before = os.dup(1)
+    try:
+        assert exit.report(PermissionError(errno.EACCES, "Permission denied", "/out.yaml")) == 1
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+    assert capfd.readouterr().err == "error: /out.yaml: permission denied\n"
 
 
 def test_an_interrupt_is_130_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
