@@ -81,20 +81,26 @@ def decide_stop(observed: Observed, services: tuple[str, ...] = (), timeout_s: f
 
 
 def _stops(draft: Draft, containers: Iterable[Container], cause: str, timeout_s: float | None) -> dict[str, int]:
-    """One node a running container, by its id; a dependent that fails to stop does not keep the others up."""
-    running = [one for one in containers if one.state.running]
+    """One node a running container, by its id; a dependent that fails to stop does not keep the others up.
+
+    What does not run hands on what it would have waited for: behind a job that is done, its dependents still need what it needed.
+    """
+    everyone = list(containers)
     stops: dict[str, int] = {}
     of_service: dict[str, list[int]] = {}
-    dependents = _dependents(running)
-    for one in sorted(running, key=_position(running), reverse=True):
-        followers = [node for name in dependents.get(service_of(one), ()) for node in of_service.get(name, ())]
-        stops[one.id] = draft.add(StopContainer(one.name, one.id, cause, timeout_s), (), followers)
-        of_service.setdefault(service_of(one), []).append(stops[one.id])
+    dependents = _dependents(everyone)
+    for one in sorted(everyone, key=_position(everyone), reverse=True):
+        service = service_of(one)
+        followers = [node for name in sorted(dependents.get(service, ())) for node in of_service.get(name, ())]
+        if one.state.running:
+            stops[one.id] = draft.add(StopContainer(one.name, one.id, cause, timeout_s), (), followers)
+            followers = [stops[one.id]]
+        of_service.setdefault(service, []).extend(followers)
     return stops
 
 
 def decide_start(observed: Observed, services: tuple[str, ...] = ()) -> Plan:
-    """Dependencies first, each start after what it was declared to wait for."""
+    """Dependencies first, each start after what it was declared to wait for; a job that is done stays done and hands on its waits."""
     draft = Draft()
     chosen = [one for one in _chosen(observed, services) if not is_one_off(one)]
     names: dict[str, list[Container]] = {}
@@ -103,16 +109,20 @@ def decide_start(observed: Observed, services: tuple[str, ...] = ()) -> Plan:
     starts: dict[str, list[int]] = {}
     waits: dict[tuple[str, Condition], list[int]] = {}
     jobs = _jobs(chosen)
+    over = {name for name, group in names.items() if all(_done(one, jobs) for one in group)}
     for one in sorted(chosen, key=_position(chosen)):
-        if one.state.running or _done(one, jobs):
+        if one.state.running:
             continue
         after: list[int] = []
         for need, word, _ in needs_of(one):
             key = (need, Condition(word))
             if key not in waits:
-                waits[key] = _wait(draft, key, names.get(need, []), starts.get(need, []))
+                before = starts.get(need, [])
+                waits[key] = before if need in over else _wait(draft, key, names.get(need, []), before)
             after += waits[key]
-        starts.setdefault(service_of(one), []).append(draft.add(StartContainer(service_of(one), one.name, one.id, "start"), after))
+        if not _done(one, jobs):
+            after = [draft.add(StartContainer(service_of(one), one.name, one.id, "start"), after)]
+        starts.setdefault(service_of(one), []).extend(after)
     return draft.finished()
 
 
@@ -142,10 +152,10 @@ def decide_restart(observed: Observed, services: tuple[str, ...] = (), timeout_s
                 causes.setdefault(service_of(one), f"dependency {need} restarted")
     restarts: dict[str, list[int]] = {}
     for one in ordered:
+        after = [node for need, _, _ in needs_of(one) for node in restarts.get(need, ())]
         if cause := causes.get(service_of(one), ""):
-            after = [node for need, _, _ in needs_of(one) for node in restarts.get(need, ())]
-            node = draft.add(RestartContainer(one.name, one.id, cause, timeout_s), after)
-            restarts.setdefault(service_of(one), []).append(node)
+            after = [draft.add(RestartContainer(one.name, one.id, cause, timeout_s), after)]
+        restarts.setdefault(service_of(one), []).extend(after)
     return draft.finished()
 
 
@@ -166,7 +176,7 @@ def _chosen(observed: Observed, services: tuple[str, ...]) -> list[Container]:
     for name in services:
         if name not in present:
             raise InvalidArgument(
-                f"no such service: {name}", hint=f"project {observed.project} runs {', '.join(sorted(present)) or 'nothing'}"
+                f"no such service: {name}", hint=f"project {observed.project} has {', '.join(sorted(present)) or 'no containers'}"
             )
     return [one for one in observed.containers if not services or service_of(one) in services]
 
