@@ -15,14 +15,15 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stackrun.cli import exit
-from stackrun.cli.engines import DEFAULT_ROOT, Engine
+from stackrun.cli.engines import DEFAULT_ROOT, Engine, socket_path
 from stackrun.engine.local import LocalEngine
-from stackrun.errors import EXIT_BUG, InvalidArgument, StackrunError, Unsupported
+from stackrun.errors import EXIT_BUG, Conflict, StackrunError
 from stackrun.server.app import serve
 from stackrun.stack.operations import StackOperations
 
@@ -31,8 +32,6 @@ GROUP = "stackrun"
 BACKLOG = 4096
 LISTEN_FDS_START = 3
 """sd_listen_fds(3): the first descriptor that systemd passes."""
-SOCKET_PATH_LIMIT_BYTES = 107
-"""unix(7): sun_path without its final NUL."""
 
 _log = logging.getLogger("stackrun")
 
@@ -60,13 +59,14 @@ def run(root: str, hosts: tuple[str, ...], ready_fd: int = -1) -> int:
 
 
 async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
+    paths = tuple(socket_path(host) for host in (place.host, *hosts))
     os.makedirs(place.run_dir, 0o711, exist_ok=True)
     engine = LocalEngine.open(place.root, place.run_dir)
     try:
         await engine.start()
         stacks = StackOperations(engine, state_dir=f"{place.root}/stacks")
         with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(_listener(path)) for path in (place.socket_path, *map(_unix_path, hosts))]
+            sockets = [stack.enter_context(_listener(path)) for path in paths]
             stack.enter_context(_pid_file(f"{place.run_dir}/stackrun.pid"))
             ended = asyncio.Event()
             _on_signals(ended.set)
@@ -98,11 +98,8 @@ async def _first_of(serving: asyncio.Task[None], ended: asyncio.Task[bool]) -> N
 
 @contextlib.contextmanager
 def _listener(path: str) -> Iterator[socket.socket]:
-    """A listening socket at `path`. The state root's lock is held, so what lies there is a dead daemon's."""
-    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT_BYTES:
-        raise InvalidArgument(f"{path}: longer than a unix socket's address can be", hint="choose a shorter --root")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    """A listening socket at `path`, which goes when the daemon ends."""
+    _make_free(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     os.fchmod(listener.fileno(), 0o600)  # before bind(2), which takes the file's mode from it: never open to others, not for a moment
     listener.bind(path)
@@ -116,6 +113,20 @@ def _listener(path: str) -> Iterator[socket.socket]:
             os.unlink(path)
 
 
+def _make_free(path: str) -> None:
+    """Removes the socket that a dead daemon left; whatever else is there stays. Conflict."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Conflict(f"{path} is there already, and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(ConnectionRefusedError):
+        probe.connect(path)
+        raise Conflict(f"somebody listens on {path} already")
+    os.unlink(path)
+
+
 def _open_to_group(path: str) -> None:
     try:
         group = grp.getgrnam(GROUP).gr_gid
@@ -123,12 +134,6 @@ def _open_to_group(path: str) -> None:
         return
     os.chown(path, -1, group)
     os.chmod(path, 0o660)
-
-
-def _unix_path(host: str) -> str:
-    if not host.startswith("unix://"):
-        raise Unsupported(f"the daemon cannot listen on {host}", hint="use unix:///path/to/socket")
-    return host.removeprefix("unix://")
 
 
 def _passed_sockets() -> list[socket.socket]:

@@ -5,7 +5,6 @@ Two starters cannot meet: the first holds `<run>/start.lock` until its daemon li
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from stackrun.errors import PermissionDenied, StackrunError, Unavailable
+from stackrun.errors import InvalidArgument, PermissionDenied, StackrunError, Unavailable, Unsupported
 
 if TYPE_CHECKING:
     import argparse
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = "/var/lib/stackrun"
 DEFAULT_RUN_DIR = "/run/stackrun"
 PIPE_LIMIT_BYTES = 65_536
+SOCKET_PATH_LIMIT_BYTES = 107
+"""unix(7): sun_path without its final NUL."""
 
 
 class Engine:
@@ -47,14 +48,24 @@ class Engine:
         """Whether our own daemon takes connections. PermissionDenied when this user may not try."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
-                probe.connect(self.socket_path)
+                probe.connect(socket_path(self.host))
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
             except PermissionError:
                 _refuse()
             except OSError as error:
-                raise Unavailable(f"cannot reach the engine at {self.host}: {os.strerror(error.errno or errno.EIO)}") from None
+                raise Unavailable(f"cannot reach the engine at {self.host}: {error.strerror}") from None
         return True
+
+
+def socket_path(host: str) -> str:
+    """`unix:///path` → its path, if a daemon of ours can listen there."""
+    if not host.startswith("unix://"):
+        raise Unsupported(f"the daemon cannot listen on {host}", hint="use unix:///path/to/socket")
+    path = host.removeprefix("unix://")
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT_BYTES:
+        raise InvalidArgument(f"{path}: longer than a unix socket's address can be", hint="choose a shorter --root")
+    return path
 
 
 def chosen(options: argparse.Namespace) -> Engine:

@@ -81,8 +81,9 @@ def written_name(text: str, otherwise: str) -> str | None:
 def load(options: argparse.Namespace, *, for_up: bool = True) -> Project:
     """The resolved definition, read in this process; `for_up` refuses what our engine cannot do. ComposeError, NoStackFile."""
     from stackrun.compose.load import load as load_project
+    from stackrun.stack.graph import cycle_faults
 
-    return load_project(stack_source(options), for_up=for_up)
+    return load_project(stack_source(options), for_up=for_up, graph_faults=cycle_faults)
 
 
 def stack_source(options: argparse.Namespace) -> StackSource:

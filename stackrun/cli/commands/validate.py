@@ -15,9 +15,10 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from stackrun.compose.load import check
+    from stackrun.stack.graph import cycle_faults
 
     options.files = options.paths or options.files
-    found = check(stack_source(options))
+    found = check(stack_source(options), graph_faults=cycle_faults)
     faults = [one for one in found if one.level == "error"]
     for one in sorted(found, key=Diagnostic.sort_key):
         if one.level != "error":

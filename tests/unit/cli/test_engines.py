@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stackrun.cli import engines
-from stackrun.errors import PermissionDenied, StackrunError, Unavailable
+from stackrun.errors import InvalidArgument, PermissionDenied, StackrunError, Unavailable, Unsupported
 
 FAKE_DAEMON = """#!{python}
 import os, socket, sys
@@ -90,6 +90,16 @@ def test_an_ordinary_user_cannot_start_it(short_tmp: Path, monkeypatch: pytest.M
     with pytest.raises(PermissionDenied) as raised:
         engines.start_daemon(engines.Engine(root=str(short_tmp / "root")))
     assert raised.value.hint and not (short_tmp / "root").exists()
+
+
+def test_a_root_too_long_for_a_socket_is_said_so() -> None:
+    with pytest.raises(InvalidArgument, match="longer than a unix socket's address"):
+        engines.Engine(root="/" + "x" * 100).listening()
+
+
+def test_a_daemon_listens_on_unix_sockets_alone() -> None:
+    with pytest.raises(Unsupported, match=r"tcp://0\.0\.0\.0:2375"):
+        engines.socket_path("tcp://0.0.0.0:2375")
 
 
 @pytest.mark.parametrize(
