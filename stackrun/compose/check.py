@@ -7,7 +7,7 @@ is in `support`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,15 +34,26 @@ class Edge:
 
 def dependency_edges(project: Project) -> tuple[Edge, ...]:
     """Every dependency of the enabled services with the place that declares it, by source and target."""
-    edges: list[Edge] = []
-    for name, service in project.services.items():
-        reasons = {target: (reason, place) for target, _, reason, place in reversed(list(implied(service.canonical)))}
-        written = service.canonical.get("depends_on") or Map()
-        for target, dependency in sorted(service.depends_on.items()):
-            place = written.key_place(target)
-            reason = next((reason for reason, at in (reasons.get(target, ("", None)),) if at == place), "") or "depends_on"
-            edges.append(Edge(name, target, dependency.condition, dependency.required, dependency.restart, place, reason))
-    return tuple(edges)
+    return edges((name, service.canonical) for name, service in project.services.items())
+
+
+def edges(services: Iterable[tuple[str, Map]]) -> tuple[Edge, ...]:
+    """The same of normalized services, which may still have faults: what is no dependency to tell from its form is left out."""
+    return tuple(edge for name, service in services for edge in _edges_of(name, service))
+
+
+def _edges_of(name: str, service: Map) -> Iterator[Edge]:
+    reasons = {target: (reason, place) for target, _, reason, place in reversed(list(implied(service)))}
+    written = service.get("depends_on")
+    if not isinstance(written, Map):
+        return
+    for target in sorted(written):
+        entry, place = written[target], written.key_place(target)
+        if isinstance(entry, Map):
+            reason, at = reasons.get(target, ("", None))
+            condition = text_of(entry.get("condition", "service_started"))
+            required, restart = bool(entry.get("required", True)), bool(entry.get("restart", False))
+            yield Edge(name, target, condition, required, restart, place, reason if at == place else "depends_on")
 
 
 def check_project(root: Map, disabled: Map, reader: Reader) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from stackrun.api.stacks import StackSource
 from stackrun.compose import bind
-from stackrun.compose.check import check_project
+from stackrun.compose.check import Edge, check_project, edges
 from stackrun.compose.decode import decode
 from stackrun.compose.envfiles import resolve_env_files
 from stackrun.compose.faults import Faults
@@ -23,10 +23,17 @@ from stackrun.compose.template import TemplateError, substitute
 from stackrun.compose.tree import NOWHERE, Map
 from stackrun.errors import Diagnostic, InvalidArgument
 
-__all__ = ["check", "discover", "load"]
+__all__ = ["GraphFaults", "check", "discover", "load"]
+
+GraphFaults = Callable[[Sequence[Edge]], Iterable[Diagnostic]]
+"""What is wrong with the dependencies as a whole. Whoever knows graphs says it, in the same run as everything else."""
 
 
-def load(source: StackSource, *, for_up: bool = True) -> Project:
+def _no_faults(_: Sequence[Edge]) -> Iterable[Diagnostic]:
+    return ()
+
+
+def load(source: StackSource, *, for_up: bool = True, graph_faults: GraphFaults = _no_faults) -> Project:
     """The project a source describes.
 
     `for_up` also refuses what this engine cannot do; without it the project is as Docker Compose's `config` sees it.
@@ -34,20 +41,20 @@ def load(source: StackSource, *, for_up: bool = True) -> Project:
     project name.  `Project.warnings` has what is not an error.
     """
     faults = Faults()
-    project = _load(source, faults, for_up=for_up)
+    project = _load(source, faults, graph_faults, for_up=for_up)
     faults.raise_errors()
     assert project is not None
     return project
 
 
-def check(source: StackSource) -> tuple[Diagnostic, ...]:
+def check(source: StackSource, *, graph_faults: GraphFaults = _no_faults) -> tuple[Diagnostic, ...]:
     """Every error and warning, sorted by place; raises for nothing that stands in a file."""
     faults = Faults()
-    _load(source, faults, for_up=True)
+    _load(source, faults, graph_faults, for_up=True)
     return faults.all
 
 
-def _load(source: StackSource, faults: Faults, *, for_up: bool) -> Project | None:
+def _load(source: StackSource, faults: Faults, graph_faults: GraphFaults, *, for_up: bool) -> Project | None:
     inputs = resolve(source, faults)
     reader = Reader(source.working_dir, faults, source.stdin)
     name = _project_name(inputs, reader)
@@ -61,6 +68,8 @@ def _load(source: StackSource, faults: Faults, *, for_up: bool) -> Project | Non
     faults.next_phase()
     resolve_env_files(root, environment, reader)
     check_project(root, disabled, reader)
+    for found in graph_faults(edges(services_of(root))):
+        faults.add(found)
     if not faults:
         _keep_used(root)
     if for_up:
