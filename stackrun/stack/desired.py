@@ -188,7 +188,7 @@ class _Writer:
         image = service.image or f"{self._project.name}-{service.name}"
         mounts, files, content = self._files(service)
         spec = container_template(service, self._names, image, self._service_labels(service, dependencies), mounts)
-        digest = config_hash(spec, (*service.links, *content))
+        digest = config_hash(_without_private_paths(spec, files), (*service.links, *content))
         return DesiredService(
             name=service.name,
             image=image,
@@ -272,6 +272,18 @@ class _Writer:
         message = f"service {place[0]}: {section[:-1]} {reference.source} has no content on this machine"
         hint = "external configs and secrets need a swarm; give it a file, content or a set environment variable"
         self.faults.append(Diagnostic(at.path, at.line, at.column, message, hint=hint, code="no-content"))
+
+
+def config_hashes(project: model.Project, contents: Contents) -> dict[str, str]:
+    """Each enabled service's hash, as its containers carry it in a label."""
+    found = desired(project, tuple(project.services), contents=contents, state_dir="")
+    return {name: service.config_hash for name, service in found.services.items()}
+
+
+def _without_private_paths(spec: ContainerSpec, files: tuple[WriteFile, ...]) -> ContainerSpec:
+    """Where this machine keeps a secret's content is no part of the configuration; the content counts by itself."""
+    paths = {file.path for file in files}
+    return replace(spec, mounts=tuple(replace(one, source="") if one.source in paths else one for one in spec.mounts)) if paths else spec
 
 
 def _project_labels(project: model.Project, version: str) -> dict[str, str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from stackrun.api import labels
 from stackrun.api.engine import Engine
@@ -20,11 +21,15 @@ from stackrun.errors import ComposeError, Diagnostic, NotFound, StackrunError
 from stackrun.stack import lifecycle
 from stackrun.stack.content import forget_private, read_contents
 from stackrun.stack.desired import Desired, desired
+from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, execute
-from stackrun.stack.observed import Observed, observe, refreshed
+from stackrun.stack.observed import Observed, observe, observe_images, refreshed
 from stackrun.stack.plan import Plan
-from stackrun.stack.reconcile import decide, decide_pulls
+from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
 from stackrun.stack.verdict import Policy
+
+if TYPE_CHECKING:
+    from stackrun.compose.model import Project
 
 Job = Callable[[Emit], Awaitable[None]]
 
@@ -104,9 +109,11 @@ class StackOperations:
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         wanted, _ = await asyncio.to_thread(self._desired, source, UpOptions())
-        plan = decide_pulls(wanted, Observed(wanted.project), Policy(services=services, no_deps=True, pull="always"))
+        images = await observe_images(self._engine, [service.image for service in wanted.services.values()])
+        observed = Observed(wanted.project, images=images)
+        plan = decide_pull(wanted, observed, services)
         lock = await self._acquired(wanted.project)
-        return _Work(lambda emit: self._execute(plan, Observed(wanted.project), emit), lock)
+        return _Work(lambda emit: self._execute(plan, observed, emit), lock)
 
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
         """Without `all`, running containers alone count, as in `docker compose ls`."""
@@ -157,6 +164,11 @@ class StackOperations:
         lock = self._locks.setdefault(project, asyncio.Lock())
         await lock.acquire()
         return lock
+
+
+def config_hashes(project: Project) -> Mapping[str, str]:
+    """Each enabled service's configuration hash, as its containers carry it. Reads the files of configs and secrets."""
+    return desired_hashes(project, read_contents(project))
 
 
 def _preload() -> None:

@@ -27,7 +27,7 @@ from stackrun.errors import InvalidArgument, NotFound
 from stackrun.stack.desired import Desired
 from stackrun.stack.observed import Observed
 from stackrun.stack.plan import CreateContainer, Plan
-from stackrun.stack.reconcile import decide, decide_pulls
+from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
 from stackrun.stack.verdict import PLAIN, Policy
 
 DATA = model.VolumeMount("volume", "/data", "data")
@@ -398,6 +398,18 @@ def test_an_image_to_build_is_used_when_it_is_there_and_refused_when_not() -> No
     check(pulls(target, "shop-app"), "")
     with pytest.raises(NotFound, match="No such image: shop-app"):
         pulls(target)
+
+
+def test_the_command_pull_pulls_all_but_what_is_never_to_be_pulled() -> None:
+    target = wanted(
+        service("a", image="a"), service("b", image="b", pull_policy="never"), service("c", image="c", pull_policy="missing"),
+        service("d", image="", build=model.Build(".")), service("e", image="e", pull_policy="missing"),
+    )  # fmt: skip
+    check(decide_pull(target, Observed("shop", images={"a": IMAGE_ID, "c": IMAGE_ID})), """
+        1 [] Image a: pull (asked for)
+        2 [] Image e: pull (missing)
+    """)  # fmt: skip
+    check(decide_pull(target, Observed("shop"), ("a",)), "1 [] Image a: pull (asked for)")
 
 
 def test_containers_remember_the_image_they_were_made_from() -> None:
