@@ -73,7 +73,9 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
             serving = asyncio.create_task(serve(engine, stacks, [*sockets, *_passed_sockets()], on_shutdown=ended.set))
             _tell_ready(ready_fd)
             _log.info("listening on %s", place.socket_path)
+            preloading = asyncio.create_task(stacks.preload())
             await _first_of(serving, asyncio.create_task(ended.wait()))
+            await preloading
     finally:
         await engine.close()
         _log.info("ended; containers keep running")
