@@ -165,7 +165,6 @@ class Containers:
         return Situation(
             state=ContainerState(health=Health(HealthStatus.STARTING) if checked else None),
             endpoints=self._networks.idle_endpoints(spec, self._planner.names(entry)),
-            ports=creation.exposed_only(spec),
         )
 
     def restored(self, definition: Definition, situation: Situation | None) -> Entry:

@@ -28,7 +28,6 @@ from stackrun.api.types import (
 )
 from stackrun.engine import health
 from stackrun.engine.clock import nanoseconds, stamp
-from stackrun.engine.creation import exposed_only
 from stackrun.engine.events import Events
 from stackrun.engine.exec import Execs
 from stackrun.engine.launch import Launched, Launcher, publications_recorded
@@ -132,7 +131,7 @@ class Lifecycle:
         entry.situation = replace(
             entry.with_state(status=status, exit_code=code, error=error.message, pid=0),
             endpoints=self._idle_endpoints(entry),
-            ports=exposed_only(entry.definition.spec),
+            ports=(),
         )
         await self._record(entry)
         entry.resolve(WaitCondition.NEXT_EXIT, ExitStatus(code, error.message))
@@ -249,7 +248,7 @@ class Lifecycle:
             entry.situation,
             state=state,
             endpoints=self._idle_endpoints(entry),
-            ports=exposed_only(entry.definition.spec),
+            ports=(),
             restart_count=entry.situation.restart_count + int(again),
         )
 

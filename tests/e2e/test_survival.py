@@ -8,6 +8,7 @@ import random
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,9 +37,9 @@ services:
 
 @contextmanager
 def followed(machine: Machine, *filters: str) -> Iterator[Iterator[dict[str, object]]]:
-    """The engine's events from now on, through the real client, each a dict."""
+    """The engine's events from now on, through the real client, each a dict; those before the client has connected are replayed."""
     arguments = [part for one in filters for part in ("--filter", one)]
-    command = ["docker", "-H", machine.host, "events", "--format", "{{json .}}", "--since", "0s", *arguments]
+    command = ["docker", "-H", machine.host, "events", "--format", "{{json .}}", "--since", f"{time.time():.9f}", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout
 
