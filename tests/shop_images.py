@@ -50,8 +50,9 @@ def _build(stored: Path) -> None:
     new = Path(tempfile.mkdtemp(prefix="new-", dir=CACHE))
     registry = Registry(new)
     try:
-        build = [FOLDER / "images" / "build", registry.address]
-        done = subprocess.run(build, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False)
+        # timeout(1) ends the whole process group, chroots and all; what a killed build leaves is in the folder, with TMPDIR.
+        build = ["timeout", "--kill-after=30", str(BUILD_TIMEOUT_S), FOLDER / "images" / "build", registry.address]
+        done = subprocess.run(build, env={**os.environ, "TMPDIR": str(new)}, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"images/build: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     finally:
         registry.close()
