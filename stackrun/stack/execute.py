@@ -49,19 +49,29 @@ Emit = Callable[[StackEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`failures` are the nodes' own errors in plan order; `skipped` the numbers of those that could not run because of them."""
+    """`failures` are the nodes' own errors by number; `skipped` the numbers of those that could not run because of them."""
 
     failures: Mapping[int, StackrunError] = field(default_factory=dict)
     skipped: tuple[int, ...] = ()
+    lines: tuple[str, ...] = ()
+    """Each failure in plan order with the action it befell: `start shop-db-1: port 5432/tcp is taken`."""
 
     def raise_if_failed(self) -> None:
-        """The only error itself, or ExecuteFailed with the lines of all."""
+        """ExecuteFailed with the lines of all; the exit code of the only one, or of the class."""
+        if not self.failures:
+            return
         errors = [self.failures[number] for number in sorted(self.failures)]
+        hint = next((one.hint for one in errors if one.hint), "")
+        failed = ExecuteFailed("\n".join(self.lines), self.lines, hint=hint)
         if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            lines = tuple(str(one) for one in errors)
-            raise ExecuteFailed("\n".join(lines), lines, hint=errors[0].hint)
+            failed.exit_code = errors[0].exit_code or failed.exit_code
+        raise failed from errors[0]
+
+
+def _line(action: Action, error: StackrunError) -> str:
+    """What failed, unless the message says so itself."""
+    subject = action.resource.partition(" ")[2]
+    return str(error) if subject in first_line(error) else f"{action.verb} {subject}: {error}"
 
 
 async def execute(
@@ -87,19 +97,22 @@ class _Run:
                 self._dependents[number].append(node)
         self._failures: dict[int, StackrunError] = {}
         self._skipped: dict[int, str] = {}
+        self._told_skipped: set[str] = set()
 
     async def outcome(self) -> Outcome:
         ready = [node for node in self._plan.nodes if not self._missing[node.number]]
         async with asyncio.TaskGroup() as group:
             for node in ready:
                 group.create_task(self._run(node, group))
-        return Outcome(self._failures, tuple(sorted(self._skipped)))
+        actions = {node.number: node.action for node in self._plan.nodes}
+        lines = tuple(_line(actions[number], self._failures[number]) for number in sorted(self._failures))
+        return Outcome(self._failures, tuple(sorted(self._skipped)), lines)
 
     async def _run(self, node: Node, group: asyncio.TaskGroup) -> None:
         cause = self._cause_to_skip(node)
         if cause:
             self._skipped[node.number] = cause
-            self._emit(StackEvent(node.action.resource, Phase.SKIPPED, "Skipped", cause))
+            self._tell_skipped(node.action, cause)
         else:
             await self._perform(node)
         for dependent in self._dependents[node.number]:
@@ -115,17 +128,25 @@ class _Run:
                 return self._skipped[number]
         return ""
 
+    def _tell_skipped(self, action: Action, cause: str) -> None:
+        """Once a resource: of the steps of a recreation a person needs to hear one."""
+        if not isinstance(action, (WaitFor, WriteFile)) and action.resource not in self._told_skipped:
+            self._told_skipped.add(action.resource)
+            self._emit(StackEvent(action.resource, Phase.SKIPPED, "Skipped", cause))
+
     async def _perform(self, node: Node) -> None:
-        if isinstance(node.action, WaitFor):
-            self._tell_who_waits(node, node.action)
+        wait = node.action if isinstance(node.action, WaitFor) else None
+        if wait:
+            self._tell_who_waits(node, wait)
         try:
             await self._performer.perform(node.action)
         except StackrunError as error:
-            if isinstance(node.action, WaitFor) and node.action.optional:
-                self._emit(StackEvent(node.action.resource, Phase.DONE, "Warning", str(error), error.hint))
+            if wait and wait.optional:
+                self._emit(StackEvent(wait.resource, Phase.DONE, "Warning", str(error), error.hint))
                 return
             self._failures[node.number] = error
-            self._emit(StackEvent(node.action.resource, Phase.FAILED, "Error", str(error), error.hint))
+            if not wait:
+                self._emit(StackEvent(node.action.resource, Phase.FAILED, "Error", str(error), error.hint))
 
     def _tell_who_waits(self, node: Node, wait: WaitFor) -> None:
         detail = f"{wait.service} to be {CONDITION_WORDS[wait.condition]}"

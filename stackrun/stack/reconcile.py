@@ -211,8 +211,9 @@ class _Writer:
         removals = []
         for one in slot.old:
             stopped = self._stop_if_running(one, slot.cause, (create, *firmly), (*loosely, *followers))
+            implied = any(stop > create for stop in stopped)  # such a stop waits for the creation itself; an earlier one has other reasons
             removal = RemoveContainer(one.name, one.id, slot.cause, self._policy.renew_anonymous_volumes, replaced=True)
-            removals.append(self._draft.add(removal, stopped if stopped[:1] > [create] else [create, *stopped]))
+            removals.append(self._draft.add(removal, stopped if implied else (create, *stopped)))
         ready = removals or [create]
         if any(one.name == name for one in slot.old):
             ready = [self._draft.add(RenameContainer(name, ""), removals)]

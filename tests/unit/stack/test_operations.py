@@ -208,7 +208,9 @@ def test_the_failure_of_a_node_ends_the_operation_with_its_words_and_code(play: 
     async def scene(stage: Scene) -> None:
         stage.engine.fail("start_container", Taken("port 80/tcp is taken by nginx (pid 1)", hint="stop it"), ref="shop-web-1")
         last = await stage.up()
-        assert last == StackEvent("", Phase.FAILED, "Failed", "port 80/tcp is taken by nginx (pid 1)", "stop it", exit_code=4)
+        assert last == StackEvent(
+            "", Phase.FAILED, "Failed", "start shop-web-1: port 80/tcp is taken by nginx (pid 1)", "stop it", exit_code=4
+        )
         assert await stage.up() == DONE
 
     play(scene)
@@ -218,7 +220,7 @@ def test_several_failures_are_a_line_each(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         stage.engine.fail("create_container", Conflict("one"), ref="shop-db-1")
         stage.engine.fail("create_container", Conflict("two"), ref="shop-web-1")
-        assert (await stage.up()).detail == "one\ntwo"
+        assert (await stage.up()).detail == "create shop-db-1: one\ncreate shop-web-1: two"
 
     play(scene)
 
@@ -394,7 +396,7 @@ def test_an_error_line_of_a_pull_fails_it(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         stage.engine.fail("pull_image", RegistryError("manifest unknown"))
         last = await stage.drain(await stage.operations.pull(stage.source, ()))
-        assert (last.phase, last.detail) == (Phase.FAILED, "manifest unknown")
+        assert (last.phase, last.detail) == (Phase.FAILED, "pull busybox:1: manifest unknown")
 
     play(scene)
 
