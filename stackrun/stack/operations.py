@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -177,6 +178,7 @@ def _preload() -> None:
     from stackrun.compose.load import load  # noqa: F401
 
 
+@cache
 def _version() -> str:
     try:
         return version("stackrun")

@@ -30,8 +30,7 @@ CHANGING = (
 )  # fmt: skip
 UP = Policy(remove_orphans=True)
 
-settings.register_profile("stack", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("stack")
+thoroughly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -144,6 +143,7 @@ async def add_strangers(engine: FakeEngine) -> None:
     engine.calls.clear()
 
 
+@thoroughly
 @given(stacks())
 def test_a_plan_reaches_what_is_wanted_and_then_there_is_nothing_to_do(target: Desired) -> None:
     async def scene(engine: FakeEngine) -> None:
@@ -159,6 +159,7 @@ def test_a_plan_reaches_what_is_wanted_and_then_there_is_nothing_to_do(target: D
         run(scene)
 
 
+@thoroughly
 @given(stacks(), stacks())
 def test_any_stack_can_become_any_other(old: Desired, new: Desired) -> None:
     async def scene(engine: FakeEngine) -> None:
@@ -172,6 +173,7 @@ def test_any_stack_can_become_any_other(old: Desired, new: Desired) -> None:
         run(scene)
 
 
+@thoroughly
 @given(stacks(), stacks(), st.integers(0, 60))
 def test_whatever_is_cut_off_converges_with_the_next_up(old: Desired, new: Desired, calls: int) -> None:
     """The engine is gone after some calls, as if the power had failed; each call is made or not made."""
@@ -200,6 +202,7 @@ def test_whatever_is_cut_off_converges_with_the_next_up(old: Desired, new: Desir
         run(scene)
 
 
+@thoroughly
 @given(stacks(), st.sampled_from(CHANGING), st.integers(0, 3))
 def test_a_failed_node_skips_its_dependents_and_only_them(target: Desired, method: str, victim: int) -> None:
     async def scene(engine: FakeEngine) -> None:
@@ -219,6 +222,7 @@ def test_a_failed_node_skips_its_dependents_and_only_them(target: Desired, metho
         run(scene)
 
 
+@thoroughly
 @given(stacks())
 def test_a_plan_is_the_same_every_time(target: Desired) -> None:
     async def scene(engine: FakeEngine) -> None:
