@@ -108,6 +108,7 @@ class _Writer:
         self._policy = policy
         self._verdicts = verdicts.by_service
         self._replaced_networks = verdicts.replaced_networks
+        self._followers = _followers(verdicts.by_service.values())
         self._draft = Draft()
         self._resources: dict[str, int] = {}
         """The node that makes `Network x`, `Volume x` or a private file's path."""
@@ -292,13 +293,13 @@ class _Writer:
         return []
 
     def _stop_followers(self, service: DesiredService, after: tuple[int, ...]) -> tuple[int, ...]:
-        """Those that must not see it go: bound to its container, or depending on it with `restart: true`."""
+        """Those that must not see it go: bound to its container, or depending on it with `restart: true`; their own followers first."""
         stops: list[int] = []
-        for verdict in self._verdicts.values():
-            restarts = any(one.service == service.name and one.restart for one in verdict.service.dependencies)
-            if restarts or service.name in verdict.service.joins:
-                further = self._stop_followers(verdict.service, after)
-                stops += [self._stop_follower(slot, after, further) for slot in verdict.slots if _running(slot)]
+        for verdict in self._followers.get(service.name, ()):
+            running = [slot for slot in verdict.slots if _running(slot)]
+            known = all(_running(slot)[0].id in self._stops for slot in running)
+            further = () if known else self._stop_followers(verdict.service, after)
+            stops += [self._stop_follower(slot, after, further) for slot in running]
         return tuple(stops)
 
     def _stop_follower(self, slot: Slot, after: tuple[int, ...], further: tuple[int, ...]) -> int:
@@ -343,6 +344,16 @@ class _Writer:
 
     def _names(self, verdict: Verdict) -> tuple[str, ...]:
         return tuple(self._name(verdict.service, slot) for slot in verdict.slots)
+
+
+def _followers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
+    """Service → those that stop before it does when it is replaced."""
+    found: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        restarting = (one.service for one in verdict.service.dependencies if one.restart)
+        for name in dict.fromkeys((*verdict.service.joins, *restarting)):
+            found.setdefault(name, []).append(verdict)
+    return found
 
 
 def _met(verdict: Verdict, condition: Condition) -> bool:

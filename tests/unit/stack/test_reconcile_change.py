@@ -469,3 +469,19 @@ def test_the_image_id_of_the_list_is_what_counts() -> None:
     target = wanted(service("web"))
     found = present(target, container(target, "web", image_id=""), images={"busybox:1": IMAGE_ID})
     check(decide(target, found), "")
+
+
+def test_a_wide_web_of_restarts_is_planned_at_once() -> None:
+    """Thirty layers of two, each depending on both below: every path is looked at once, not two to the power of thirty."""
+
+    def web_of(**keys: object) -> Desired:
+        layers = [(f"a{number:02}", f"b{number:02}") for number in range(30)]
+        below: dict[str, model.Dependency] = {}
+        found = []
+        for layer in layers:
+            found += [service(name, depends_on=below, **(keys if layer == layers[0] else {})) for name in layer]
+            below = dict.fromkeys(layer, RESTARTED)
+        return wanted(*found)
+
+    plan = decide(web_of(**NEW), present(web_of(), *all_running(web_of())))
+    assert str(plan).count(": stop (dependency ") == 58
