@@ -134,11 +134,22 @@ class Cgroup:
         for directory in self.directories:
             write(f"{directory}/cgroup.procs", str(pid))
 
-    def open_v2(self) -> int:
-        """A descriptor for clone3's CLONE_INTO_CGROUP; only on a pure v2 machine does that replace `join`."""
+    def open_v2(self, member: int = 0) -> int:
+        """A descriptor for clone3's CLONE_INTO_CGROUP; only on a pure v2 machine does that replace `join`.
+
+        With `member`, of the group below this one that this process is in now.
+        """
         if not self.v2_directory:
             raise Unsupported("CLONE_INTO_CGROUP: this machine has no cgroup v2", hint="join the group instead")
-        return os.open(self.v2_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = self._directory_of(member) if member else self.v2_directory
+        return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _directory_of(self, member: int) -> str:
+        for line in read(f"/proc/{member}/cgroup").splitlines():
+            directory = self.layout.v2 + line.removeprefix("0::")
+            if line.startswith("0::") and directory.startswith(f"{self.v2_directory}/"):
+                return directory
+        raise Conflict(f"process {member} is in no cgroup below {self.path}")
 
     def pids(self) -> tuple[int, ...]:
         """Members of the group and of groups made below it, as this pid namespace numbers them."""

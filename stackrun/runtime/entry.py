@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class Entry:
     """All that the process needs to know.  `kinds` are the namespaces the container does not share with the host."""
 
-    __slots__ = ("container_id", "group", "init_pid_fd", "kinds", "process", "seccomp", "streams", "terminal")
+    __slots__ = ("container_id", "group", "init_pid", "init_pid_fd", "kinds", "process", "seccomp", "streams", "terminal")
 
-    def __init__(self, container_id: str, wanted: Process, group: Cgroup, init_pid_fd: int, kinds: frozenset[str]) -> None:
+    def __init__(self, container_id: str, wanted: Process, group: Cgroup, of_init: tuple[int, int], kinds: frozenset[str]) -> None:
         self.container_id = container_id
         self.process = wanted
         self.group = group
-        self.init_pid_fd = init_pid_fd
+        self.init_pid, self.init_pid_fd = of_init
         self.kinds = kinds
         self.seccomp = b""
         self.streams: tuple[int, ...] = ()

@@ -145,7 +145,7 @@ class Entered:
 def enter(wanted: entry.Entry, console_size: list[int] | None) -> Entered:
     """Fork, join, execve; raises what went wrong, and has reaped all it made then."""
     ours, theirs = messages.pair()
-    helper, helper_fd = membership.clone(wanted.group, 0, signal.SIGCHLD)
+    helper, helper_fd = membership.clone(wanted.group, 0, signal.SIGCHLD, wanted.init_pid)
     if not helper:
         ours.close()
         entry.run(wanted, theirs)

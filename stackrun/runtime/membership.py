@@ -7,6 +7,7 @@ version 2 only), and a single-threaded process writing "0" to `tasks` (version 1
 
 from __future__ import annotations
 
+import errno
 import os
 
 from stackrun.errors import KernelError
@@ -17,11 +18,23 @@ if TYPE_CHECKING:
     from stackrun.kernel.cgroup import Cgroup
 
 
-def clone(group: Cgroup, flags: int, exit_signal: int) -> tuple[int, int]:
-    """`syscalls.clone3` into `group`'s version 2 directory, if there is one; the child then calls `complete`."""
+def clone(group: Cgroup, flags: int, exit_signal: int, member: int = 0) -> tuple[int, int]:
+    """`syscalls.clone3` into `group`'s version 2 directory, if there is one; the child then calls `complete`.
+
+    A container that may write its cgroups can have given controllers to children of its group, which takes no process of
+    its own any more then (cgroups(7), "no internal processes").  The clone goes where process `member` has moved to.
+    """
     if not group.v2_directory:
         return syscalls.clone3(flags, exit_signal)
-    group_fd = group.open_v2()
+    try:
+        return _clone_into(group.open_v2(), flags, exit_signal)
+    except KernelError as error:
+        if error.errno != errno.EBUSY or not member:
+            raise
+    return _clone_into(group.open_v2(member), flags, exit_signal)
+
+
+def _clone_into(group_fd: int, flags: int, exit_signal: int) -> tuple[int, int]:
     try:
         return syscalls.clone3(flags, exit_signal, group_fd)
     finally:

@@ -434,7 +434,9 @@ class Shim:
 
     def _entry(self, message: Message) -> entry.Entry:
         kinds = frozenset(self._born.order.spec.namespaces)
-        wanted = entry.Entry(self.container_id, spec.Process(message["process"]), self._born.group, self._born.pid_fd, kinds)
+        wanted = entry.Entry(
+            self.container_id, spec.Process(message["process"]), self._born.group, (self._born.pid, self._born.pid_fd), kinds
+        )
         wanted.seccomp = binascii.a2b_base64(message["seccomp"]) or self._born.order.seccomp
         wanted.terminal = message["tty"]
         return wanted
