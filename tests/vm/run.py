@@ -23,12 +23,14 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stackrun-vm"
 PACKAGES = "linux-image-cloud-amd64,initramfs-tools,python3,busybox-static,nftables,iproute2,iptables,libseccomp2,kmod,procps,util-linux"
+STUB = "#!/bin/sh\nmount -o ro /dev/vdb /mnt && exec sh /mnt/checkout/tests/vm/init\n"
+"""The base disk's part of `init`: all else comes with the checkout, so that changing it does not mean a new base disk."""
 DEFAULT_COMMAND = "python3 -m pytest -p no:cacheprovider tests/integration/test_cgroup_v2.py"
 
 
 def build_base() -> Path:
     """The base disk, its kernel and initrd, in a folder named by what goes into them; built when missing, whole or not at all."""
-    recipe = hashlib.sha256((PACKAGES + (HERE / "init").read_text()).encode()).hexdigest()[:12]
+    recipe = hashlib.sha256((PACKAGES + STUB).encode()).hexdigest()[:12]
     folder = CACHE / recipe
     if folder.exists():
         return folder
@@ -38,7 +40,9 @@ def build_base() -> Path:
         made.mkdir()
         command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)]
         subprocess.run(command, check=True)
-        shutil.copy(HERE / "init", root / "sbin" / "stackrun-test-init")
+        init = root / "sbin" / "stackrun-test-init"
+        init.write_text(STUB)
+        init.chmod(0o755)
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(next((root / "boot").glob(f"{name}-*")), made / name)
         make_disk(root, made / "base.ext4", 1500)
@@ -64,13 +68,14 @@ def make_checkout_disk(image: Path) -> None:
         make_disk(Path(temporary), image, 512)
 
 
-def boot(base: Path, command: str, timeout_s: int) -> int:
+def boot(base: Path, command: str, cgroup: str, timeout_s: int) -> int:
     """Boots, runs `command` in the checkout, prints its output as it comes; returns its exit code, 1 when the machine said none."""
     with tempfile.TemporaryDirectory() as temporary:
-        checkout, script = Path(temporary, "checkout.ext4"), f"{command}\n"
+        checkout = Path(temporary, "checkout.ext4")
         make_checkout_disk(checkout)
-        (Path(temporary) / "command").write_text(script)
-        append = "console=ttyS0 quiet root=/dev/vda rw init=/sbin/stackrun-test-init cgroup_no_v1=all panic=-1"
+        Path(temporary, "command").write_text(f"{command}\n")
+        Path(temporary, "cgroup").write_text(cgroup)
+        append = "console=ttyS0 quiet loglevel=1 root=/dev/vda rw init=/sbin/stackrun-test-init panic=-1"
         machine = [
             "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-no-reboot",
             "-nographic", "-nic", "none",
@@ -78,6 +83,7 @@ def boot(base: Path, command: str, timeout_s: int) -> int:
             "-drive", f"file={base / 'base.ext4'},if=virtio,format=raw,snapshot=on",
             "-drive", f"file={checkout},if=virtio,format=raw,snapshot=on",
             "-fw_cfg", f"name=opt/stackrun/command,file={temporary}/command",
+            "-fw_cfg", f"name=opt/stackrun/cgroup,file={temporary}/cgroup",
         ]  # fmt: skip
         code = 1
         bounded = ["timeout", str(timeout_s), *machine]
@@ -94,9 +100,10 @@ def boot(base: Path, command: str, timeout_s: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--command", default=DEFAULT_COMMAND)
+    parser.add_argument("--cgroup", choices=("v2", "v1", "hybrid"), default="v2", help="how /sys/fs/cgroup is mounted")
     parser.add_argument("--timeout", type=int, default=900, help="seconds")
     options = parser.parse_args()
-    return boot(build_base(), options.command, options.timeout)
+    return boot(build_base(), options.command, options.cgroup, options.timeout)
 
 
 if __name__ == "__main__":
