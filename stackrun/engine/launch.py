@@ -122,9 +122,10 @@ class Launcher:
             if publications:
                 self._networks.publish(publications)
                 undo.callback(self._networks.unpublish, publications)
+            started_at = stamp()  # before the process can end
             handle.start()
             situation = Situation(
-                state=ContainerState(Status.RUNNING, pid=handle.pid, started_at=stamp(), health=plan.health),
+                state=ContainerState(Status.RUNNING, pid=handle.pid, started_at=started_at, health=plan.health),
                 endpoints=endpoints,
                 ports=_published(reserved, plan),
                 restart_count=plan.restart_count,

@@ -61,7 +61,7 @@ def program(behaviour: Behaviour) -> tuple[str, ...]:
     if behaviour.echo:
         steps.append("cat")
     if behaviour.exit_code is None and not behaviour.echo:
-        steps.append(f"trap 'exit {behaviour.stop_code}' TERM; while :; do sleep 1 & wait $!; done")
+        steps.append(f"trap 'exit {behaviour.stop_code}' TERM; : > /trapped; while :; do sleep 1 & wait $!; done")
     return ("sh", "-c", "; ".join([*steps, f"exit {behaviour.exit_code or 0}"]))
 
 

@@ -120,6 +120,7 @@ async def test_starting_twice_and_stopping_twice_say_that_nothing_was_to_do(subj
     assert (await subject.engine.container("srt-a")).state.running
     with pytest.raises(NotModified):
         await subject.engine.start_container("srt-a")
+    await executed(subject, "srt-a", ("sh", "-c", "until test -e /trapped; do sleep 0.01; done"))  # a first process has no handler before
     await subject.engine.stop_container("srt-a", timeout_s=5)
     told = await subject.engine.container("srt-a")
     assert (told.state.status, told.state.exit_code) == (Status.EXITED, 143)
