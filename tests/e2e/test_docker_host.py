@@ -1,0 +1,76 @@
+"""The same command line on a real Docker host: our reconciler, their engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dockerd import Dockerd
+from machine import Machine, busybox_tar
+
+STACK = """
+name: abroad
+services:
+  a:
+    image: busybox:test
+    command: [sh, -c, "echo from a; exec sleep 100000"]
+    healthcheck: {test: [CMD, "true"], interval: 1s}
+    stop_grace_period: 0s
+    volumes: ["data:/data"]
+  b:
+    image: busybox:test
+    command: [sleep, "100000"]
+    stop_grace_period: 0s
+    depends_on: {a: {condition: service_healthy}}
+volumes:
+  data: {}
+"""
+
+
+@pytest.fixture(scope="module")
+def dockerd(machine: Machine) -> Iterator[Dockerd]:
+    made = Dockerd()
+    made.docker("import", str(busybox_tar(machine.root)), "busybox:test")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def stack(machine: Machine, dockerd: Dockerd) -> Path:
+    folder = machine.project("abroad", STACK)
+    machine.run("-H", dockerd.host, "up", "-d", cwd=folder)
+    return folder
+
+
+def containers(dockerd: Dockerd) -> dict[str, str]:
+    lines = dockerd.docker("ps", "-a", "--no-trunc", "--format", "{{json .}}").splitlines()
+    return {one["Names"]: one["ID"] for one in map(json.loads, lines)}
+
+
+def test_the_stack_is_up_there_and_no_engine_of_ours_was_started(machine: Machine, dockerd: Dockerd, stack: Path) -> None:
+    assert set(containers(dockerd)) == {"abroad-a-1", "abroad-b-1"}
+    assert not machine.state.exists()
+
+
+def test_a_second_up_does_nothing(machine: Machine, dockerd: Dockerd, stack: Path) -> None:
+    before = containers(dockerd)
+    machine.run("-H", dockerd.host, "up", "-d", cwd=stack)
+    assert containers(dockerd) == before
+
+
+def test_docker_compose_sees_it_as_its_own(dockerd: Dockerd, stack: Path) -> None:
+    assert "abroad-a-1" in dockerd.compose("ps", cwd=stack).stdout
+
+
+def test_logs_exec_and_ps(machine: Machine, dockerd: Dockerd, stack: Path) -> None:
+    assert "from a" in machine.run("-H", dockerd.host, "logs", "a", cwd=stack).stdout
+    assert machine.run("-H", dockerd.host, "exec", "-T", "a", "sh", "-c", "echo in; exit 4", cwd=stack, code=4).stdout == "in\n"
+    assert "(healthy)" in machine.run("-H", dockerd.host, "ps", cwd=stack).stdout
+
+
+def test_down_v_removes_everything(machine: Machine, dockerd: Dockerd, stack: Path) -> None:
+    machine.run("-H", dockerd.host, "down", "-v", cwd=stack)
+    assert not containers(dockerd)
+    assert "abroad" not in dockerd.docker("volume", "ls", "-q") + dockerd.docker("network", "ls", "--format", "{{.Name}}")
