@@ -77,7 +77,7 @@ def test_run_pulls_what_is_missing(docker: Cli) -> None:
 
 def test_a_detached_container_is_listed_inspected_and_read(docker: Cli) -> None:
     container = docker("run", "-d", "--name", "web", "-e", "A=1", "-l", "role=web", "-p", "8080:80", "-v", "data:/data", "shell:1").strip()
-    listed = json.loads(docker("ps", "--format", "json", "--no-trunc", "--filter", "label=role=web"))
+    listed = json.loads(docker("ps", "--format", "{{json .}}", "--no-trunc", "--filter", "label=role=web"))
     assert (listed["ID"], listed["Names"], listed["State"], listed["Ports"]) == (container, "web", "running", "0.0.0.0:8080->80/tcp")
     assert listed["Status"].startswith("Up ")
     (told,) = json.loads(docker("inspect", "web"))
@@ -176,7 +176,7 @@ def test_images(docker: Cli, tmp_path: Path) -> None:
     (tmp_path / "root.tar").write_bytes(b"\0" * 10240)
     assert docker("import", str(tmp_path / "root.tar"), "made:1").startswith("sha256:")
     docker("image", "inspect", "made:1")
-    assert "No such image: nope:latest" in docker("image", "inspect", "nope", code=1)
+    assert "No such image: nope" in docker("image", "inspect", "nope", code=1)
 
 
 def test_networks_and_volumes(docker: Cli) -> None:
@@ -192,7 +192,7 @@ def test_networks_and_volumes(docker: Cli) -> None:
     assert docker("volume", "ls", "-q") == "data\n"
     assert json.loads(docker("volume", "inspect", "data"))[0]["Driver"] == "local"
     docker("volume", "rm", "data")
-    assert "no such volume" in docker("volume", "inspect", "data", code=1)
+    assert "no such volume" in docker("volume", "inspect", "data", code=1).lower()
 
 
 @pytest.mark.parametrize(
