@@ -26,7 +26,7 @@ $(VENV)/.setup: pyproject.toml tests/install-packages
 setup-test: setup $(VENV)/.setup-test ## what the tests need besides (peers as oracles, linters)
 
 $(VENV)/.setup-test: pyproject.toml tests/install-packages $(VENV)/.setup
-	@tests/install-packages $(TEST_PACKAGES)
+	@tests/install-packages $(TEST_PACKAGES) $(VM_PACKAGES)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
 
@@ -60,7 +60,6 @@ bench: setup-test ## side by side with Docker, Docker Compose, runc and crun
 	@$(BIN)/python tests/bench/run.py
 
 vm: setup-test ## the same core on pure cgroup v2: Debian's cloud kernel in qemu
-	@tests/install-packages $(VM_PACKAGES)
 	@$(BIN)/python tests/vm/run.py
 
 clean: ## remove .venv and caches

@@ -25,7 +25,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stackr
 PACKAGES = "linux-image-cloud-amd64,initramfs-tools,python3,busybox-static,nftables,iproute2,iptables,libseccomp2,kmod,procps,util-linux"
 STUB = "#!/bin/sh\nmount -o ro /dev/vdb /mnt && exec sh /mnt/checkout/tests/vm/init\n"
 """The base disk's part of `init`: all else comes with the checkout, so that changing it does not mean a new base disk."""
-DEFAULT_COMMAND = "python3 -m pytest -p no:cacheprovider tests/integration/test_cgroup_v2.py"
+DEFAULT_COMMAND = "python3 -m pytest -p no:cacheprovider -q -rs " + " ".join(
+    f"tests/integration/{name}.py" for name in ("test_cgroup_groups", "test_runtime_cgroup")
+)
 
 
 def build_base() -> Path:
@@ -55,7 +57,7 @@ def make_disk(folder: Path, image: Path, size_mib: int) -> None:
 
 
 def make_checkout_disk(image: Path) -> None:
-    """The files git knows (as they are in the working tree) and the packages of this interpreter's environment."""
+    """The files git knows (as they are in the working tree), this interpreter's packages, and the docker client if there is one."""
     with tempfile.TemporaryDirectory() as temporary:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True).stdout
         copy = ["tar", "-C", str(REPOSITORY), "--null", "-T", "-", "-cf", "-"]
@@ -65,6 +67,8 @@ def make_checkout_disk(image: Path) -> None:
         subprocess.run(["tar", "-C", str(checkout), "-xf", "-"], input=archive, check=True)
         ignored = shutil.ignore_patterns("__pycache__", "mypy*", "*mypyc*", "compose", "ruff*", "*.dist-info.tmp")
         shutil.copytree(sysconfig.get_path("purelib"), Path(temporary, "packages"), ignore=ignored)
+        if client := shutil.which("docker"):
+            shutil.copy(client, temporary)
         make_disk(Path(temporary), image, 512)
 
 
@@ -86,7 +90,7 @@ def boot(base: Path, command: str, cgroup: str, timeout_s: int) -> int:
             "-fw_cfg", f"name=opt/stackrun/cgroup,file={temporary}/cgroup",
         ]  # fmt: skip
         code = 1
-        bounded = ["timeout", str(timeout_s), *machine]
+        bounded = ["setpriv", "--pdeathsig", "TERM", "timeout", str(timeout_s), *machine]  # ends with this process, however that ends
         with subprocess.Popen(bounded, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace") as vm:
             assert vm.stdout
             for line in vm.stdout:

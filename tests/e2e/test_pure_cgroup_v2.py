@@ -1,0 +1,23 @@
+"""The limits of a container on pure cgroup v2, on another kernel: Debian's cloud kernel in qemu (`make vm`)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from machine import REPOSITORY
+
+TOOLS = ("qemu-system-x86_64", "mmdebstrap", "mke2fs")
+MISSING = [name for name in TOOLS if not shutil.which(name)]
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}")
+def test_limits_hold_on_pure_v2() -> None:
+    command = [sys.executable, "tests/vm/run.py", "--timeout", "600"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
+    assert passed and int(passed[1]) >= 12, done.stdout
