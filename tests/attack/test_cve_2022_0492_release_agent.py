@@ -10,7 +10,7 @@ import glob
 for path in glob.glob("/sys/fs/cgroup/*/release_agent") + glob.glob("/sys/fs/cgroup/*/cgroup.procs") + ["/sys/fs/cgroup/cgroup.procs"]:
     if os.path.exists(path):
         attempt("write", lambda: os.close(os.open(path, os.O_WRONLY)))
-attempt("mkdir", lambda: os.mkdir(next(iter(glob.glob("/sys/fs/cgroup/*/"))) + "x"))
+attempt("mkdir", lambda: os.mkdir(next(iter(glob.glob("/sys/fs/cgroup/*/")), "/sys/fs/cgroup/") + "x"))
 report("mount", b"cgroup", b"/tmp", b"cgroup", 0, b"memory")
 """
 
