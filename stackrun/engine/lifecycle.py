@@ -258,6 +258,8 @@ class Lifecycle:
         if publications:
             await self._attempt(f"close the ports of {entry.name}", self._networks.unpublish, publications)
         await self._attempt(f"forget the names of {entry.name}", self._resolver.drop, entry.id)
+        if was.endpoints:
+            await self._attempt(f"take the interfaces of {entry.name} away", self._networks.discard, was.endpoints)
 
     async def _record(self, entry: Entry) -> None:
         """State can be lost with the machine anyway, so a full disk is reported and no reason to stop here."""

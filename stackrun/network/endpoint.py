@@ -46,7 +46,11 @@ class Endpoint:
 
     @property
     def host_interface(self) -> str:
-        return f"srv{self.endpoint_id[:12]}"
+        return host_interface(self.endpoint_id)
+
+
+def host_interface(endpoint_id: str) -> str:
+    return f"srv{endpoint_id[:12]}"
 
 
 def mac_of(ipv4_address: str) -> str:

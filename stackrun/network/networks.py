@@ -24,7 +24,7 @@ from stackrun.kernel import conntrack, netlink, nft
 from stackrun.kernel.netlink import Connection, Request
 from stackrun.network import bridge, firewall, foreign, ipam
 from stackrun.network.bridge import Network
-from stackrun.network.endpoint import Endpoint, host_requests, inner_requests, mac_of
+from stackrun.network.endpoint import Endpoint, host_interface, host_requests, inner_requests, mac_of
 from stackrun.network.firewall import Publication
 from stackrun.network.ipam import Pool
 
@@ -186,8 +186,17 @@ class Networks:
         return wired
 
     def detach(self, endpoint: Endpoint) -> None:
-        """Takes an interface from a running container.  One that ends takes its interfaces along by itself."""
+        """Takes an interface from a running container."""
         bridge.delete(self._route, endpoint.host_interface)
+
+    def discard(self, endpoint_ids: Iterable[str]) -> None:
+        """Takes the interfaces of a container that has ended, before anybody else gets their addresses.
+
+        The kernel does so with the namespace, but that lives on without processes for as long as a TCP connection has
+        something left to send, 100 s and more, and would answer in the place of the addresses' next holder.
+        """
+        for endpoint_id in endpoint_ids:
+            bridge.delete(self._route, host_interface(endpoint_id))
 
     # --- published ports -----------------------------------------------------------------------
 

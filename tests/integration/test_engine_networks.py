@@ -145,6 +145,33 @@ def test_connect_and_disconnect_a_running_container(short_tmp: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_an_ended_container_has_no_interface_though_its_connection_has_more_to_send(short_tmp: Path) -> None:
+    """Its namespace outlives it then, for as long as the kernel goes on sending."""
+
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            await engine.create_network(NetworkSpec("net"))
+            await run(engine, "reader", "sh", "-c", "nc -l -p 7000 > /dev/null", network_mode="net")
+
+            async def connection(name: str, state: str, *, queue: int = 0) -> bool | None:
+                _, table = await execute(engine, name, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+                rows = [line.split() for line in table.splitlines() if "address" not in line]
+                found = [row for row in rows if row[3] == state and ":1B58" in row[1] + row[2] and int(row[4][:8], 16) >= queue]
+                return True if found else None
+
+            await until(lambda: connection("reader", "0A"))  # listens
+            await engine.pause_container("reader")
+            await run(engine, "sender", "sh", "-c", "nc reader 7000 < /dev/zero", network_mode="net")
+            await until(lambda: connection("sender", "01", queue=1))
+            (endpoint,) = (await engine.container("sender")).endpoints
+            link = Path("/sys/class/net", f"srv{endpoint.endpoint_id[:12]}")
+            assert link.exists()
+            await engine.stop_container("sender", timeout_s=0)
+            assert not link.exists()
+
+    asyncio.run(scenario())
+
+
 def test_fixed_addresses_internal_networks_and_extra_hosts(short_tmp: Path) -> None:
     async def scenario() -> None:
         async with fresh_engine(short_tmp) as engine:
