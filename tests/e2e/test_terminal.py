@@ -33,6 +33,7 @@ class Screen:
         command = ["new-session", "-d", "-s", name, "-x", "160", "-y", "50", "-c", str(cwd)]
         options = [part for key in ("STACKRUN_ROOT",) for part in ("-e", f"{key}={environment[key]}")]
         self.tmux(*command, *options, "env PS1='$ ' sh")
+        self.wait_for(r"^\$ ?$")  # what is typed sooner is echoed before the prompt, which then heads the first line of output
 
     def tmux(self, *args: str) -> str:
         return subprocess.run(["tmux", "-L", self.name, *args], capture_output=True, text=True, check=True).stdout
