@@ -306,7 +306,8 @@ def _matches_pattern(key: str, schema: Any) -> bool:
 
 def _describe_key(schema: Any, key: str) -> str:
     text: str = schema.get("properties", {}).get(key, {}).get("description", "")
-    return f"{key}: {text[0].lower()}{text[1:].rstrip('.')}" if text else ""
+    first = text.partition(". ")[0].rstrip(".")
+    return f"{key}: {first[0].lower()}{first[1:]}" if text else ""
 
 
 def _unknown_key(key: str, path: Path, known: set[str], value: Any) -> tuple[str, str]:
