@@ -9,7 +9,7 @@ TEST_PACKAGES := bsdutils busybox-static docker.io docker-registry git hostname 
 	util-linux zstd
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup setup-test demo test unit integration e2e attack conformance check bench vm clean
+.PHONY: help setup setup-test demo test unit integration e2e attack conformance corpus check bench vm clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ e2e: setup-test ## whole scenarios, as a user runs them
 
 attack: setup-test ## attempts to break out
 	@$(BIN)/python -m pytest tests/attack
+
+corpus: setup-test ## config beside Docker Compose on real files: ../shared/compose-corpus, or CORPUS=directory
+	@$(BIN)/python tests/corpus.py $(CORPUS)
 
 check: setup-test ## ruff, mypy, import-linter
 	@$(BIN)/ruff check --quiet .
