@@ -41,6 +41,11 @@ def _tuples(node: Node, *keys: str) -> dict[str, Any]:
     return {key: tuple(node[key]) for key in keys if node.get(key) is not None}
 
 
+def _own(node: Node) -> Node:
+    """What stands under x-stackrun, which the schema has checked."""
+    return node.get("x-stackrun") or {}
+
+
 # --- parts of a service ---------------------------------------------------------------------------
 
 
@@ -216,6 +221,7 @@ def service(name: str, node: Map) -> model.Service:
         cpu_percent=float(node.get("cpu_percent", 0)),
         stop_grace_period_s=_seconds(node.get("stop_grace_period")),
         extensions=_extensions(node),
+        kind=_own(node).get("kind", "service"),
     )
 
 
@@ -272,16 +278,31 @@ def volume(key: str, node: Node) -> model.Volume:
     return model.Volume(key=key, **_picked(node, "name", "driver", "driver_opts", "external", "labels"), extensions=_extensions(node))
 
 
+def on_change(node: Node) -> model.OnChange:
+    said = _own(node).get("on_change", "recreate")
+    if isinstance(said, str):
+        return model.OnChange(said)
+    if "signal" in said:
+        return model.OnChange("signal", signal=signal_name(said["signal"]))
+    return model.OnChange("exec", command=tuple(text_of(word) for word in said["exec"]))
+
+
+def signal_name(value: Any) -> str:
+    """`HUP`, `sighup` → `SIGHUP`."""
+    word = text_of(value).upper()
+    return word if word.startswith("SIG") else f"SIG{word}"
+
+
 def config(key: str, node: Node, lookup: Lookup) -> model.Config:
     content = node.get("content", lookup(node["environment"]) if node.get("environment") else None)
     picked = _picked(node, "name", "file", "environment", "external", "labels", "template_driver")
-    return model.Config(key=key, content=content, **picked, extensions=_extensions(node))
+    return model.Config(key=key, content=content, **picked, on_change=on_change(node), extensions=_extensions(node))
 
 
 def secret(key: str, node: Node, lookup: Lookup) -> model.Secret:
     content = lookup(node["environment"]) if node.get("environment") else None
     picked = _picked(node, "name", "file", "environment", "external", "labels", "driver", "driver_opts", "template_driver")
-    return model.Secret(key=key, content=content, **picked, extensions=_extensions(node))
+    return model.Secret(key=key, content=content, **picked, on_change=on_change(node), extensions=_extensions(node))
 
 
 def language_model(key: str, node: Node) -> model.Model:

@@ -7,16 +7,21 @@ is in `support`.
 from __future__ import annotations
 
 import ipaddress
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stackrun.compose.bind import signal_name
 from stackrun.compose.faults import Faults, did_you_mean
 from stackrun.compose.model import Project
 from stackrun.compose.normalize import implied, services_of
 from stackrun.compose.read import Reader
 from stackrun.compose.scalar import text_of
 from stackrun.compose.tree import Map, Place, Seq
+
+
+SIGNALS = frozenset(one.name for one in signal.Signals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +276,7 @@ class _Checker:
             for name, resource in self._known(section).items():
                 if isinstance(resource, Map) and not self._broken(section, name):
                     self._one_source(section, name, resource, keys)
+                    self._on_change(resource)
         for name, volume in self._known("volumes").items():
             if isinstance(volume, Map) and volume.get("external") is True:
                 for key in ("driver", "driver_opts", "labels"):
@@ -278,6 +284,20 @@ class _Checker:
                         place = volume.key_place(key)
                         hint = "an external volume is taken as it is"
                         self.faults.error(place, f'volume "{name}" is external and cannot have {key}', hint=hint, code="conflict")
+
+    def _on_change(self, resource: Map) -> None:
+        own = resource.get("x-stackrun")
+        said = own.get("on_change") if isinstance(own, Map) else None
+        if not isinstance(said, Map):
+            return
+        if ("signal" in said) == ("exec" in said):
+            hint = "signal: HUP, or exec: [command]"
+            self.faults.error(own.value_place("on_change"), "on_change is a signal or an exec, one of them", hint=hint, code="value")
+        elif "signal" in said and signal_name(said["signal"]) not in SIGNALS:
+            hint = did_you_mean(text_of(said["signal"]), (name.removeprefix("SIG") for name in SIGNALS))
+            self.faults.error(said.value_place("signal"), f"there is no signal {text_of(said['signal'])}", hint=hint, code="value")
+        elif "exec" in said and not said["exec"]:
+            self.faults.error(said.value_place("exec"), "exec has no command", code="value")
 
     def _one_source(self, section: str, name: str, resource: Map, keys: tuple[str, ...]) -> None:
         given = [key for key in keys if resource.get(key) is not None or key in resource.keys_at]

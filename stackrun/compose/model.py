@@ -409,6 +409,8 @@ class Service:
     use_api_socket: bool = False
     post_start: tuple[Hook, ...] = ()
     pre_stop: tuple[Hook, ...] = ()
+    kind: str = "service"
+    """`x-stackrun.kind`: service, or job: it is done when it has exited 0."""
     extensions: Mapping[str, Any] = field(default_factory=dict)
     """The service's own `x-…` keys."""
     canonical: Map = field(default_factory=Map, repr=False, compare=False)
@@ -467,6 +469,16 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class OnChange:
+    """`x-stackrun.on_change`: what a running container is given when the content changes: recreate, restart, signal, exec or none."""
+
+    action: str = "recreate"
+    signal: str = ""
+    """`SIGHUP`."""
+    command: Strings = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Exactly one of `file` (absolute path), `content`, `environment` (a variable's name) unless `external`."""
 
@@ -478,6 +490,7 @@ class Config:
     external: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     template_driver: str = ""
+    on_change: OnChange = OnChange()
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -494,6 +507,7 @@ class Secret:
     driver: str = ""
     driver_opts: Mapping[str, str] = field(default_factory=dict)
     template_driver: str = ""
+    on_change: OnChange = OnChange()
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
