@@ -20,7 +20,6 @@ from stackrun.compose.read import Reader
 from stackrun.compose.scalar import text_of
 from stackrun.compose.tree import Map, Place, Seq
 
-
 SIGNALS = frozenset(one.name for one in signal.Signals)
 
 
@@ -287,9 +286,9 @@ class _Checker:
 
     def _on_change(self, resource: Map) -> None:
         own = resource.get("x-stackrun")
-        said = own.get("on_change") if isinstance(own, Map) else None
-        if not isinstance(said, Map):
+        if not isinstance(own, Map) or not isinstance(own.get("on_change"), Map):
             return
+        said: Map = own["on_change"]
         if ("signal" in said) == ("exec" in said):
             hint = "signal: HUP, or exec: [command]"
             self.faults.error(own.value_place("on_change"), "on_change is a signal or an exec, one of them", hint=hint, code="value")
