@@ -28,6 +28,7 @@ COMMANDS = {
     "kill": ("lifecycle", "send a signal to services"),
     "config": ("config", "print the resolved stack"),
     "validate": ("validate", "tell every fault of a stack file"),
+    "graph": ("graph", "show the dependencies, the start order and the critical path"),
     "pull": ("pull", "fetch the services' images"),
     "images": ("images", "list the images the stack uses"),
     "load": ("archives", "load images from an archive"),

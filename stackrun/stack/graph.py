@@ -5,7 +5,7 @@ The one door to networkx, which is imported when a graph is first asked for: it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
@@ -47,6 +47,27 @@ def ordered(services: Sequence[str], edges: Sequence[Edge]) -> tuple[str, ...]:
         return tuple(networkx.lexicographical_topological_sort(graph))
     except networkx.NetworkXUnfeasible:
         raise ComposeError(_cycles(graph, edges)) from None
+
+
+def waves(services: Sequence[str], edges: Sequence[Edge]) -> tuple[tuple[str, ...], ...]:
+    """What starts together: each wave needs nothing but earlier ones, names are sorted. Raises ComposeError naming every cycle."""
+    import networkx
+
+    graph = _graph(services, edges)
+    try:
+        return tuple(tuple(sorted(names)) for names in networkx.topological_generations(graph))
+    except networkx.NetworkXUnfeasible:
+        raise ComposeError(_cycles(graph, edges)) from None
+
+
+def longest_path(services: Sequence[str], lengths: Mapping[tuple[str, str], int]) -> tuple[str, ...]:
+    """The heaviest way through an acyclic graph of (needed, who needs it) → length; of equal ones always the same."""
+    import networkx
+
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(sorted(services))
+    graph.add_weighted_edges_from((needed, source, length) for (needed, source), length in sorted(lengths.items()))
+    return tuple(networkx.dag_longest_path(graph, topo_order=list(networkx.lexicographical_topological_sort(graph))))
 
 
 def _graph(services: Sequence[str], edges: Sequence[Edge]) -> networkx.DiGraph:
