@@ -92,6 +92,10 @@ def ulimits(node: Node | None) -> tuple[model.Ulimit, ...]:
     return tuple(model.Ulimit(name, value["soft"], value["hard"]) for name, value in pairs)
 
 
+def device(node: Node) -> model.Device:
+    return model.Device(node.get("source", ""), node.get("target", ""), **_picked(node, "permissions"))
+
+
 def device_request(node: Node) -> model.DeviceRequest:
     return model.DeviceRequest(**_picked(node, "driver", "count", "options"), **_tuples(node, "capabilities", "device_ids"))
 
@@ -240,7 +244,7 @@ _PARTS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("volumes", lambda node: _items(node, mount)),
     ("configs", lambda node: _items(node, file_reference)),
     ("secrets", lambda node: _items(node, file_reference)),
-    ("devices", lambda node: _items(node, lambda item: model.Device(**_picked(item, "source", "target", "permissions")))),
+    ("devices", lambda node: _items(node, device)),
     ("gpus", lambda node: _items(node, device_request)),
     ("post_start", lambda node: _items(node, hook)),
     ("pre_stop", lambda node: _items(node, hook)),

@@ -86,10 +86,17 @@ def _port_text(item: Any) -> str:
 
 
 def _long_port(port: Map) -> Map:
-    if isinstance(port.get("target"), str) and port["target"].isdigit():
-        port["target"] = int(port["target"])
-    if not port.get("target"):
+    target, published = port.get("target"), port.get("published")
+    if isinstance(target, str) and target.isdigit():
+        target = port["target"] = int(target)
+    if target is None:
         raise ShortFormError("the port has no target", "target is the port in the container")
+    if isinstance(target, (int, float)) and target < 0:
+        raise ShortFormError(f"a port cannot be negative, as {target} is", "target is the port in the container")
+    if isinstance(published, float):
+        raise ShortFormError(f"a port must be a whole number, not {text_of(published)}", "")
+    if port.get("host_ip") == "":
+        raise ShortFormError("host_ip is empty", "is a variable in it unset? remove the key to publish on every address")
     return port
 
 
@@ -109,10 +116,8 @@ def _volume(self: _Canonical, value: Any, at: Place) -> Any:
 
 def _device(self: _Canonical, value: Any, at: Place) -> Any:
     if isinstance(value, Map):
-        if not value.get("target"):
+        if "target" not in value:
             self.faults.error(at, "the device has no target", hint="target: path in the container", code="missing-key")
-            value["target"] = value.get("source")
-        value.setdefault("permissions", "rwm")
         return value
     try:
         device = parse_device(text_of(value))

@@ -5,6 +5,7 @@ After this a tree is what `docker compose config --format json` prints, and what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -93,15 +94,36 @@ def _flag(self: _Decode, value: Any, at: Place) -> Any:
 def _integer_kept(self: _Decode, value: Any, at: Place) -> Any:
     if value is None:
         return _DROP
-    try:
-        number = float(value) if isinstance(value, str) and not value.lstrip("-").isdigit() else value
-        return int(number)
-    except ValueError:
-        return self.fault(at, f"must be a whole number, not {value!r}", code="type")
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return int(value)
+    hint = f"write {value} without quotes" if isinstance(value, str) and value.lstrip("-").isdigit() else ""
+    return self.fault(at, f"must be a whole number, not {value!r}", hint, code="type")
 
 
 def _integer(self: _Decode, value: Any, at: Place) -> Any:
     value = _integer_kept(self, value, at)
+    return value if value else _DROP
+
+
+def _count_kept(self: _Decode, value: Any, at: Place) -> Any:
+    """A whole number that is not negative."""
+    value = _integer_kept(self, value, at)
+    return self.fault(at, f"must not be negative, as {value} is") if value is not _DROP and value < 0 else value
+
+
+def _count(self: _Decode, value: Any, at: Place) -> Any:
+    value = _count_kept(self, value, at)
+    return value if value else _DROP
+
+
+def _digits_kept(self: _Decode, value: Any, at: Place) -> Any:
+    """A whole number that may be written as a string."""
+    text = value.removeprefix("-") if isinstance(value, str) else ""
+    return _integer_kept(self, int(value) if text.isdigit() and text.isascii() else value, at)
+
+
+def _digits(self: _Decode, value: Any, at: Place) -> Any:
+    value = _digits_kept(self, value, at)
     return value if value else _DROP
 
 
@@ -110,25 +132,24 @@ def _number(self: _Decode, value: Any, at: Place) -> Any:
         return _DROP
     try:
         number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
     except ValueError:
         return self.fault(at, f"must be a number, not {value!r}", code="type")
     return (int(number) if number.is_integer() else number) if number else _DROP
 
 
 def _size(self: _Decode, value: Any, at: Place) -> Any:
-    """Bytes as a string of digits, as Compose prints them."""
+    """Bytes as a string of digits, as Compose prints them; of those below zero it prints what it cannot read again."""
     if value is None:
         return _DROP
+    if isinstance(value, str) and value.startswith("-") and value[1:].isdigit():
+        value = int(value)
     try:
-        count = units.parse_bytes(int(value) if isinstance(value, float) else value)
+        count = units.parse_bytes(int(value) if isinstance(value, (int, float)) and math.isfinite(value) else text_of(value))
     except InvalidArgument as error:
         return self.fault(at, error.message, error.hint)
     return str(count) if count else _DROP
-
-
-def _swap(self: _Decode, value: Any, at: Place) -> Any:
-    """A size, or -1 for no limit."""
-    return "-1" if text_of(value) == "-1" else _size(self, value, at)
 
 
 def _duration(self: _Decode, value: Any, at: Place) -> Any:
@@ -145,29 +166,33 @@ def _mode(self: _Decode, value: Any, at: Place) -> Any:
     if value is None:
         return _DROP
     try:
-        bits = int(value, 8) if isinstance(value, str) else int(value)
+        bits = int(value, 8) if isinstance(value, str) else value
     except ValueError:
-        return self.fault(at, f"must be an octal number such as 0440, not {value!r}")
-    return f"0{bits:o}" if bits else _DROP
+        bits = -1
+    if not isinstance(bits, int) or bits < 0:
+        return self.fault(at, f"must be an octal number such as 0440, not {text_of(value)!r}")
+    return f"0{bits:o}"
 
 
 def _bits(self: _Decode, value: Any, at: Place) -> Any:
+    if isinstance(value, str):
+        return self.fault(at, f"must be a number such as 0755, not {value!r}", f"write {value} without quotes", code="type")
     text = _mode(self, value, at)
-    return text if text is _DROP else int(text, 8)
+    return text if text is _DROP else int(text, 8) or _DROP
 
 
 def _device_count(self: _Decode, value: Any, at: Place) -> Any:
     if value == "all":
         return -1
-    try:
+    if isinstance(value, int) or (isinstance(value, str) and value.removeprefix("-").isdigit()):
         return int(value)
-    except (TypeError, ValueError):
-        return self.fault(at, f'must be a whole number or "all", not {value!r}', code="type")
+    return self.fault(at, f'must be a whole number or "all", not {text_of(value)!r}', code="type")
 
 
-_SCALARS = frozenset(
-    (_text, _text_kept, _flag, _flag_or_none, _integer, _integer_kept, _number, _size, _swap, _duration, _mode, _bits, _device_count)
-)
+_SCALARS = frozenset((
+    _text, _text_kept, _flag, _flag_or_none, _integer, _integer_kept, _count, _count_kept, _digits, _digits_kept, _number, _size,
+    _duration, _mode, _bits, _device_count,
+))  # fmt: skip
 
 
 # --- collections ----------------------------------------------------------------------------------
@@ -195,12 +220,29 @@ def _variables(_self: _Decode, value: Any, at: Place) -> Any:
     return _pairs(value, at, None) or _DROP
 
 
-def _strings(_self: _Decode, value: Any, at: Place) -> Any:
+def _strings(self: _Decode, value: Any, at: Place) -> Any:
     if value is None:
         return _DROP
     items = value if isinstance(value, Seq) else Seq([value], at, [at])
+    for index, item in enumerate(items):
+        if isinstance(item, float):
+            self.fault(items.item_place(index), f"must be a string or a whole number, not {text_of(item)}", code="type")
     items[:] = [text_of(item) for item in items]
     return items or _DROP
+
+
+def _addresses(self: _Decode, value: Any, at: Place) -> Any:
+    """A list in which an empty string, as an unset variable leaves it, is nothing when it stands alone."""
+    items = _strings(self, value, at)
+    return _DROP if items == [""] else items
+
+
+def _texts(self: _Decode, value: Any, at: Place) -> Any:
+    """A mapping of names to strings, which says so of anything else."""
+    for name, item in value.items() if isinstance(value, Map) else ():
+        if isinstance(item, (bool, float, Map, Seq)):
+            self.fault(value.value_place(name), f"must be a string, not {text_of(item)}", "quote it", code="type")
+    return _mapping(self, value, at)
 
 
 def _present(_self: _Decode, value: Any, _at: Place) -> Any:
@@ -260,12 +302,39 @@ def _host(text: str) -> tuple[str, str, str]:
 def _ulimit(self: _Decode, value: Any, at: Place) -> Any:
     if isinstance(value, Map) and {"soft", "hard"} <= value.keys():
         return value
-    if isinstance(value, (Map, Seq)):
-        return self.fault(at, "must be a number, or soft and hard", code="type")
+    if isinstance(value, (Map, Seq, float)):
+        return self.fault(at, "must be a whole number, or soft and hard", code="type")
     return _integer_kept(self, value, at)
 
 
-def _ssh(_self: _Decode, value: Any, at: Place) -> Any:
+def _ulimit_bound(self: _Decode, value: Any, at: Place) -> Any:
+    if isinstance(value, float):
+        return self.fault(at, f"must be a whole number, not {text_of(value)}", code="type")
+    return _integer_kept(self, value, at)
+
+
+def _contexts(self: _Decode, value: Any, at: Place) -> Any:
+    """additional_contexts: each has a name and a path, URL, image or service."""
+    for index, item in enumerate(value if isinstance(value, Seq) else ()):
+        if "=" not in text_of(item):
+            self.fault(value.item_place(index), f"the context {text_of(item)!r} has no name", "write NAME=PATH", code="short-form")
+    for name, context in value.items() if isinstance(value, Map) else ():
+        if not isinstance(context, str):
+            self.fault(value.value_place(name), "a context is a path, a URL, an image or a service", code="type")
+    return _mapping(self, value, at)
+
+
+def _resource_spec(_self: _Decode, value: Any, at: Place) -> Any:
+    if isinstance(value, Map):
+        value.setdefault("kind", "")
+        value.setdefault("value", 0)
+    return value
+
+
+def _ssh(self: _Decode, value: Any, at: Place) -> Any:
+    for index, item in enumerate(value if isinstance(value, Seq) else ()):
+        if item != "default" and "=" not in text_of(item):
+            self.fault(value.item_place(index), f"invalid ssh key {item!r}", "write default, or NAME=PATH", code="short-form")
     pairs = _pairs(value, at, "")
     keys = Seq(place=pairs.place)
     for name in sorted(pairs):
@@ -284,16 +353,16 @@ def _options(_self: _Decode, value: Any, at: Place) -> Any:
 
 
 _UPDATE: dict[str, Decoder] = {
-    "parallelism": _integer_kept, "delay": _duration, "monitor": _duration, "max_failure_ratio": _number, "failure_action": _text,
+    "parallelism": _count_kept, "delay": _duration, "monitor": _duration, "max_failure_ratio": _number, "failure_action": _text,
     "order": _text,
 }  # fmt: skip
 _HOOK: dict[str, Decoder] = {"command": _command, "user": _text, "working_dir": _text, "privileged": _flag, "environment": _variables}
 _DEVICES: dict[str, Decoder] = {
     "capabilities": _strings, "count": _device_count, "device_ids": _strings, "driver": _text, "options": _mapping,
 }  # fmt: skip
-_LIMITS: dict[str, Decoder] = {"cpus": _number, "memory": _size, "pids": _integer}
+_LIMITS: dict[str, Decoder] = {"cpus": _number, "memory": _size, "pids": _digits}
 _REFERENCE: dict[str, Decoder] = {"mode": _mode, "uid": _text, "gid": _text, "target": _text}
-_ULIMIT: dict[str, Decoder] = {"": _ulimit, "soft": _integer_kept, "hard": _integer_kept}
+_ULIMIT: dict[str, Decoder] = {"": _ulimit, "soft": _ulimit_bound, "hard": _ulimit_bound}
 
 
 def _each(names: str, decoder: Decoder) -> dict[str, Decoder]:
@@ -315,26 +384,28 @@ _SERVICE: dict[str, Decoder] = (
     | _each("cpu_count cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares oom_score_adj pids_limit", _integer)
     | _each("scale", _integer_kept)
     | _each("cpus cpu_percent", _number)
-    | _each("mem_limit mem_reservation mem_swappiness shm_size", _size)
-    | _each("memswap_limit", _swap)
+    | _each("mem_limit mem_reservation mem_swappiness memswap_limit shm_size", _size)
     | _each("stop_grace_period", _duration)
-    | _each("labels annotations sysctls storage_opt", _mapping)
+    | _each("labels annotations sysctls", _mapping)
+    | {"storage_opt": _texts}
     | _each("environment", _variables)
     | _each(
-        "cap_add cap_drop device_cgroup_rules dns dns_opt dns_search expose external_links group_add links profiles security_opt tmpfs"
+        "cap_add cap_drop device_cgroup_rules dns_opt dns_search expose external_links group_add links profiles security_opt tmpfs"
         " volumes_from",
         _strings,
     )
+    | {"dns": _addresses}
     | _each("configs secrets devices ports volumes networks depends_on models ulimits gpus env_file label_file", _present)
     | _each("post_start pre_stop", _present)
     | _each("deploy develop healthcheck logging blkio_config credential_spec provider build", _not_null)
     | _each("command entrypoint", _command)
     | _each("extra_hosts build.extra_hosts", _hosts)
-    | _below("healthcheck", {"test": _test, "retries": _integer_kept, "disable": _flag})
+    | _below("healthcheck", {"test": _test, "retries": _count_kept, "disable": _flag})
     | _each("healthcheck.interval healthcheck.timeout healthcheck.start_period healthcheck.start_interval", _duration)
     | {"logging.driver": _text, "logging.options": _mapping, "provider.options": _options}
     | _below("depends_on.*", {"restart": _flag, "required": _flag_or_none})
     | _each("networks.*.aliases networks.*.link_local_ips", _strings)
+    | _below("credential_spec", _each("config file registry", _text))
     | _below("networks.*", _each("ipv4_address ipv6_address mac_address interface_name", _text))
     | _below("networks.*", {"driver_opts": _mapping, "priority": _integer, "gw_priority": _integer})
     | _below("ports.*", _each("mode published protocol host_ip name app_protocol", _text))
@@ -342,6 +413,8 @@ _SERVICE: dict[str, Decoder] = (
     | _below("volumes.*", _each("bind volume tmpfs image", _not_null))
     | _below("volumes.*.bind", {"create_host_path": _flag, "propagation": _text, "selinux": _text, "recursive": _text})
     | _below("volumes.*.volume", {"nocopy": _flag, "subpath": _text, "labels": _mapping})
+    | _below("devices.*", _each("source target permissions", _text))
+    | {"volumes.*.image.subpath": _text}
     | _below("volumes.*.tmpfs", {"size": _size, "mode": _bits})
     | _below("configs.*", _REFERENCE)
     | _below("secrets.*", _REFERENCE)
@@ -357,17 +430,18 @@ _SERVICE: dict[str, Decoder] = (
     | _below("deploy.resources.limits", _LIMITS)
     | _below("deploy.resources.reservations", _LIMITS)
     | _below("deploy.resources.reservations.devices.*", _DEVICES)
-    | _below("deploy.resources.reservations.generic_resources.*.discrete_resource_spec", {"kind": _text, "value": _integer})
+    | _below("deploy.resources.reservations.generic_resources.*.discrete_resource_spec", {"": _resource_spec, "value": _digits_kept})
     | _below("deploy.update_config", _UPDATE)
     | _below("deploy.rollback_config", _UPDATE)
-    | _below("deploy.restart_policy", _each("delay window", _duration) | {"condition": _text, "max_attempts": _integer_kept})
-    | _below("deploy.placement", {"constraints": _strings, "preferences": _present, "max_replicas_per_node": _integer})
+    | _below("deploy.restart_policy", _each("delay window", _duration) | {"condition": _text, "max_attempts": _count_kept})
+    | _below("deploy.placement", {"constraints": _strings, "preferences": _present, "preferences.*.spread": _text})
+    | {"deploy.placement.max_replicas_per_node": _count}
     | _below("build", _each("context dockerfile dockerfile_inline isolation network target provenance sbom", _text))
     | _below("build", _each("no_cache pull privileged", _flag))
     | _below("build", _each("cache_from cache_to entitlements platforms tags", _strings))
-    | _below("build", {"args": _variables, "labels": _mapping, "additional_contexts": _mapping, "shm_size": _size, "ssh": _ssh})
+    | _below("build", {"args": _variables, "labels": _mapping, "additional_contexts": _contexts, "shm_size": _size, "ssh": _ssh})
     | _below("build", _each("secrets ulimits", _present))
-    | _below("blkio_config", {"weight": _integer, "weight_device.*.weight": _integer})
+    | _below("blkio_config", {"weight": _count, "weight_device.*.weight": _count})
     | {f"blkio_config.device_{what}.*.rate": _size for what in ("read_bps", "read_iops", "write_bps", "write_iops")}
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 from stackrun.compose.dotenv import parse_env, parse_raw
 from stackrun.compose.normalize import services_of
 from stackrun.compose.read import Reader
+from stackrun.compose.scalar import is_true, text_of
 from stackrun.compose.source import shown
 from stackrun.compose.template import Lookup
 from stackrun.compose.tree import Map, Place, Seq
@@ -50,14 +51,17 @@ def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, s
 def _read(entry: Any, at: Place, lookup: Lookup, known: Mapping[str, str], reader: Reader) -> dict[str, str]:
     options: Mapping[str, Any] = entry if isinstance(entry, Map) else {"path": entry}
     path, required = options.get("path", ""), options.get("required", True)
+    optional = required is False or is_true(text_of(required)) is False
     name = shown(path, reader.working_dir)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        if required is not False:
+        if not optional:
             reader.faults.error(at, f"file {name} is not there", hint="create it, or say required: false", code="file")
         return {}
     except OSError as error:
+        if optional and not path:
+            return {}
         reader.faults.error(at, f"cannot read {name}: {(error.strerror or '').lower()}", code="file")
         return {}
     except UnicodeDecodeError:

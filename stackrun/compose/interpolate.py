@@ -40,7 +40,7 @@ def _number(text: str) -> float:
 
 def _boolean(text: str) -> bool:
     value = is_true(text)
-    if value is None or text in ("1", "0", "t", "f", "T", "F"):
+    if value is None:
         raise _NotCast("true or false")
     return value
 

@@ -268,7 +268,7 @@ _UNIQUE: Pattern[Indexer] = Pattern.table(
     {
         f"services.*.{key}": _by_name
         for key in (
-            "annotations", "build.args", "build.additional_contexts", "build.labels", "build.platforms", "build.tags", "cap_add",
+            "annotations", "build.args", "build.additional_contexts", "build.labels", "build.tags", "cap_add",
             "cap_drop", "deploy.labels", "dns", "dns_opt", "dns_search", "environment", "labels", "links", "networks.*.aliases",
             "networks.*.link_local_ips", "profiles", "sysctls", "tmpfs",
         )

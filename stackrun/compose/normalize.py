@@ -27,7 +27,7 @@ def set_defaults(root: Map) -> None:
         if isinstance(build, Map):
             build.setdefault("context", ".")
         for secret in service.get("secrets") or ():
-            if isinstance(secret, Map) and not secret.get("target"):
+            if isinstance(secret, Map) and "target" not in secret:
                 secret["target"] = f"/run/secrets/{text_of(secret.get('source'))}"
         for port in service.get("ports") or ():
             port.setdefault("mode", "ingress")
@@ -41,7 +41,7 @@ def set_defaults(root: Map) -> None:
 
 def _clean_target(volume: Any) -> None:
     target = volume.get("target") if isinstance(volume, Map) else None
-    if isinstance(target, str) and target:
+    if isinstance(target, str):
         volume["target"] = clean(target)
 
 
@@ -100,7 +100,7 @@ def normalize(root: Map, project_name: str, lookup: Lookup) -> None:
 def _join_default_network(root: Map, service: Map) -> None:
     if service.get("provider") is not None:
         return
-    if not service.get("networks") and not service.get("network_mode"):
+    if not service.get("networks") and "network_mode" not in service:
         service["networks"] = Map({"default": None}, service.place)
     if "default" in (service.get("networks") or ()):
         networks = root.get("networks")
@@ -110,7 +110,7 @@ def _join_default_network(root: Map, service: Map) -> None:
 
 
 def _complete_build(build: Map, lookup: Lookup) -> None:
-    if not build.get("dockerfile") and not build.get("dockerfile_inline"):
+    if "dockerfile" not in build and "dockerfile_inline" not in build:
         build["dockerfile"] = "Dockerfile"
     args = build.get("args")
     _resolve_variables(args, lookup)

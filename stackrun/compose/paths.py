@@ -61,7 +61,6 @@ _TABLE: Pattern[Resolve] = Pattern.table(
         "services.*.label_file.*": _file,
         "services.*.develop.watch.*.path": _file,
         "services.*.volumes.*": _mount,
-        "services.*.credential_spec.file": _file,
         "configs.*.file": _file,
         "secrets.*.file": _file,
         "volumes.*": _local_bind,

@@ -143,7 +143,7 @@ class Reader:
             self._circle(name, file, at, chain)
             return self._unextended(service, (*chain, (file, name)))
         chain = (*chain, (file, name))
-        if base_file:
+        if base_file is not None:
             base = self._from_file(base_name, absolute(base_file, scope.directory, scope.environment.get("HOME", "")), scope, at, chain)
         else:
             base = self._from_here(base_name, services, file, scope, resets, chain, at)
@@ -202,14 +202,18 @@ class Reader:
 
     def _include_all(self, root: Map, scope: Scope, including: tuple[str, ...]) -> None:
         entries = root.get("include")
+        if entries is None:
+            root.pop("include", None)
         if not isinstance(entries, Seq):
             return
+        refused = [index for index, entry in enumerate(entries) if not _is_include(entry)]
         for index, entry in enumerate(entries):
-            at = entries.item_place(index)
-            paths = _paths(entry)
-            if paths:
-                self._include(root, entry, paths, scope, including, at)
-        if all(_paths(entry) for entry in entries):
+            if index not in refused and (paths := _paths(entry)):
+                self._include(root, entry, paths, scope, including, entries.item_place(index))
+        if refused:  # the schema says what is wrong with them
+            left = Seq([entries[index] for index in refused], entries.place, [entries.item_place(index) for index in refused])
+            root["include"] = left
+        else:
             del root["include"]
 
     def _include(self, root: Map, entry: Any, paths: list[str], scope: Scope, including: tuple[str, ...], at: Place) -> None:
@@ -259,13 +263,13 @@ class Reader:
                     target.take(found, name, value)
 
 
-def _extends(service: Any) -> tuple[str, str] | None:
-    """(service, file or empty) that a service extends; None when it does not, or says so in a way the schema refuses."""
+def _extends(service: Any) -> tuple[str, str | None] | None:
+    """(service, file or None for this one) that a service extends; None when it does not, or says so in a way the schema refuses."""
     extends = service.get("extends") if isinstance(service, Map) else None
     if isinstance(extends, str):
-        return extends, ""
+        return extends, None
     if isinstance(extends, Map) and isinstance(extends.get("service"), str) and isinstance(extends.get("file", ""), str):
-        return extends["service"], extends.get("file", "")
+        return extends["service"], extends.get("file")
     return None
 
 
@@ -274,10 +278,22 @@ def _without(service: Map, key: str) -> Map:
     return service
 
 
+def _is_include(entry: Any) -> bool:
+    """Whether every key is of a kind that the schema takes; nothing at all is an include of nothing."""
+    if not isinstance(entry, Map):
+        return entry is None or isinstance(entry, str)
+    known = entry.keys() <= {"path", "env_file", "project_directory"}
+    lists = all(_is_text_or_texts(entry[key]) for key in ("path", "env_file") if key in entry)
+    return known and lists and isinstance(entry.get("project_directory", ""), str)
+
+
+def _is_text_or_texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, Seq) and all(isinstance(item, str) for item in value))
+
+
 def _paths(entry: Any) -> list[str]:
     found = entry.get("path") if isinstance(entry, Map) else entry
-    paths = [found] if isinstance(found, str) else list(found) if isinstance(found, Seq) else []
-    return paths if all(isinstance(path, str) for path in paths) else []
+    return [found] if isinstance(found, str) else list(found or ())
 
 
 def drop(root: Map, resets: tuple[Path, ...]) -> None:

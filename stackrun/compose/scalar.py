@@ -106,8 +106,8 @@ def _go_float(value: float) -> str:
 def is_true(text: str) -> bool | None:
     """A boolean as Compose casts a string: YAML 1.1's words; None when it is none of them."""
     word = text.lower()
-    if word in ("true", "y", "yes", "on", "1", "t"):
+    if word in ("true", "y", "yes", "on"):
         return True
-    if word in ("false", "n", "no", "off", "0", "f"):
+    if word in ("false", "n", "no", "off"):
         return False
     return None

@@ -34,6 +34,8 @@ def parse_ports(text: str) -> list[Map]:
     if protocol not in _PROTOCOLS:
         raise ShortFormError(f"unknown protocol {protocol!r} in port {text!r}", f"one of {', '.join(_PROTOCOLS)}")
     targets = _port_range(target, "container")
+    if 0 in targets:
+        raise ShortFormError(f"port 0 in {text!r} is none that a container could listen on", "write PUBLISHED:TARGET, such as 8080:80")
     hosts = _port_range(published, "published") if published else None
     return [_port(address, host, number, protocol) for number, host in _paired(text, targets, hosts, published)]
 
@@ -45,7 +47,7 @@ def _split_port(body: str) -> tuple[str, str, str]:
         address = address[1:-1]
     if address:
         try:
-            ipaddress.ip_address(address)
+            ipaddress.ip_address(address.replace("%", "/"))  # a zone is refused, too
         except ValueError:
             raise ShortFormError(f"{address!r} is not an IP address", "write [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL]") from None
     return address, published, target
@@ -139,10 +141,10 @@ def is_path(source: str) -> bool:
 def parse_device(text: str) -> Map:
     """`source[:target[:permissions]]`."""
     parts = text.split(":")
-    if len(parts) > 3 or not parts[0]:
+    if len(parts) > 3:
         raise ShortFormError(f"invalid device {text!r}", "write SOURCE[:TARGET[:PERMISSIONS]]")
-    target = parts[1] if len(parts) > 1 else parts[0]
-    return Map({"source": parts[0], "target": target, "permissions": parts[2] if len(parts) > 2 else "rwm"})
+    target = parts[1] if len(parts) > 1 else ""
+    return Map({"source": parts[0], "target": target or parts[0], "permissions": parts[2] if len(parts) > 2 else "rwm"})
 
 
 # --- commands -------------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ def check_support(root: Map, faults: Faults) -> None:
         _ports(service, faults)
         _fixed_ports(service, faults)
         _targets(service, faults)
+        _devices(service, faults)
         _health_conditions(root, service, faults)
     for _, network in (root.get("networks") or {}).items():
         _subnets(network, faults)
@@ -154,6 +155,8 @@ def _ports(service: Map, faults: Faults) -> None:
         if published and not _is_published(published):
             hint = "a number up to 65535, or a range such as 8000-8010"
             faults.error(at, f"invalid published port {published!r}", hint=hint, code="value")
+        if not port.get("target"):
+            faults.error(ports.item_place(index), "port 0 is none that a container could listen on", code="value")
         if protocol not in ("tcp", "udp"):
             faults.error(at, f"publishing {protocol} ports is not supported", hint="tcp or udp", code="unsupported")
 
@@ -184,6 +187,16 @@ def _targets(service: Map, faults: Faults) -> None:
             drive = "a name of one letter before a colon is read as a Windows drive: give the volume a longer name"
             hint = drive if ":" in target or ":" in text_of(mount.get("source")) else "it starts with a slash"
             faults.error(at, f"the mount's target {target!r} is not an absolute path", hint=hint, code="value")
+
+
+def _devices(service: Map, faults: Faults) -> None:
+    """A device has a path here and one in the container; Docker Compose takes an empty one, as an unset variable leaves it."""
+    devices = service.get("devices") or Seq()
+    for index, device in enumerate(devices):
+        missing = next((key for key in ("source", "target") if not device.get(key)), "")
+        if missing:
+            hint = "write SOURCE[:TARGET[:PERMISSIONS]]; is a variable in it unset?"
+            faults.error(devices.item_place(index), f"the device has no {missing}", hint=hint, code="value")
 
 
 def _health_conditions(root: Map, service: Map, faults: Faults) -> None:
