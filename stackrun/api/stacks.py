@@ -44,6 +44,8 @@ class UpOptions:
     timeout_s: float | None = None
     wait: bool = False
     wait_timeout_s: float | None = None
+    seal: Mapping[str, str] = field(default_factory=dict)
+    """`StackPlan.seal` of a plan that was looked at: `up` is refused (Conflict) unless it would still do exactly that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,86 @@ class StackSummary:
     config_files: tuple[str, ...]
 
 
+class Symbol(StrEnum):
+    """What becomes of a resource."""
+
+    CREATE = "+"
+    CHANGE = "~"
+    """It stays and is started, stopped, renamed, told."""
+    REPLACE = "-/+"
+    REMOVE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field of a resource. `before` None: it was not there; `after` None: it goes. Secret values are never here."""
+
+    field: str
+    """In the stack file's words: `environment.LOG`, `ports.80/tcp`."""
+    before: str | None = None
+    after: str | None = None
+    place: str = ""
+    """`file:line:column` of what declares the new value, or of the nearest parent when it goes; empty: no file does."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAction:
+    """Everything that a plan does to one resource."""
+
+    symbol: Symbol
+    resource: str
+    """As in StackEvent: "Container shop-db-1", "Image nginx:1.27"."""
+    cause: str
+    steps: tuple[str, ...] = ()
+    """In their order: create, stop within 10s, remove, rename, start."""
+    changes: tuple[FieldChange, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    """`db healthy`, `Network shop_default`."""
+    destroys: tuple[str, ...] = ()
+    """What is lost by it; empty: nothing that cannot be made again."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What `up` would do, for a person to read and for `up` to hold on to. Nothing has been done for it."""
+
+    project: str
+    actions: tuple[PlannedAction, ...] = ()
+    """In an order in which they could be done."""
+    notices: tuple[StackEvent, ...] = ()
+    """Warnings of the file and of what was found, as `up` would tell them."""
+    waits: tuple[str, ...] = ()
+    """What `--wait` waits for in the end."""
+    unchanged: tuple[str, ...] = ()
+    seal: Mapping[str, str] = field(default_factory=dict)
+    """Everything that the plan depends on, by name, and the plan itself as a digest."""
+
+    def count(self, symbol: Symbol) -> int:
+        """Without images, which are pulled and not made."""
+        return sum(one.symbol is symbol and not one.resource.startswith("Image ") for one in self.actions)
+
+    @property
+    def summary(self) -> str:
+        """`plan: 2 to create, 1 to replace, 0 to remove; 7 unchanged`; pulls and changes in place when there are any."""
+        pulls = sum(one.resource.startswith("Image ") for one in self.actions)
+        changes = self.count(Symbol.CHANGE)
+        words = [
+            *([f"{pulls} to pull"] if pulls else []),
+            f"{self.count(Symbol.CREATE)} to create",
+            *([f"{changes} to change"] if changes else []),
+            f"{self.count(Symbol.REPLACE)} to replace",
+            f"{self.count(Symbol.REMOVE)} to remove",
+        ]
+        return f"plan: {', '.join(words)}; {len(self.unchanged)} unchanged"
+
+
 class Stacks(Protocol):
     """Faults of the definition are raised (ComposeError) before the iterator exists; then nothing has been done."""
+
+    async def plan(self, source: StackSource, options: UpOptions) -> StackPlan:
+        """What `up` would do with the same arguments, without doing anything."""
+        ...
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]: ...
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:

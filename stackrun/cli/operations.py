@@ -18,7 +18,7 @@ from stackrun.errors import ExecuteFailed, NotFound, StackrunError
 if TYPE_CHECKING:
     import argparse
 
-    from stackrun.api.stacks import StackEvent, Stacks
+    from stackrun.api.stacks import StackEvent, StackPlan, Stacks
     from stackrun.cli.engines import Engine
     from stackrun.cli.render import Display
     from stackrun.client.http import Response, Transport
@@ -60,6 +60,17 @@ def summaries(options: argparse.Namespace, *, all: bool) -> list[dict[str, Any]]
         found: Any = transport.json("GET", ROUTE, query={"all": all})
         return list(found)
     return _summaries_here(engine, all)
+
+
+def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
+    """What `up` with the same request would do; nothing is done."""
+    from stackrun.api.wire import stacks as wire
+
+    transport = connect(options)
+    engine = chosen(options)
+    if engine.own or _reconciles(transport, engine):
+        return wire.plan_from_json(transport.json("POST", f"{ROUTE}/plan", payload=request))
+    return _planned_here(engine, request)
 
 
 def _events(response: Response) -> Generator[Event, None, None]:
@@ -135,6 +146,21 @@ async def _begun(operations: Stacks, verb: str, request: dict[str, Any]) -> Asyn
 
 async def _next(iterator: Any) -> Any:
     return await anext(iterator, None)
+
+
+def _planned_here(engine: Engine, request: dict[str, Any]) -> StackPlan:
+    import asyncio
+
+    from stackrun.api.wire import stacks as wire
+    from stackrun.client.engine import HttpEngine
+    from stackrun.stack.operations import StackOperations
+
+    async def ask() -> StackPlan:
+        async with HttpEngine(engine.host) as client:
+            operations = StackOperations(client, state_dir=_state_dir(engine.host))
+            return await operations.plan(wire.source_from_json(request), wire.up_options_from_json(request))
+
+    return asyncio.run(ask())
 
 
 def _summaries_here(engine: Engine, all: bool) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from stackrun.api.stacks import DownOptions, StackEvent, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import DownOptions, StackEvent, StackPlan, StackSource, StackSummary, UpOptions
 from stackrun.api.wire import stacks
 from stackrun.client.address import TlsFiles
 from stackrun.client.async_http import AsyncResponse, AsyncTransport
@@ -29,6 +29,10 @@ class HttpStacks:
     async def _operate(self, operation: str, source: StackSource, **rest: Any) -> AsyncIterator[StackEvent]:
         payload = stacks.request_to_json(source, **rest)
         return _events(await self._transport.request("POST", f"/stackrun/v1/stacks/{operation}", payload=payload))
+
+    async def plan(self, source: StackSource, options: UpOptions) -> StackPlan:
+        payload = stacks.request_to_json(source, options=stacks.up_options_to_json(options))
+        return stacks.plan_from_json(await self._transport.json("POST", "/stackrun/v1/stacks/plan", payload=payload))
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         return await self._operate("up", source, options=stacks.up_options_to_json(options))

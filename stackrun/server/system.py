@@ -52,6 +52,9 @@ class StackRoutes:
 
     async def operate_stack(self, request: Request) -> Reply:
         body = await request.json()
+        if request.variables["operation"] == "plan":
+            plan = await self._stacks.plan(stacks.source_from_json(body), stacks.up_options_from_json(body))
+            return json_response(stacks.plan_to_json(plan))
         events = await self._begun(request.variables["operation"], body)
         lines = json_lines(events, stacks.event_to_json, lambda error: stacks.event_to_json(stacks.failure_event(error)))
         return Streaming(lines, close=closer(events))

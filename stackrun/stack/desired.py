@@ -14,16 +14,23 @@ from stackrun.api.types import ContainerSpec, EndpointSpec, IpamPool, Mount, Mou
 from stackrun.compose import model
 from stackrun.errors import ComposeError, Diagnostic, InvalidArgument
 from stackrun.stack.container import Names, container_template, joined_services
-from stackrun.stack.content import Contents, private_path
+from stackrun.stack.content import Contents, content_digest, live_path, private_path
 from stackrun.stack.plan import Condition, WriteFile
 
 JOINED = "stackrun.joined-containers"
 """Label: ids of the containers whose namespaces or volumes a container shares; when one is replaced, it must be too."""
 
+CONTENTS = "stackrun.contents"
+"""Label: what its configs and secrets held when it was made, JSON of where each is mounted → `config nginx 3f2a…`."""
+KIND = "stackrun.kind"
+"""Label: `job` for what is done once it has exited 0."""
+
+RECREATE = model.OnChange()
+
 _UNHASHED_LABELS = frozenset({
-    labels.CONFIG_HASH, labels.CONFIG_FILES, labels.WORKING_DIR, labels.ENVIRONMENT_FILE, labels.DEPENDS_ON, labels.VERSION,
+    labels.CONFIG_HASH, labels.CONFIG_FILES, labels.WORKING_DIR, labels.ENVIRONMENT_FILE, labels.DEPENDS_ON, labels.VERSION, CONTENTS, KIND,
 })  # fmt: skip
-"""Where a stack was read from, and its order, are no part of a container."""
+"""Where a stack was read from, and its order, are no part of a container; contents count by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,21 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True)
+class FileMount:
+    """A config or secret in a container. `digest` is of its content; `label` is `config nginx` or `secret token`."""
+
+    target: str
+    label: str
+    digest: str
+    on_change: model.OnChange = RECREATE
+
+    @property
+    def live(self) -> bool:
+        """Whether the container stays when the content changes."""
+        return self.on_change.action != "recreate"
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredService:
     name: str
     image: str
@@ -49,11 +71,13 @@ class DesiredService:
     joins: tuple[str, ...] = ()
     """Services to whose very containers (replica 1) it is bound: shared namespaces, volumes_from."""
     files: tuple[WriteFile, ...] = ()
+    """The private ones that have to be there."""
+    file_mounts: tuple[FileMount, ...] = ()
     container_name: str = ""
     pull_policy: str = ""
     platform: str = ""
     job: bool = False
-    """Somebody waits for it to complete: done is done, it is not run again while nothing about it has changed."""
+    """Somebody waits for it to complete, or it says so itself: done is done, it is not run again while nothing about it has changed."""
     buildable: bool = False
 
     @property
@@ -92,6 +116,8 @@ class Desired:
     volumes: Mapping[str, DesiredVolume] = field(default_factory=dict)
     dormant: frozenset[str] = frozenset()
     """Services that no active profile enables: their containers are no orphans."""
+    state_dir: str = ""
+    """Where private files and the notes about live ones are kept."""
 
     def container_name(self, service: str, number: int = 1) -> str:
         return self.services[service].name_of(number, self.project)
@@ -119,7 +145,7 @@ def desired(
         raise ComposeError(writer.faults)
     networks = {one.name: _network(project.name, one, version) for one in project.networks.values()}
     volumes = {one.name: _volume(project.name, one, version) for one in project.volumes.values()}
-    return Desired(project.name, services, networks, volumes, frozenset(project.disabled_services))
+    return Desired(project.name, services, networks, volumes, frozenset(project.disabled_services), state_dir)
 
 
 def container_spec(service: DesiredService, number: int, project: str, *, image_id: str = "", replaces: str = "") -> ContainerSpec:
@@ -132,6 +158,15 @@ def container_spec(service: DesiredService, number: int, project: str, *, image_
     name = service.name_of(number, project)
     endpoints = tuple(replace(one, aliases=_with_alias(one, name)) for one in service.spec.endpoints)
     return replace(service.spec, labels={**service.spec.labels, **own}, endpoints=endpoints)
+
+
+def contents_of(spec: ContainerSpec) -> dict[str, str]:
+    """Where a container's configs and secrets are mounted → `config nginx 3f2a…`, as its label has it."""
+    try:
+        found = json.loads(spec.labels.get(CONTENTS) or "{}")
+    except ValueError:
+        return {}
+    return {str(target): str(held) for target, held in found.items()} if isinstance(found, dict) else {}
 
 
 def _with_alias(endpoint: EndpointSpec, name: str) -> tuple[str, ...]:
@@ -186,8 +221,11 @@ class _Writer:
             Dependency(name, Condition(one.condition), one.restart, one.required) for name, one in sorted(service.depends_on.items())
         )
         image = service.image or f"{self._project.name}-{service.name}"
-        mounts, files, content = self._files(service)
-        spec = container_template(service, self._names, image, self._service_labels(service, dependencies), mounts)
+        mounts, files, file_mounts, content = self._files(service)
+        own = self._service_labels(service, dependencies)
+        if file_mounts:
+            own[CONTENTS] = json.dumps({one.target: f"{one.label} {one.digest}" for one in file_mounts}, sort_keys=True)
+        spec = container_template(service, self._names, image, own, mounts)
         digest = config_hash(_without_private_paths(spec, files), (*service.links, *content))
         return DesiredService(
             name=service.name,
@@ -198,10 +236,11 @@ class _Writer:
             dependencies=dependencies,
             joins=joined_services(service),
             files=files,
+            file_mounts=file_mounts,
             container_name=service.container_name,
             pull_policy=service.pull_policy,
             platform=service.platform,
-            job=service.name in self._jobs,
+            job=service.kind == "job" or service.name in self._jobs,
             buildable=service.build is not None and not service.image,
         )
 
@@ -225,28 +264,37 @@ class _Writer:
             labels.SERVICE: service.name,
             labels.ONEOFF: "False",
             labels.DEPENDS_ON: ",".join(one.label() for one in dependencies),
+            **({KIND: service.kind} if service.kind == "job" else {}),
         }
 
-    def _files(self, service: model.Service) -> tuple[list[Mount], tuple[WriteFile, ...], list[str]]:
-        """Mounts, the private files behind them, and a hash of each one's content."""
+    def _files(self, service: model.Service) -> tuple[list[Mount], tuple[WriteFile, ...], tuple[FileMount, ...], list[str]]:
+        """Mounts, the private files behind them, what they hold, and what of that counts for the container's hash."""
         mounts: list[Mount] = []
         files: list[WriteFile] = []
-        digests: list[str] = []
+        held: list[FileMount] = []
+        counted: list[str] = []
         for section, directory, references in (("configs", "/", service.configs), ("secrets", "/run/secrets/", service.secrets)):
             for position, reference in enumerate(references):
                 target = reference.target or reference.source
                 target = target if target.startswith("/") else directory + target
-                source, file = self._source(section, reference, (service.name, section, position))
+                definition = self._definition(section, reference)
+                source, file = self._source(section, reference, definition, (service.name, section, position))
                 content = file.content if file else self._contents.get(source, b"")
                 mounts.append(Mount(MountType.BIND, target, source, read_only=True))
-                digests.append(f"{target} {hashlib.sha256(content).hexdigest()}")
                 files += [file] if file else []
-        return mounts, tuple(files), digests
+                held.append(FileMount(target, f"{section[:-1]} {reference.source}", content_digest(content), definition.on_change))
+                counted.append(f"{target} live" if held[-1].live else f"{target} {hashlib.sha256(content).hexdigest()}")
+        return mounts, tuple(files), tuple(held), counted
 
-    def _source(self, section: str, reference: model.FileReference, place: tuple[str, str, int]) -> tuple[str, WriteFile | None]:
+    def _definition(self, section: str, reference: model.FileReference) -> model.Config | model.Secret:
+        return (self._project.configs if section == "configs" else self._project.secrets)[reference.source]
+
+    def _source(
+        self, section: str, reference: model.FileReference, definition: model.Config | model.Secret, place: tuple[str, str, int]
+    ) -> tuple[str, WriteFile | None]:
         """The host path to mount, and the private file to write there unless it is the user's own."""
-        definition = (self._project.configs if section == "configs" else self._project.secrets)[reference.source]
-        if definition.file and not (reference.uid or reference.gid or reference.mode is not None):
+        live = definition.on_change.action != "recreate"
+        if definition.file and not live and not (reference.uid or reference.gid or reference.mode is not None):
             return definition.file, None
         content = self._content(definition)
         if content is None:
@@ -254,8 +302,12 @@ class _Writer:
             return "", None
         mode = 0o444 if reference.mode is None else reference.mode
         uid, gid = int(reference.uid or 0), int(reference.gid or 0)
-        path = private_path(self._state_dir, self._project.name, content, mode, uid, gid)
-        return path, WriteFile(path, content, mode, uid, gid, f"{section[:-1]} {reference.source}")
+        label = f"{section[:-1]} {reference.source}"
+        if live:
+            path = live_path(self._state_dir, self._project.name, label, mode, uid, gid)
+        else:
+            path = private_path(self._state_dir, self._project.name, content, mode, uid, gid)
+        return path, WriteFile(path, content, mode, uid, gid, label, live=live)
 
     def _content(self, definition: model.Config | model.Secret) -> bytes | None:
         if definition.external:

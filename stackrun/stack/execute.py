@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from stackrun.api.engine import Engine
 from stackrun.api.stacks import Phase, StackEvent
-from stackrun.api.types import Progress
+from stackrun.api.types import ExecSpec, Progress
 from stackrun.errors import Conflict, ExecuteFailed, Forbidden, NotFound, NotModified, RegistryError, StackrunError
 from stackrun.stack.conditions import Conditions
-from stackrun.stack.content import write_private
+from stackrun.stack.content import note_contents, write_private
 from stackrun.stack.desired import bound
 from stackrun.stack.plan import (
     CONDITION_WORDS,
@@ -25,8 +25,10 @@ from stackrun.stack.plan import (
     CreateContainer,
     CreateNetwork,
     CreateVolume,
+    ExecInContainer,
     KillContainer,
     Node,
+    NoteContents,
     Plan,
     PullImage,
     RemoveContainer,
@@ -34,6 +36,7 @@ from stackrun.stack.plan import (
     RemoveVolume,
     RenameContainer,
     RestartContainer,
+    SignalContainer,
     StartContainer,
     StopContainer,
     WaitFor,
@@ -42,9 +45,15 @@ from stackrun.stack.plan import (
 
 PARALLELISM = 16
 """Engine calls at a time; waiting for a condition takes none of them."""
+OUTPUT_KEPT_BYTES = 4096
+"""Of a command run in a container: enough for the line that says why it failed."""
 _MET = {Condition.STARTED: "Started", Condition.HEALTHY: "Healthy", Condition.COMPLETED: "Exited", Condition.READY: "Healthy"}
 
 Emit = Callable[[StackEvent], None]
+Changing: TypeAlias = (
+    StartContainer | StopContainer | RestartContainer | KillContainer | SignalContainer | ExecInContainer | RemoveContainer
+    | RenameContainer
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +139,7 @@ class _Run:
 
     def _tell_skipped(self, action: Action, cause: str) -> None:
         """Once a resource: of the steps of a recreation a person needs to hear one."""
-        if not isinstance(action, (WaitFor, WriteFile)) and action.resource not in self._told_skipped:
+        if not isinstance(action, (WaitFor, WriteFile, NoteContents)) and action.resource not in self._told_skipped:
             self._told_skipped.add(action.resource)
             self._emit(StackEvent(action.resource, Phase.SKIPPED, "Skipped", cause))
 
@@ -193,6 +202,8 @@ class _Performer:
                     spec = bound(action.spec, self._ids)
                     created = await self._engine.create_container(action.temporary_name or action.name, spec)
                     self._ids[action.name] = created.id
+                case NoteContents():
+                    await asyncio.to_thread(note_contents, action)
                 case RemoveNetwork(id=id):
                     await self._engine.remove_network(id)
                 case RemoveVolume(name=name):
@@ -223,9 +234,7 @@ class _Performer:
             case WriteFile():
                 await asyncio.to_thread(write_private, action)
 
-    async def _change(
-        self, action: StartContainer | StopContainer | RestartContainer | KillContainer | RemoveContainer | RenameContainer
-    ) -> None:
+    async def _change(self, action: Changing) -> None:
         ref = action.id or self._ids[action.name]
         match action:
             case StartContainer():
@@ -234,8 +243,10 @@ class _Performer:
                 await self._engine.stop_container(ref, timeout_s=timeout_s)
             case RestartContainer(timeout_s=timeout_s):
                 await self._engine.restart_container(ref, timeout_s=timeout_s)
-            case KillContainer(signal=signal):
+            case KillContainer(signal=signal) | SignalContainer(signal=signal):
                 await self._engine.kill_container(ref, signal)
+            case ExecInContainer(command=command):
+                await self._exec(ref, command)
             case RemoveContainer(volumes=volumes):
                 await self._engine.remove_container(ref, force=True, volumes=volumes)
             case RenameContainer(name=name):
@@ -243,6 +254,19 @@ class _Performer:
                 self._ids[name] = ref
             case _:
                 assert_never(action)
+
+    async def _exec(self, ref: str, command: tuple[str, ...]) -> None:
+        """ExecuteFailed with the last line that the command printed, unless it exits 0."""
+        id = await self._engine.create_exec(ref, ExecSpec(command))
+        stream = await self._engine.start_exec(id)
+        printed = b""
+        async for output in stream:
+            printed = (printed + output.data)[-OUTPUT_KEPT_BYTES:]
+        code = (await self._engine.exec(id)).exit_code
+        if code:
+            lines = [line.strip() for line in printed.decode(errors="replace").splitlines() if line.strip()]
+            words = f": {lines[-1]}" if lines else ""
+            raise ExecuteFailed(f"{' '.join(command)} exited ({code}){words}")
 
     async def _pull(self, action: PullImage) -> None:
         layers = Layers()

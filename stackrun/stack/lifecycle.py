@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from stackrun.api.types import Container, Status
 from stackrun.errors import InvalidArgument
+from stackrun.stack.desired import KIND
 from stackrun.stack.observed import Observed, is_one_off, needs_of, service_of
 from stackrun.stack.plan import (
     Action,
@@ -182,7 +183,13 @@ def _chosen(observed: Observed, services: tuple[str, ...]) -> list[Container]:
 
 
 def _jobs(containers: Iterable[Container]) -> set[str]:
-    return {need for one in containers for need, condition, _ in needs_of(one) if condition == Condition.COMPLETED}
+    """Services that somebody waits for to complete, or that say so themselves."""
+    found: set[str] = set()
+    for one in containers:
+        found.update(need for need, condition, _ in needs_of(one) if condition == Condition.COMPLETED)
+        if one.spec.labels.get(KIND) == "job":
+            found.add(service_of(one))
+    return found
 
 
 def _done(container: Container, jobs: set[str]) -> bool:

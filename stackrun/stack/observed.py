@@ -13,6 +13,8 @@ from stackrun.api import labels
 from stackrun.api.engine import Engine
 from stackrun.api.types import Container, Filters, HealthStatus, Image, Network, Status, Volume
 from stackrun.errors import NotFound
+from stackrun.stack.content import noted_contents, present_files, told_path
+from stackrun.stack.desired import Desired
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,10 @@ class Observed:
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     """Image reference, as the services write it → image id; a missing image is not a key."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Private file of a config or secret → digest of what it holds; a missing one is not a key."""
+    told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Container id → where a live config or secret is mounted → the digest it was last told of, when that is later than its label."""
 
     def of_service(self, service: str) -> tuple[Container, ...]:
         return tuple(one for one in self.containers if service_of(one) == service and not is_one_off(one))
@@ -111,6 +117,18 @@ async def observe_images(engine: Engine, references: Iterable[str]) -> dict[str,
         if image_id:
             found[reference] = image_id
     return found
+
+
+def with_private_files(observed: Observed, desired: Desired) -> Observed:
+    """And what is kept of configs and secrets on this machine. Blocks on the file system; nothing is asked where nothing is declared."""
+    files = {file.path: file for service in desired.services.values() for file in service.files}
+    live = {name for name, service in desired.services.items() if any(one.live for one in service.file_mounts)}
+    told: dict[str, Mapping[str, str]] = {}
+    for one in observed.containers:
+        if service_of(one) in live:
+            id, contents = noted_contents(told_path(desired.state_dir, desired.project, one.name))
+            told |= {one.id: contents} if id == one.id else {}
+    return replace(observed, files=present_files(files.values()), told=told)
 
 
 async def refreshed(observed: Observed, engine: Engine, images: Iterable[str]) -> Observed:

@@ -10,29 +10,61 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from stackrun.api import labels
 from stackrun.api.engine import Engine
-from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackPlan, StackSource, StackSummary, UpOptions
 from stackrun.api.types import Container, Filters
-from stackrun.errors import ComposeError, Diagnostic, NotFound, StackrunError
+from stackrun.errors import ComposeError, Conflict, NotFound, StackrunError
 from stackrun.stack import lifecycle
-from stackrun.stack.content import forget_private, read_contents
+from stackrun.stack.content import Contents, forget_private, read_contents
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, execute
-from stackrun.stack.observed import Observed, observe, observe_images, refreshed
+from stackrun.stack.explain import Inspected, Plans, explained, notice_events, replaced_containers, warning_event
+from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files
 from stackrun.stack.plan import Plan
 from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
-from stackrun.stack.verdict import Policy
+from stackrun.stack.seal import PLAN, moved, plan_digest, sealed
+from stackrun.stack.secrecy import Secrecy
+from stackrun.stack.verdict import Policy, selection
 
 if TYPE_CHECKING:
     from stackrun.compose.model import Project
 
+T = TypeVar("T")
 Job = Callable[[Emit], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """What one operation was asked for."""
+
+    project: Project
+    wanted: Desired
+    policy: Policy
+    contents: Contents
+
+    def images(self) -> list[str]:
+        return [service.image for service in self.wanted.services.values()]
+
+    def secrecy(self) -> Secrecy:
+        secrets = self.project.secrets.values()
+        held = [self.contents.get(one.file, b"") for one in secrets if one.file]
+        return Secrecy((*held, *(one.content.encode() for one in secrets if one.content)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    observed: Observed
+    plans: Plans
+
+    def seal(self, stack: _Stack) -> dict[str, str]:
+        return sealed(stack.wanted, self.observed, stack.policy, self.plans.pulls, self.plans.main)
 
 
 class StackOperations:
@@ -51,28 +83,36 @@ class StackOperations:
         """Import what loading a stack needs, off the event loop, so that the first `up` does not pay for it."""
         await asyncio.to_thread(_preload)
 
+    async def plan(self, source: StackSource, options: UpOptions) -> StackPlan:
+        stack = await self._loaded(source, options)
+        decided = await self._decided(stack)
+        inspected = await self._inspected(decided)
+        plan = explained(
+            stack.project, stack.wanted, decided.observed, selection(stack.wanted, stack.policy), decided.plans, inspected, stack.secrecy()
+        )
+        return replace(plan, seal=decided.seal(stack))
+
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
-        wanted, warnings = await asyncio.to_thread(self._desired, source, options)
-        policy = _policy(options)
-        lock = await self._acquired(wanted.project)
+        stack = await self._loaded(source, options)
+        lock = await self._acquired(stack.wanted.project)
         try:
-            images = [service.image for service in wanted.services.values()]
-            observed = await observe(self._engine, wanted.project, images)
-            pulls = decide_pulls(wanted, observed, policy)
-            plan = decide(wanted, observed, policy)
+            decided = await self._decided(stack)
+            if options.seal:
+                _require_unmoved(options.seal, decided.seal(stack))
         except BaseException:
             lock.release()
             raise
 
         async def work(emit: Emit) -> None:
-            for warning in warnings:
-                place = f"{warning.path}:{warning.line}:{warning.column}"
-                emit(StackEvent(place, Phase.DONE, "Warning", warning.message, warning.hint))
-            now, then = observed, plan
-            if pulls:
-                await self._execute(pulls, observed, emit)
-                now = await refreshed(observed, self._engine, images)
-                then = decide(wanted, now, policy)
+            for warning in stack.project.warnings:
+                emit(warning_event(warning))
+            now, then = decided.observed, decided.plans.main
+            if decided.plans.pulls:
+                await self._execute(decided.plans.pulls, now, emit)
+                now = await refreshed(now, self._engine, stack.images())
+                then = decide(stack.wanted, now, stack.policy)
+                if options.seal and plan_digest(then) != options.seal.get(PLAN):
+                    raise Conflict("an image that was pulled changes the plan", hint="the image is here now: plan again")
             await self._execute(then, now, emit)
 
         return _Work(work, lock)
@@ -109,8 +149,9 @@ class StackOperations:
         return await self._by_labels(project, lambda observed: lifecycle.decide_kill(observed, services, signal or "SIGKILL"))
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
-        wanted, _ = await asyncio.to_thread(self._desired, source, UpOptions())
-        images = await observe_images(self._engine, [service.image for service in wanted.services.values()])
+        stack = await self._loaded(source, UpOptions())
+        wanted = stack.wanted
+        images = await observe_images(self._engine, stack.images())
         observed = Observed(wanted.project, images=images)
         plan = decide_pull(wanted, observed, services)
         lock = await self._acquired(wanted.project)
@@ -124,8 +165,10 @@ class StackOperations:
             projects.setdefault(one.spec.labels[labels.PROJECT], []).append(one)
         return tuple(_summary(name, projects[name]) for name in sorted(projects))
 
-    def _desired(self, source: StackSource, options: UpOptions) -> tuple[Desired, tuple[Diagnostic, ...]]:
-        """And what the file's author should know about it."""
+    async def _loaded(self, source: StackSource, options: UpOptions) -> _Stack:
+        return await asyncio.to_thread(self._desired, source, options)
+
+    def _desired(self, source: StackSource, options: UpOptions) -> _Stack:
         from stackrun.compose.load import load
         from stackrun.stack.graph import start_order
 
@@ -133,7 +176,25 @@ class StackOperations:
         order = start_order(project)
         contents = read_contents(project)
         wanted = desired(project, order, contents=contents, state_dir=self._state_dir, scale=options.scale, version=_version())
-        return wanted, project.warnings
+        return _Stack(project, wanted, _policy(options), contents)
+
+    async def _decided(self, stack: _Stack) -> _Decided:
+        """Raises what `up` would be refused for."""
+        observed = await observe(self._engine, stack.wanted.project, stack.images())
+        observed = await asyncio.to_thread(with_private_files, observed, stack.wanted)
+        plans = Plans(decide_pulls(stack.wanted, observed, stack.policy), decide(stack.wanted, observed, stack.policy))
+        return _Decided(observed, plans)
+
+    async def _inspected(self, decided: _Decided) -> Inspected:
+        """The containers that are replaced, and the images of old and new; what is gone meanwhile is left out."""
+        replaced = {one.id for one in replaced_containers(decided.plans.main, decided.observed).values()}
+        if not replaced:
+            return Inspected()
+        slots = asyncio.Semaphore(self._parallelism)
+        containers = await _looked_up(self._engine.container, replaced, slots)
+        ids = {one.image_id for one in containers.values()} | set(decided.observed.images.values())
+        images = await _looked_up(self._engine.image, ids, slots)
+        return Inspected(containers, {id: image.config for id, image in images.items()})
 
     async def _by_labels(
         self, project: str, decided: Callable[[Observed], Plan], finish: Callable[[Observed], Awaitable[None]] | None = None
@@ -165,6 +226,23 @@ class StackOperations:
         lock = self._locks.setdefault(project, asyncio.Lock())
         await lock.acquire()
         return lock
+
+
+async def _looked_up(look: Callable[[str], Awaitable[T]], ids: Iterable[str], slots: asyncio.Semaphore) -> dict[str, T]:
+    async def one(id: str) -> tuple[str, T] | None:
+        async with slots:
+            try:
+                return id, await look(id)
+            except NotFound:
+                return None
+
+    return dict(found for found in await asyncio.gather(*map(one, sorted(ids))) if found)
+
+
+def _require_unmoved(seal: Mapping[str, str], now: Mapping[str, str]) -> None:
+    reasons = moved(seal, now)
+    if reasons:
+        raise Conflict(f"the world has moved since this was planned: {'; '.join(reasons)}", hint="plan again")
 
 
 def config_hashes(project: Project) -> Mapping[str, str]:
@@ -220,8 +298,7 @@ def _policy(options: UpOptions) -> Policy:
 
 
 def _announcements(plan: Plan) -> Iterable[StackEvent]:
-    for notice in plan.notices:
-        yield StackEvent(notice.resource, Phase.DONE, "Warning", notice.message, notice.hint)
+    yield from notice_events(plan)
     for settled in plan.settled:
         yield StackEvent(f"Container {settled.name}", Phase.DONE, settled.text)
 

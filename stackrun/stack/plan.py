@@ -130,7 +130,10 @@ class PullImage:
 
 @dataclass(frozen=True, slots=True)
 class WriteFile:
-    """A config or secret whose content has no file of its own, or asks for an owner or mode. Its path holds its content's hash."""
+    """A config or secret whose content has no file of its own, or asks for an owner or mode. Its path holds its content's hash.
+
+    `live`: containers have it mounted while it changes (`on_change`), so its path stays and it is written in place.
+    """
 
     path: str
     content: bytes = field(repr=False)
@@ -140,6 +143,7 @@ class WriteFile:
     label: str
     """`config nginx` or `secret token`: what a person knows it as."""
     cause: str = ""
+    live: bool = False
     verb: ClassVar[str] = "write"
 
     @property
@@ -244,6 +248,65 @@ class KillContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalContainer:
+    """Tells it that something it reads has changed; it is expected to run on."""
+
+    name: str
+    id: str
+    signal: str
+    cause: str
+    verb: ClassVar[str] = "signal"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Signalling", "Signalled")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecInContainer:
+    """The same by a command of its own, which must exit 0."""
+
+    name: str
+    id: str
+    command: tuple[str, ...]
+    cause: str
+    verb: ClassVar[str] = "exec"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Executing", "Executed")
+
+
+@dataclass(frozen=True, slots=True)
+class NoteContents:
+    """Writes down which content of its live files a container has been told of, since its labels cannot be changed."""
+
+    name: str
+    id: str
+    path: str
+    contents: tuple[tuple[str, str], ...]
+    """Where it is mounted → its digest."""
+    cause: str = ""
+    verb: ClassVar[str] = "note"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return SILENT
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainer:
     name: str
     id: str
@@ -309,7 +372,8 @@ class WaitFor:
 
 Action: TypeAlias = (
     CreateNetwork | RemoveNetwork | CreateVolume | RemoveVolume | PullImage | WriteFile | CreateContainer | StartContainer
-    | StopContainer | RestartContainer | KillContainer | RemoveContainer | RenameContainer | WaitFor
+    | StopContainer | RestartContainer | KillContainer | SignalContainer | ExecInContainer | NoteContents | RemoveContainer
+    | RenameContainer | WaitFor
 )  # fmt: skip
 
 
@@ -324,18 +388,22 @@ class Node:
 
     def __str__(self) -> str:
         waits = " ".join([*map(str, self.after), *(f"~{number}" for number in self.loosely_after)])
-        return f"{self.number} [{waits}] {self.action.resource}: {_described(self.action)}"
+        text = described(self.action)
+        return f"{self.number} [{waits}] {self.action.resource}: {text}{f' ({self.action.cause})' if self.action.cause else ''}"
 
 
-def _described(action: Action) -> str:
+def described(action: Action) -> str:
+    """What it does, without its resource and its cause: `stop within 10s`."""
     text = action.verb
     match action:
         case CreateContainer(temporary_name=temporary) if temporary:
             text += f" as {temporary}"
         case RemoveContainer(volumes=True):
             text += " with volumes"
-        case KillContainer(signal=signal):
+        case KillContainer(signal=signal) | SignalContainer(signal=signal):
             text += f" by {signal}"
+        case ExecInContainer(command=command):
+            text += f" {' '.join(command)}"
         case StopContainer(timeout_s=float(limit_s)) | RestartContainer(timeout_s=float(limit_s)):
             text += f" within {format_duration(limit_s)}"
         case WaitFor(optional=optional, timeout_s=limit_s):
@@ -343,7 +411,7 @@ def _described(action: Action) -> str:
             text += "" if limit_s is None else f" within {format_duration(limit_s)}"
         case _:
             pass
-    return f"{text} ({action.cause})" if action.cause else text
+    return text
 
 
 @dataclass(frozen=True, slots=True)

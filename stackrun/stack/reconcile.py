@@ -13,7 +13,9 @@ from dataclasses import replace
 
 from stackrun.api import labels
 from stackrun.api.types import Container, ContainerSpec, Mount, MountType, Network, Volume
+from stackrun.compose import model
 from stackrun.errors import NotFound
+from stackrun.stack.content import content_digest, told_path
 from stackrun.stack.desired import Dependency, Desired, DesiredNetwork, DesiredService, DesiredVolume, container_spec
 from stackrun.stack.observed import Observed, has_healthcheck, healthy, is_on, service_of
 from stackrun.stack.plan import (
@@ -22,6 +24,8 @@ from stackrun.stack.plan import (
     CreateNetwork,
     CreateVolume,
     Draft,
+    ExecInContainer,
+    NoteContents,
     Notice,
     Plan,
     PullImage,
@@ -29,6 +33,7 @@ from stackrun.stack.plan import (
     RemoveNetwork,
     RenameContainer,
     Settled,
+    SignalContainer,
     StartContainer,
     StopContainer,
     WaitFor,
@@ -228,7 +233,7 @@ class _Writer:
         if slot.old and not self._policy.renew_anonymous_volumes:
             spec = with_anonymous_volumes(spec, slot.old[0])
         after = [self._resources[one] for one in _resources(service) if one in self._resources]
-        after += [self._file(file) for file in service.files]
+        after += self._missing_files(service)
         after += [self._firsts[one] for one in service.joins if one in self._firsts]
         after += [self._removals[name]] if name in self._removals else []
         return self._draft.add(CreateContainer(service.name, name, spec, slot.cause, self._temporary_name(slot, name)), after)
@@ -251,12 +256,36 @@ class _Writer:
         if keep.name != name:
             ready = [self._draft.add(RenameContainer(name, keep.id, f"was {keep.name}"), ready)]
             self._note_first(service, slot, ready[0])
+        written = [self._file(file) for file in service.files if file.live and self._is_missing(file)]
         if slot.bounce:
-            ready.append(self._stop(keep, slot.bounce, ()))
+            ready.append(self._stop(keep, slot.bounce, written, self._stop_followers(service, tuple(written))))
         if slot.cause or slot.bounce:
-            self._start(service, name, keep.id, slot.cause or slot.bounce, ready, firmly, loosely)
-        elif keep.name == name:
+            told = self._start(service, name, keep.id, slot.cause or slot.bounce, (*ready, *written), firmly, loosely)
+        else:
+            told = self._tell(slot, name, keep, (*ready, *written)) if keep.state.running else []
+        if told and slot.untold:
+            self._note(service, name, keep, told)
+        elif keep.name == name and not (slot.cause or slot.bounce):
             self._draft.settled.append(Settled(name, "Running" if keep.state.running else "Exited"))
+
+    def _tell(self, slot: Slot, name: str, keep: Container, after: Iterable[int]) -> list[int]:
+        """One signal or command, however many of its files ask for the same."""
+        asked: dict[model.OnChange, list[str]] = {}
+        for one in slot.untold:
+            asked.setdefault(one.on_change, []).append(one.label)
+        told = []
+        for how, changed in asked.items():
+            cause = f"{' and '.join(changed)} changed"
+            if how.action == "signal":
+                told.append(self._draft.add(SignalContainer(name, keep.id, how.signal, cause), after))
+            elif how.action == "exec":
+                told.append(self._draft.add(ExecInContainer(name, keep.id, how.command, cause), after))
+        return told
+
+    def _note(self, service: DesiredService, name: str, keep: Container, told: Iterable[int]) -> None:
+        path = told_path(self._desired.state_dir, self._desired.project, name)
+        contents = tuple((one.target, one.digest) for one in service.file_mounts if one.live)
+        self._draft.add(NoteContents(name, keep.id, path, contents), told)
 
     def _name(self, service: DesiredService, slot: Slot) -> str:
         return service.name_of(slot.number, self._desired.project)
@@ -269,15 +298,24 @@ class _Writer:
 
     def _file(self, file: WriteFile) -> int:
         if file.path not in self._resources:
-            self._resources[file.path] = self._draft.add(file)
+            cause = f"{file.label} changed" if file.path in self._observed.files else "missing"
+            self._resources[file.path] = self._draft.add(replace(file, cause=cause))
         return self._resources[file.path]
+
+    def _missing_files(self, service: DesiredService) -> list[int]:
+        return [self._file(file) for file in service.files if self._is_missing(file)]
+
+    def _is_missing(self, file: WriteFile) -> bool:
+        return self._observed.files.get(file.path) != content_digest(file.content)
 
     def _start(
         self, service: DesiredService, name: str, id: str, cause: str, ready: Iterable[int], firmly: Iterable[int], loosely: Iterable[int]
-    ) -> None:
-        if not self._policy.no_start:
-            node = self._draft.add(StartContainer(service.name, name, id, cause), (*ready, *firmly), loosely)
-            self._starts.setdefault(service.name, []).append(node)
+    ) -> list[int]:
+        if self._policy.no_start:
+            return []
+        node = self._draft.add(StartContainer(service.name, name, id, cause), (*ready, *firmly), loosely)
+        self._starts.setdefault(service.name, []).append(node)
+        return [node]
 
     def _stop(
         self, one: Container, cause: str, after: Iterable[int] = (), loosely_after: Iterable[int] = (), *, replaced: bool = False

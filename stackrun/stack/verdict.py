@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from stackrun.api import labels
 from stackrun.api.types import Container, Network, Status
 from stackrun.errors import InvalidArgument
-from stackrun.stack.desired import JOINED, Desired, DesiredService
+from stackrun.stack.desired import JOINED, Desired, DesiredService, FileMount, contents_of
 from stackrun.stack.observed import Observed, is_on, is_one_off, number_of, service_of
 
 
@@ -47,6 +47,8 @@ class Slot:
     old: tuple[Container, ...] = ()
     bounce: str = ""
     """Why a kept, running one is stopped and started again."""
+    untold: tuple[FileMount, ...] = ()
+    """Live configs and secrets of the kept one whose content has changed since it was last told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,21 @@ class _Judge:
         cause, best = judged[0]
         if cause:
             return Slot(number, cause=cause, old=tuple(one for _, one in judged))
-        bounce = self._bounce_cause(service) if best.state.running else ""
-        return Slot(number, best, _start_cause(service, best), tuple(one for _, one in judged[1:]), bounce)
+        untold = self._untold(service, best)
+        bounce = self._bounce_cause(service) or self._restart_cause(untold) if best.state.running else ""
+        return Slot(number, best, _start_cause(service, best), tuple(one for _, one in judged[1:]), bounce, untold)
+
+    def _untold(self, service: DesiredService, container: Container) -> tuple[FileMount, ...]:
+        live = [one for one in service.file_mounts if one.live and one.on_change.action != "none"]
+        if not live:
+            return ()
+        told = {target: held.rpartition(" ")[2] for target, held in contents_of(container.spec).items()}
+        told |= self._observed.told.get(container.id, {})
+        return tuple(one for one in live if told.get(one.target) != one.digest)
+
+    def _restart_cause(self, untold: tuple[FileMount, ...]) -> str:
+        changed = [one.label for one in untold if one.on_change.action == "restart"]
+        return f"{' and '.join(changed)} changed" if changed and not self._policy.no_start else ""
 
     def _recreate_cause(self, service: DesiredService, container: Container) -> str:
         """Why this container cannot stay; empty when it is as it should be."""

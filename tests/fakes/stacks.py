@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from stackrun.api.stacks import DownOptions, StackEvent, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import DownOptions, StackEvent, StackPlan, StackSource, StackSummary, UpOptions
 from stackrun.errors import StackrunError
 
 
@@ -17,6 +17,7 @@ class FakeStacks:
     error: StackrunError | None = None
     broken: StackrunError | None = None
     summaries: tuple[StackSummary, ...] = ()
+    planned: StackPlan = field(default_factory=lambda: StackPlan("shop"))
     requests: list[tuple[object, ...]] = field(default_factory=list)
 
     async def _run(self, *request: object) -> AsyncIterator[StackEvent]:
@@ -30,6 +31,12 @@ class FakeStacks:
             yield event
         if self.broken:
             raise self.broken
+
+    async def plan(self, source: StackSource, options: UpOptions) -> StackPlan:
+        self.requests.append(("plan", source, options))
+        if self.error:
+            raise self.error
+        return self.planned
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         return await self._run("up", source, options)

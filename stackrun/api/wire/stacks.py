@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import (
+    DownOptions,
+    FieldChange,
+    Phase,
+    PlannedAction,
+    StackEvent,
+    StackPlan,
+    StackSource,
+    StackSummary,
+    Symbol,
+    UpOptions,
+)
 from stackrun.api.wire.fields import (
     FLAG,
     INTEGER,
@@ -19,6 +30,7 @@ from stackrun.api.wire.fields import (
     items,
     members,
     read,
+    records,
     write,
 )
 from stackrun.errors import ExecuteFailed, InvalidArgument, StackrunError
@@ -38,11 +50,22 @@ _SOURCE = _table(
 _UP = _table(
     services=TEXTS, force_recreate=FLAG, no_recreate=FLAG, no_deps=FLAG, no_start=FLAG, remove_orphans=FLAG, renew_anonymous_volumes=FLAG,
     pull=TEXT, scale=_COUNTS, timeout_s=NUMBER, wait=FLAG, wait_timeout_s=NUMBER,
+    seal=PAIRS,
 )  # fmt: skip
 _DOWN = _table(volumes=FLAG, remove_orphans=FLAG, timeout_s=NUMBER, services=TEXTS)
 _EVENT = _table(
     resource=TEXT, phase=_PHASE, text=TEXT, detail=TEXT, hint=TEXT, current=INTEGER, total=INTEGER, exit_code=INTEGER
 )  # fmt: skip
+_CHANGE = _table(field=TEXT, before=TEXT, after=TEXT, place=TEXT)
+_ACTION = _table(
+    symbol=Kind(lambda value, place: _symbol(value, place), str), resource=TEXT, cause=TEXT, steps=TEXTS, changes=records(_CHANGE, FieldChange),
+    waits_for=TEXTS, destroys=TEXTS, notes=TEXTS,
+)  # fmt: skip
+_PLAN = _table(
+    project=TEXT, actions=records(_ACTION, PlannedAction), notices=records(_EVENT, StackEvent), waits=TEXTS, unchanged=TEXTS, seal=PAIRS
+)  # fmt: skip
+PLAN_VERSION = 1
+"""Of a plan as a document: a reader of another version refuses it."""
 _SUMMARY = _table(name=TEXT, status=TEXT, config_files=TEXTS)
 
 
@@ -95,6 +118,26 @@ def failure_event(error: StackrunError) -> StackEvent:
     """The last event of an operation that broke after its first one was sent."""
     detail = "\n".join((error.message, *error.failures)) if isinstance(error, ExecuteFailed) else error.message
     return StackEvent("", Phase.FAILED, "Error", detail=detail, hint=error.hint, exit_code=error.exit_code)
+
+
+def _symbol(value: Any, place: str) -> Symbol:
+    try:
+        return Symbol(value)
+    except ValueError:
+        raise InvalidArgument(f"invalid JSON: {place} must be one of {', '.join(Symbol)}") from None
+
+
+def plan_to_json(plan: StackPlan) -> dict[str, Any]:
+    """A document of its own: its version first, and the counts for those who only count."""
+    counts = {symbol.name.lower(): plan.count(symbol) for symbol in Symbol}
+    return {"version": PLAN_VERSION, **write(_PLAN, plan), "summary": {**counts, "unchanged": len(plan.unchanged)}}
+
+
+def plan_from_json(body: Any) -> StackPlan:
+    version = members(body, "the plan").get("version")
+    if version != PLAN_VERSION:
+        raise InvalidArgument(f"a plan of version {version!r} cannot be read: this is version {PLAN_VERSION}", hint="plan again")
+    return StackPlan(**{"project": "", **read(_PLAN, body)})
 
 
 def summaries_to_json(summaries: tuple[StackSummary, ...]) -> list[dict[str, Any]]:

@@ -12,10 +12,17 @@ from stackrun.cli.engines import chosen, connect, transport
 from stackrun.cli.operations import follow, operate
 from stackrun.cli.options import add_services, add_timeout, seconds, source
 from stackrun.cli.render import Display, colours, display
+from stackrun.cli.saved_plan import SavedPlan
 from stackrun.errors import EXIT_INTERRUPTED, InvalidArgument
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
+    stack_arguments(parser)
+    parser.add_argument("--plan", metavar="FILE", help="carry out the plan that `plan --out` saved, if nothing has moved since")
+
+
+def stack_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `plan` understands as well, so that the one word is all that has to be changed."""
     add_services(parser)
     add_timeout(parser)
     flag = parser.add_argument
@@ -35,10 +42,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.force_recreate and options.no_recreate:
-        raise InvalidArgument("--force-recreate and --no-recreate contradict each other")
-    request = {"source": source(options), "options": _request(options)}
-    if options.detach or options.wait or options.no_start:
+    request = saved_request(options) if options.plan else stack_request(options)
+    asked = request["options"]
+    if options.detach or asked["wait"] or asked["no_start"]:
         follow(operate(options, "up", request), display(options, "up"), "up")
         return 0
     return _Foreground(options, request).run()
@@ -51,10 +57,40 @@ def _scale(text: str) -> tuple[str, int]:
     return service, int(count)
 
 
-def _request(options: argparse.Namespace) -> dict[str, Any]:
-    """api.stacks.UpOptions by its field names."""
+def stack_request(options: argparse.Namespace) -> dict[str, Any]:
+    """The body of `up` and of `plan`: api.stacks.StackSource and UpOptions by their field names."""
+    if options.force_recreate and options.no_recreate:
+        raise InvalidArgument("--force-recreate and --no-recreate contradict each other")
+    return {"source": source(options), "options": _options(options)}
+
+
+def saved_request(options: argparse.Namespace) -> dict[str, Any]:
+    """The one that a plan was made for, sealed; `options` then name the same stack, and the working directory is the plan's."""
+    if _options(options) != _options(_parsed_nothing()) or any(getattr(options, name) for name in _STACK_OPTIONS):
+        hint = "give -d, --timestamps or --no-log-prefix; all else is in the file"
+        raise InvalidArgument("a saved plan has its services and options already", hint=hint)
+    saved = SavedPlan.read(options.plan)
+    saved.require_engine(chosen(options).host)
+    saved.enter()
+    for name in _STACK_OPTIONS:
+        setattr(options, name, saved.source.get(name))
+    options.services = list(saved.options["services"])
+    options.timeout = saved.options["timeout_s"]
+    return {"source": source(options), "options": {**saved.options, "seal": saved.seal}}
+
+
+_STACK_OPTIONS = ("files", "project_name", "project_directory", "env_files", "profiles")
+
+
+def _parsed_nothing() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    stack_arguments(parser)
+    return parser.parse_args([])
+
+
+def _options(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "services": options.services,
+        "services": list(options.services),
         "force_recreate": options.force_recreate,
         "no_recreate": options.no_recreate,
         "no_deps": options.no_deps,

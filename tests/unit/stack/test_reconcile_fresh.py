@@ -181,7 +181,7 @@ def test_a_private_file_is_written_before_its_container() -> None:
     target = wanted(service("web", secrets=(model.FileReference("token"),)), secrets=[model.Secret("token", "shop_token", content="hush")])
     check(decide(target, empty(target)), """
         1 [] Network shop_default: create (missing)
-        2 [] Secret token: write
+        2 [] Secret token: write (missing)
         3 [1 2] Container shop-web-1: create (missing)
         4 [3] Container shop-web-1: start
     """)  # fmt: skip
