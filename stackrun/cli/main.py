@@ -17,7 +17,6 @@ from stackrun.errors import InvalidArgument
 
 COMMANDS = {
     "up": ("up", "create and start the stack"),
-    "plan": ("plan", "show what up would do, and why, without doing anything"),
     "down": ("down", "stop the stack and remove what belongs to it"),
     "ps": ("ps", "list the stack's containers"),
     "ls": ("ls", "list the stacks"),
@@ -30,6 +29,9 @@ COMMANDS = {
     "config": ("config", "print the resolved stack"),
     "validate": ("validate", "tell every fault of a stack file"),
     "graph": ("graph", "show the dependencies, the start order and the critical path"),
+    "schema": ("schema", "print the JSON Schema of stack files"),
+    "init": ("init", "write a stack file to start from"),
+    "completion": ("completion", "print what makes bash, zsh or fish complete our commands"),
     "pull": ("pull", "fetch the services' images"),
     "images": ("images", "list the images the stack uses"),
     "load": ("archives", "load images from an archive"),
@@ -39,6 +41,9 @@ COMMANDS = {
     "daemon": ("daemon", "run our own engine in the foreground, or stop it"),
 }
 """Verb → its module in cli.commands and one line of help, in the order `--help` lists them."""
+
+COMPLETE = "__complete"
+"""What the shells' completion asks; no verb of anybody's."""
 
 
 def main() -> int:
@@ -53,6 +58,8 @@ def main() -> int:
 
 def run(argv: list[str]) -> int:
     program = _program()
+    if argv[:1] == [COMPLETE]:
+        return _complete(argv[1:], program)
     options = program.parse_args(argv)
     verb, *rest = options.command or ["help"]
     if options.version:
@@ -66,6 +73,13 @@ def run(argv: list[str]) -> int:
     with ExitStack() as options.at_end:
         code: int = module.run(options)
     return code
+
+
+def _complete(words: list[str], program: Parser) -> int:
+    from stackrun.cli import completing
+
+    summaries = {verb: summary for verb, (_, summary) in COMMANDS.items()}
+    return completing.run(words, summaries, program, lambda verb: _verb_parser(verb, _module(verb)))
 
 
 def _program() -> Parser:
