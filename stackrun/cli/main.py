@@ -17,6 +17,7 @@ from stackrun.errors import InvalidArgument
 
 COMMANDS = {
     "up": ("up", "create and start the stack"),
+    "plan": ("plan", "show what up would do, and why, without doing anything"),
     "down": ("down", "stop the stack and remove what belongs to it"),
     "ps": ("ps", "list the stack's containers"),
     "ls": ("ls", "list the stacks"),
