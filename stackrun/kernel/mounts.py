@@ -216,6 +216,35 @@ def make_parent_private(path: str) -> None:
                 raise
 
 
+def move_root(root_fd: int) -> None:
+    """`pivot` for where the old root is an initramfs, which cannot be pivoted away: moved over it, then chroot.
+
+    Weaker, since the old root is only covered: copies of its proc and sysfs are taken away first, or a process inside
+    could mount unmasked ones of its own.
+    """
+    os.fchdir(root_fd)
+    here = os.getcwd()
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        point, kind = line.split()[4], line.partition(" - ")[2].split()[0]
+        if kind in ("proc", "sysfs") and not f"{point}/".startswith(f"{here}/"):
+            syscalls.mount(None, point, None, MS_PRIVATE)
+            _cover(point)
+    syscalls.mount(".", "/", None, syscalls.MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _cover(point: str) -> None:
+    try:
+        syscalls.umount2(point, syscalls.MNT_DETACH)
+    except KernelError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+        syscalls.mount("tmpfs", point, "tmpfs", 0)  # locked by the owner of our namespace; nobody inside can lift this
+
+
 def pivot(root_fd: int) -> None:
     """Make `root_fd`, a mount point, the root, and let go of the old one.
 

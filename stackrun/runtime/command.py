@@ -1,6 +1,6 @@
 """`stackrun-runtime`: the isolation core alone, with runc's verbs on OCI bundles and no daemon.
 
-    stackrun-runtime [--root DIR] create|start|state|kill|delete|run|exec|pause|resume|ps|list|spec|features …
+    stackrun-runtime [global options] create|start|state|kill|delete|run|exec|pause|resume|ps|list|events|update|spec|features …
 
 Exit codes as runc's: 1 for a failure of its own (255 for one of `exec`), else what the container's process ended with.
 With --log FILE (--log-format json) a failure is written there as well, which is where callers of runc look for it.
@@ -8,255 +8,223 @@ With --log FILE (--log-format json) a failure is written there as well, which is
 
 from __future__ import annotations
 
-import argparse
+import errno
 import json
 import os
-import socket
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
-from stackrun.errors import Conflict, InvalidArgument, NotFound, StackrunError, Unavailable, Unsupported
-from stackrun.kernel import cgroup, seccomp
-from stackrun.runtime import container, defaults, foreground, spec
-from stackrun.runtime.container import Handle
-from stackrun.runtime.record import Record, all_records
-from stackrun.runtime.zygote import Zygote
+from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unsupported
+from stackrun.runtime import options
+from stackrun.runtime.options import FLAG, LIST, NUMBER, VALUE, Option
+from stackrun.runtime.record import SPEC_VERSION, Record, all_records
 
 VERSION = "0.1.0"
 DEFAULT_ROOT = "/run/stackrun-runtime"
 EXEC_FAILED = 255
-Arguments = argparse.Namespace
+Arguments = Any
+
+_GLOBAL = (
+    Option("root", VALUE, "where the state is", default=DEFAULT_ROOT, metavar="DIR"),
+    Option("log", VALUE, "write failures to this file too", metavar="FILE"),
+    Option("log-format", VALUE, "text or json", default="text"),
+    Option("debug", FLAG, "say in the log what is done"),
+    Option("systemd-cgroup", FLAG, "accepted for containers whose cgroupsPath is a plain path"),
+    Option("criu", VALUE),
+    Option("rootless", VALUE),
+    Option("version v", FLAG, "print the version"),
+)
+_BIRTH = (
+    Option("bundle b", VALUE, "directory with config.json", default=".", metavar="DIR"),
+    Option("console-socket", VALUE, "send the terminal's master here", metavar="SOCKET"),
+    Option("pid-file", VALUE, "write the process's pid here", metavar="FILE"),
+    Option("no-pivot", FLAG, "for a root on an initramfs: chroot instead of pivot_root"),
+    Option("no-new-keyring", FLAG, "keep the caller's session keyring"),
+    Option("preserve-fds", NUMBER, "descriptors to pass on, from 3", metavar="N"),
+)
+
+
+class Verb:
+    __slots__ = ("do", "operands", "options", "text")
+
+    def __init__(self, do: Callable[[Arguments], int | None], operands: str, text: str, *table: Option) -> None:
+        self.do = do
+        self.operands = operands
+        self.text = text
+        self.options = table
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    log = _Log("", "text")
+    name = ""
     try:
-        code: int = arguments.do(arguments) or 0
+        given: Arguments = options.parse(_GLOBAL, words)
+        log = _Log(given.log, given.log_format)
+        name = given.words[0] if given.words else "help"
+        if given.version:
+            print(f"stackrun-runtime version {VERSION}\nspec: {SPEC_VERSION}")
+            return 0
+        return _do(name, given, log)
     except StackrunError as error:
-        _report(arguments, error)
-        return EXEC_FAILED if arguments.verb == "exec" else 1
-    return code
+        log.fail(error)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        log.fail(KernelError(f"{name}{place}", error.errno or errno.EIO))
+    return EXEC_FAILED if name == "exec" else 1
 
 
-def _report(arguments: Arguments, error: StackrunError) -> None:
-    print(f"stackrun-runtime: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
-    if arguments.log:
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        line = json.dumps({"level": "error", "msg": str(error), "time": now}) if arguments.log_format == "json" else f"{now} {error}"
-        fd = os.open(arguments.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.write(fd, f"{line}\n".encode())
-        os.close(fd)
+def _do(name: str, given: Arguments, log: _Log) -> int:
+    if name in ("help", "h"):
+        print(_usage())
+        return 0
+    if name in ("checkpoint", "restore"):
+        raise Unsupported(f"{name}: containers are not checkpointed here")
+    verb = VERBS.get(name)
+    if verb is None:
+        raise InvalidArgument(f"no such command: {name}", hint="stackrun-runtime help lists them")
+    arguments: Arguments = options.parse(verb.options, given.words[1:])
+    if arguments.words[:1] == ["help"]:
+        print(_verb_usage(name, verb))
+        return 0
+    arguments.root, arguments.log = os.path.abspath(given.root), log
+    if given.debug:
+        log.write("debug", f"{name} {' '.join(arguments.words)}")
+    if verb.operands.startswith("ID"):
+        if not arguments.words:
+            raise InvalidArgument(f'"{name}" requires a minimum of 1 argument', hint=f"stackrun-runtime {name} {verb.operands}")
+        arguments.id = arguments.words[0]
+    return verb.do(arguments) or 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stackrun-runtime", description="run OCI bundles")
-    parser.add_argument("--root", default=DEFAULT_ROOT, metavar="DIR", help="where the state is (%(default)s)")
-    parser.add_argument("--log", metavar="FILE", help="write failures here too")
-    parser.add_argument("--log-format", choices=("text", "json"), default="text")
-    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("-v", "--version", action="version", version=f"stackrun-runtime version {VERSION}\nspec: 1.2.0")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_births(verbs)
-    for name, do, text in (
-        ("start", _start, "run the program of a created container"),
-        ("state", _state, "print the OCI state"),
-        ("pause", _pause, "freeze all processes"),
-        ("resume", _resume, "thaw them"),
-    ):
-        _verb(verbs, name, do, text)
-    kill = _verb(verbs, "kill", _kill, "send a signal (default TERM)")
-    kill.add_argument("signal", nargs="?", default="TERM")
-    kill.add_argument("-a", "--all", action="store_true", help="to every process")
-    delete = _verb(verbs, "delete", _delete, "remove a container that has ended")
-    delete.add_argument("-f", "--force", action="store_true", help="kill it first; fine when there is none")
-    ps = _verb(verbs, "ps", _ps, "list processes")
-    ps.add_argument("-f", "--format", choices=("table", "json"), default="table")
-    listing = _verb(verbs, "list", _list, "list containers", takes_id=False)
-    listing.add_argument("-f", "--format", choices=("table", "json"), default="table")
-    listing.add_argument("-q", "--quiet", action="store_true", help="ids only")
-    writing = _verb(verbs, "spec", _spec, "write an example config.json", takes_id=False)
-    writing.add_argument("-b", "--bundle", default=".")
-    _verb(verbs, "features", _features, "print what is supported", takes_id=False)
-    return parser
+class _Log:
+    """runc's log: a file of logrus lines, or of JSON objects, one a line."""
+
+    def __init__(self, path: str, form: str) -> None:
+        if form not in ("text", "json"):
+            raise InvalidArgument(f'invalid log-format: "{form}"')
+        self._path = path
+        self._form = form
+
+    def write(self, level: str, text: str) -> None:
+        if not self._path:
+            return
+        from datetime import UTC, datetime
+
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        line = f'time="{now}" level={level} msg={json.dumps(text)}'
+        if self._form == "json":
+            line = json.dumps({"level": level, "msg": text, "time": now})
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, f"{line}\n".encode())
+        finally:
+            os.close(fd)
+
+    def warn(self, texts: list[str]) -> None:
+        for text in texts:
+            print(f"stackrun-runtime: warning: {text}", file=sys.stderr)
+            self.write("warning", text)
+
+    def fail(self, error: StackrunError) -> None:
+        print(f"stackrun-runtime: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        try:
+            self.write("error", str(error))
+        except OSError as trouble:
+            print(f"stackrun-runtime: --log {self._path}: {trouble.strerror}", file=sys.stderr)
 
 
-def _verb(verbs: Any, name: str, do: Any, text: str, *, takes_id: bool = True) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
-    if takes_id:
-        parser.add_argument("id", help="the container")
-    parser.set_defaults(do=do)
-    return parser
+def _usage() -> str:
+    lines = ["usage: stackrun-runtime [options] VERB [options] [ID …]", ""]
+    lines += [f"  {name:<10} {verb.text}" for name, verb in VERBS.items()]
+    return "\n".join([*lines, "", *(option.line() for option in _GLOBAL if option.text)])
 
 
-def _add_births(verbs: Any) -> None:
-    for name, do, text in (("create", _create, "make a container, up to its program"), ("run", _run, "create, start, wait, delete")):
-        parser = _verb(verbs, name, do, text)
-        parser.add_argument("-b", "--bundle", default=".", help="directory with config.json")
-        _add_process_options(parser)
-        parser.add_argument("--no-pivot", action="store_true", help=argparse.SUPPRESS)
-        parser.add_argument("--preserve-fds", type=int, default=0, help=argparse.SUPPRESS)
-        if name == "run":
-            parser.add_argument("-d", "--detach", action="store_true", help="do not wait")
-            parser.add_argument("--keep", action="store_true", help="do not delete it when it ends")
-    parser = _verb(verbs, "exec", _exec, "run another process inside")
-    parser.add_argument("command", nargs=argparse.REMAINDER)
-    parser.add_argument("-p", "--process", metavar="FILE", help="OCI process object")
-    parser.add_argument("-t", "--tty", action="store_true")
-    parser.add_argument("-d", "--detach", action="store_true")
-    parser.add_argument("-e", "--env", action="append", default=[])
-    parser.add_argument("-u", "--user", default="", help="uid[:gid] or name")
-    parser.add_argument("--cwd", default="")
-    _add_process_options(parser)
-
-
-def _add_process_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pid-file", metavar="FILE", default="")
-    parser.add_argument("--console-socket", metavar="SOCKET", default="")
+def _verb_usage(name: str, verb: Verb) -> str:
+    lines = [f"usage: stackrun-runtime {name} [options] {verb.operands}".rstrip(), "", verb.text, ""]
+    return "\n".join([*lines, *(option.line() for option in verb.options if option.text)])
 
 
 # --- births ---
 
 
 def _create(arguments: Arguments) -> None:
+    from stackrun.runtime import birth
+
     record = Record.reserve(arguments.root, arguments.id)
-    try:
-        handle = _bear(arguments, record, is_foreground=False)
-    except BaseException:
-        record.remove()
-        raise
-    handle.close()
+    with record.locked(), _undone(arguments, record):
+        made = birth.create(record, os.path.abspath(arguments.bundle), _wishes(arguments))
+    arguments.log.warn(made.warnings)
 
 
 def _run(arguments: Arguments) -> int:
+    from stackrun.runtime import birth, foreground
+
+    wishes = _wishes(arguments)
+    wishes.is_foreground = not arguments.detach
+    if wishes.is_foreground:
+        foreground.adopt_orphans()
     record = Record.reserve(arguments.root, arguments.id)
-    is_kept = arguments.keep or arguments.detach
-    try:
-        handle = _bear(arguments, record, is_foreground=not arguments.detach)
-        if arguments.detach:
-            handle.start()
-            handle.close()
+    with _undone(arguments, record):
+        with record.locked():
+            made = birth.create(record, os.path.abspath(arguments.bundle), wishes)
+        arguments.log.warn(made.warnings)
+        if not wishes.is_foreground:
+            with record.locked():
+                birth.start(record)
             return 0
-        code = _attend(handle, record)
-    except BaseException:
-        record.remove()
-        raise
-    if not is_kept:
-        record.remove()
+        with foreground.Signals(made) as signals:
+            foreground.follow_size(made.console_fd)
+            with record.locked():
+                birth.start(record)
+            code = foreground.attend(made, signals)
+    if not arguments.keep:
+        arguments.log.warn(record.remove())
     return code
 
 
-def _bear(arguments: Arguments, record: Record, *, is_foreground: bool) -> Handle:
-    """Create and prepare the container of the bundle; the zygote is only needed for that."""
-    if arguments.preserve_fds or arguments.no_pivot:
-        raise Unsupported("--preserve-fds and --no-pivot are not supported")
-    bundle = os.path.abspath(arguments.bundle)
-    checked = spec.load(bundle)
-    with open(f"{bundle}/config.json", encoding="utf-8") as file:  # noqa: PTH123
-        config = json.load(file)
-    if bool(arguments.console_socket) != (checked.terminal and not is_foreground):
-        need = "cannot allocate tty without a console socket" if checked.terminal else "--console-socket needs process.terminal"
-        raise InvalidArgument(need)
-    cgroup_path = _cgroup_path(config, record.id)
-    record.save(
-        id=record.id,
-        bundle=bundle,
-        rootfs=checked.root,
-        cgroup_path=cgroup_path,
-        created=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        annotations=checked.annotations,
-        pid=0,
+class _undone:  # noqa: N801 - a context manager, named as it reads
+    """Nothing is left of a container that did not come to be."""
+
+    def __init__(self, arguments: Arguments, record: Record) -> None:
+        self._log = arguments.log
+        self._record = record
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._log.warn(self._record.remove())
+
+
+def _wishes(arguments: Arguments) -> Any:
+    from stackrun.runtime import birth
+
+    if arguments.preserve_fds < 0:
+        raise InvalidArgument(f"--preserve-fds {arguments.preserve_fds}: it cannot be negative")
+    wishes = birth.Wishes(
+        console_socket=arguments.console_socket,
+        pid_file=arguments.pid_file,
+        preserve_fds=arguments.preserve_fds,
     )
-    console = _connected(arguments.console_socket)
-    zygote = Zygote.launch(record.run_dir)
-    try:
-        handle = container.create(
-            zygote,
-            container_id=record.id,
-            bundle=bundle,
-            run_dir=record.run_dir,
-            cgroup_path=cgroup_path,
-            tty=checked.terminal,
-            open_stdin=True,
-            console_size=foreground.terminal_size() if is_foreground else None,
-            stdio=() if checked.terminal else (0, 1, 2),
-            console_socket=console.fileno() if console else -1,
-            seccomp=_program(config),
-            prepare=True,
-        )
-    finally:
-        zygote.close()
-        if console:
-            console.close()
-    for warning in handle.warnings:
-        print(f"stackrun-runtime: warning: {warning}", file=sys.stderr)
-    record.save(pid=handle.pid)
-    _write_pid(arguments.pid_file, handle.pid)
-    return handle
-
-
-def _attend(handle: Handle, record: Record) -> int:
-    """Start and stay until the end; the container's exit code."""
-    output = handle.attach(stdin=True, stdout=True, stderr=True) if spec.load(record.values["bundle"]).terminal else None
-    handle.start()
-    with foreground.Signals(handle.signal, handle.resize) as signals:
-        if output:
-            with output:
-                foreground.copy(output, signals)
-        event = foreground.await_event(handle, signals, lambda event: event["event"] == "exit")
-    handle.close()
-    if event is None:
-        raise Unavailable("the container's shim is gone")
-    code: int = event["code"]
-    return code
-
-
-def _cgroup_path(config: dict[str, Any], container_id: str) -> str:
-    """`linux.cgroupsPath` below each hierarchy's root; without one, a group of our own."""
-    path: str = ((config.get("linux") or {}).get("cgroupsPath") or "").strip("/")
-    if path.count(":") == 2:
-        raise Unsupported(f"linux.cgroupsPath {path!r}: systemd's slices are not supported", hint="use a plain path")
-    return path or f"stackrun-runtime/{container_id}"
-
-
-def _program(config: dict[str, Any]) -> bytes:
-    profile = (config.get("linux") or {}).get("seccomp")
-    return seccomp.compile_filter(profile) if profile else b""
-
-
-def _connected(path: str) -> socket.socket | None:
-    if not path:
-        return None
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.connect(path)
-    except OSError as error:
-        sock.close()
-        raise InvalidArgument(f"--console-socket {path}: {error.strerror}") from error
-    return sock
-
-
-def _write_pid(path: str, pid: int) -> None:
-    if path:
-        temporary = f"{path}.new"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.write(fd, str(pid).encode())
-        os.close(fd)
-        os.rename(temporary, path)
-
-
-# --- one container ---
+    wishes.joins_keyring = not getattr(arguments, "no_new_keyring", False)
+    wishes.pivots = not getattr(arguments, "no_pivot", False)
+    return wishes
 
 
 def _start(arguments: Arguments) -> None:
+    from stackrun.runtime import birth
+
     record = Record.load(arguments.root, arguments.id)
-    handle = record.handle()
-    if handle.status() != "created":
-        raise Conflict(f"cannot start a container in the {handle.status()} state")
-    handle.start()
-    handle.close()
+    with record.locked():
+        birth.start(record)
+
+
+# --- one container ---
 
 
 def _state(arguments: Arguments) -> None:
@@ -264,103 +232,115 @@ def _state(arguments: Arguments) -> None:
 
 
 def _pause(arguments: Arguments) -> None:
-    _with_handle(arguments).pause()
+    record = Record.load(arguments.root, arguments.id)
+    with record.locked():
+        if record.status() not in ("created", "running"):
+            raise Conflict(f"container not running or created: {record.status()}")
+        record.group().freeze()
 
 
 def _resume(arguments: Arguments) -> None:
-    _with_handle(arguments).resume()
-
-
-def _with_handle(arguments: Arguments) -> Handle:
-    return Record.load(arguments.root, arguments.id).handle()
+    record = Record.load(arguments.root, arguments.id)
+    with record.locked():
+        if not record.is_alive() or not record.group().is_frozen():
+            raise Conflict("container not paused")
+        record.group().thaw()
 
 
 def _kill(arguments: Arguments) -> None:
-    _with_handle(arguments).signal(spec.signal_number(arguments.signal), all=arguments.all)
+    from stackrun.runtime import spec
+
+    record = Record.load(arguments.root, arguments.id)
+    words = arguments.words[1:] or ["TERM"]
+    record.signal(spec.signal_number(words[0]), all_processes=arguments.all)
 
 
 def _delete(arguments: Arguments) -> None:
     try:
         record = Record.load(arguments.root, arguments.id)
+        with record.locked():
+            status = record.status()
+            if status not in ("created", "stopped") and not arguments.force:
+                raise Conflict(f"cannot delete container {record.id} that is not stopped: {status}")
+            arguments.log.warn(record.remove())
     except NotFound:
-        if arguments.force:
-            return
-        raise
-    handle = Handle.connect(record.id, record.run_dir)
-    if handle is not None:
-        status = handle.status()
-        if status not in ("created", "stopped") and not arguments.force:
-            raise Conflict(f"cannot delete container {record.id} that is not stopped: {status}")
-        handle.delete()
-        handle.close()
-    record.remove()
+        if not arguments.force:
+            raise
 
 
 def _exec(arguments: Arguments) -> int:
+    from stackrun.runtime import birth, foreground
+
     record = Record.load(arguments.root, arguments.id)
-    handle = record.handle()
+    status = record.status()
+    if status == "paused" and not arguments.ignore_paused:
+        raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
+    if status not in ("created", "running", "paused"):
+        raise Conflict(f"cannot exec in a {status} container")
     process = _process(arguments, record)
-    tty = bool(process.get("terminal"))
-    if tty and arguments.detach:
-        raise Unsupported("exec --detach with a terminal is not supported", hint="leave one of them out")
-    exec_id = f"{os.getpid()}-{os.urandom(4).hex()}"
-    pid, sock = handle.exec(
-        exec_id=exec_id,
-        process=process,
-        tty=tty,
-        stdin=tty,
-        console_size=foreground.terminal_size() if tty else None,
-        stdio=() if tty else (0, 1, 2),
-    )
-    _write_pid(arguments.pid_file, pid)
-    if arguments.detach:
+    wishes = _wishes(arguments)
+    wishes.is_foreground = not arguments.detach
+    if not wishes.is_foreground:
+        arguments.log.warn(birth.enter(record, process, wishes, arguments.cgroup).warnings)
         return 0
-    signals = foreground.Signals(
-        lambda signum: handle.signal_exec(exec_id, signum), lambda rows, columns: handle.resize_exec(exec_id, rows, columns)
-    )
-    with signals:
-        if sock:
-            with sock:
-                foreground.copy(sock, signals)
-        event = foreground.await_event(handle, signals, lambda event: event.get("id") == exec_id)
-    handle.close()
-    if event is None:
-        raise Unavailable("the container has ended")
-    code: int = event["code"]
-    return code
+    foreground.adopt_orphans()
+    made = birth.enter(record, process, wishes, arguments.cgroup)
+    arguments.log.warn(made.warnings)
+    with foreground.Signals(made) as signals:
+        foreground.follow_size(made.console_fd)
+        return foreground.attend(made, signals)
 
 
 def _process(arguments: Arguments, record: Record) -> dict[str, Any]:
     """The process object of --process, or the container's own with what the options change."""
+    for name in ("process_label", "apparmor"):
+        if getattr(arguments, name):
+            raise Unsupported(f"--{name.replace('_', '-')}: labels and profiles are not supported")
     path = arguments.process or f"{record.values['bundle']}/config.json"
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123
-        process: dict[str, Any] = json.load(file)
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            process: dict[str, Any] = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"{path}: {error}") from error
     if arguments.process:
         return process
     process = process["process"]
-    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
-    process.update(args=command, terminal=arguments.tty, env=[*process.get("env", []), *arguments.env])
+    if not arguments.words[1:]:
+        raise InvalidArgument("process args cannot be empty", hint="stackrun-runtime exec ID COMMAND …")
+    process.update(args=arguments.words[1:], terminal=arguments.tty, env=[*process.get("env", []), *arguments.env])
     if arguments.cwd:
         process["cwd"] = arguments.cwd
     if arguments.user:
         process["stackrunUser"] = arguments.user
+    if arguments.additional_gids:
+        process["stackrunGroups"] = arguments.additional_gids
+    if arguments.no_new_privs:
+        process["noNewPrivileges"] = True
+    if arguments.cap:
+        sets = dict(process.get("capabilities") or {})
+        process["capabilities"] = sets | {
+            name: [*(sets.get(name) or []), *arguments.cap] for name in ("bounding", "effective", "permitted")
+        }
     return process
 
 
 def _ps(arguments: Arguments) -> None:
-    record = Record.load(arguments.root, arguments.id)
-    pids = cgroup.Cgroup.load(cgroup.detect(), record.values["cgroup_path"]).pids()
+    pids = Record.load(arguments.root, arguments.id).group().pids()
     if arguments.format == "json":
         print(json.dumps(pids))
         return
-    print(f"{'PID':>8} CMD")
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
-                command = file.read().replace(b"\0", b" ").decode(errors="replace")
-        except FileNotFoundError:
-            continue
-        print(f"{pid:>8} {command}")
+    if arguments.format != "table":
+        raise InvalidArgument("invalid format option")
+    import subprocess
+
+    done = subprocess.run(["ps", *(arguments.words[1:] or ["-ef"])], stdout=subprocess.PIPE, text=True, check=False)
+    title, *lines = done.stdout.splitlines() or [""]
+    try:
+        column = title.split().index("PID")
+    except ValueError:
+        raise InvalidArgument("couldn't find PID field in ps output") from None
+    wanted = {str(pid) for pid in pids}
+    print("\n".join([title, *(line for line in lines if line.split()[column : column + 1][0] in wanted)]))
 
 
 # --- the rest ---
@@ -372,15 +352,19 @@ def _list(arguments: Arguments) -> None:
         print("".join(f"{one['id']}\n" for one in states), end="")
     elif arguments.format == "json":
         print(json.dumps(states))
-    else:
-        rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED")]
-        rows += [(one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"]) for one in states]
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    elif arguments.format == "table":
+        rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+        rows += [(one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"], one["owner"]) for one in states]
+        widths = [max(len(row[column]) for row in rows) for column in range(6)]
         for row in rows:
             print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    else:
+        raise InvalidArgument("invalid format option")
 
 
 def _spec(arguments: Arguments) -> None:
+    from stackrun.runtime import defaults
+
     path = f"{arguments.bundle}/config.json"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -391,7 +375,53 @@ def _spec(arguments: Arguments) -> None:
 
 
 def _features(_: Arguments) -> None:
+    from stackrun.runtime import defaults
+
     print(json.dumps(defaults.features(), indent=2))
+
+
+_FORMAT = Option("format f", VALUE, "table or json", default="table")
+VERBS = {
+    "create": Verb(_create, "ID", "make a container, up to its program", *_BIRTH),
+    "start": Verb(_start, "ID", "run the program of a created container"),
+    "state": Verb(_state, "ID", "print the OCI state"),
+    "kill": Verb(_kill, "ID [SIGNAL]", "send a signal (default TERM)", Option("all a", FLAG, "to every process")),
+    "delete": Verb(_delete, "ID", "remove a container that has ended", Option("force f", FLAG, "kill it first; fine when there is none")),
+    "run": Verb(
+        _run,
+        "ID",
+        "create, start, wait, delete",
+        *_BIRTH,
+        Option("detach d", FLAG, "do not wait"),
+        Option("keep", FLAG, "do not delete it when it ends"),
+        Option("no-subreaper", FLAG),
+    ),
+    "exec": Verb(
+        _exec,
+        "ID COMMAND …",
+        "run another process inside",
+        *(one for one in _BIRTH if one.names[0] in ("console-socket", "pid-file", "preserve-fds")),
+        Option("process p", VALUE, "OCI process object", metavar="FILE"),
+        Option("tty t", FLAG, "give it a terminal"),
+        Option("detach d", FLAG, "do not wait"),
+        Option("env e", LIST, "NAME=value, once more for another"),
+        Option("user u", VALUE, "uid[:gid] or name"),
+        Option("additional-gids g", LIST, "a group, once more for another"),
+        Option("cwd", VALUE, "working directory"),
+        Option("no-new-privs", FLAG, "set no_new_privs"),
+        Option("cap c", LIST, "a capability more, as CAP_NAME"),
+        Option("cgroup", VALUE, "a cgroup below the container's", metavar="PATH"),
+        Option("ignore-paused", FLAG, "also in a paused container"),
+        Option("process-label", VALUE),
+        Option("apparmor", VALUE),
+    ),
+    "pause": Verb(_pause, "ID", "freeze all processes"),
+    "resume": Verb(_resume, "ID", "thaw them"),
+    "ps": Verb(_ps, "ID [ps options]", "list processes", _FORMAT),
+    "list": Verb(_list, "", "list containers", _FORMAT, Option("quiet q", FLAG, "ids only")),
+    "spec": Verb(_spec, "", "write an example config.json", Option("bundle b", VALUE, "where", default=".", metavar="DIR")),
+    "features": Verb(_features, "", "print what is supported"),
+}
 
 
 if __name__ == "__main__":

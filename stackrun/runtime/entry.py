@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Entry:
     """All that the process needs to know.  `kinds` are the namespaces the container does not share with the host."""
 
-    __slots__ = ("container_id", "group", "init_pid", "init_pid_fd", "kinds", "process", "seccomp", "streams", "terminal")
+    __slots__ = ("container_id", "group", "init_pid", "init_pid_fd", "kinds", "preserved", "process", "seccomp", "streams", "terminal")
 
     def __init__(self, container_id: str, wanted: Process, group: Cgroup, of_init: tuple[int, int], kinds: frozenset[str]) -> None:
         self.container_id = container_id
@@ -33,6 +33,7 @@ class Entry:
         self.kinds = kinds
         self.seccomp = b""
         self.streams: tuple[int, ...] = ()
+        self.preserved: tuple[int, ...] = ()
         self.terminal = False
 
 
@@ -87,7 +88,7 @@ def _run_inside(entry: Entry, sock: socket.socket) -> None:
         steps.hear(sock, steps.EXECUTE)
         identity.assume(wanted, entry.seccomp)
         path = executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
-        init.execute(path, wanted, entry.seccomp)
+        init.execute(path, wanted, entry.seccomp, entry.preserved)
     except BaseException as error:
         steps.say_failed(sock, error)
     finally:

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import socket
 import sys
-import termios
-import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stackrun.runtime.container import Event, Handle
+from stackrun.errors import KernelError
+from stackrun.kernel import process, syscalls
+from stackrun.runtime import terminal
+from stackrun.runtime.birth import Process
 
-_PASSED_ON = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")]
+_KEPT = frozenset(("SIGCHLD", "SIGKILL", "SIGSTOP", "SIGURG", "SIGWINCH", "SIGPIPE", "SIGTTIN", "SIGTTOU"))
+"""Signals that are this process's own affair; every other one is passed on."""
 
 
-def terminal_size() -> tuple[int, int] | None:
-    """(rows, columns) of this process's terminal, if it has one."""
-    if not sys.stdin.isatty():
-        return None
-    columns, rows = os.get_terminal_size(0)
-    return rows, columns
+def adopt_orphans() -> None:
+    """Become the parent of what the midwife leaves behind, and so the one who learns how it ends."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
 
 
 class Signals:
-    """Signals as something to be read: a handler may interrupt a conversation with the shim and so cannot hold one itself.
+    """Signals as something to be read, in the order they come; those of `_PASSED_ON` go to `pid_fd`."""
 
-    `send` gets those a container is to have, `resize` the terminal's size after each SIGWINCH.
-    """
-
-    def __init__(self, send: Callable[[int], None], resize: Callable[[int, int], None]) -> None:
-        self._send = send
-        self._resize = resize
+    def __init__(self, child: Process) -> None:
+        self._child = child
         self._reader, self._writer = socket.socketpair()
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self._previous = {signum: signal.signal(signum, lambda *_: None) for signum in (*_PASSED_ON, signal.SIGWINCH)}
+        for one in signal.valid_signals():
+            if isinstance(one, signal.Signals) and one.name not in _KEPT and signal.getsignal(one) is not None:
+                self._previous[one] = signal.signal(one, lambda *_: None)
+        self._previous[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,20 +53,34 @@ class Signals:
         return self._reader.fileno()
 
     def deliver(self) -> None:
-        """What has come, in order; call it when `fileno` is readable."""
+        """What has come; call it when `fileno` is readable."""
         for signum in self._reader.recv(256):
-            if signum in _PASSED_ON:
-                self._send(signum)
-            elif size := terminal_size():
-                self._resize(*size)
+            if signum == signal.SIGWINCH:
+                follow_size(self._child.console_fd)
+                continue
+            try:
+                syscalls.pidfd_send_signal(self._child.pid_fd, signum)
+            except KernelError as error:
+                if error.errno != errno.ESRCH:
+                    raise
+
+
+def follow_size(console_fd: int) -> None:
+    """Give the container's terminal the size of this one."""
+    if console_fd >= 0 and sys.stdin.isatty():
+        columns, rows = os.get_terminal_size(0)
+        terminal.set_size(console_fd, rows, columns)
 
 
 @contextmanager
-def raw_terminal() -> Iterator[None]:
+def _raw_terminal() -> Iterator[None]:
     """Keys go through unchanged meanwhile; without a terminal nothing happens."""
     if not sys.stdin.isatty():
         yield
         return
+    import termios
+    import tty
+
     saved = termios.tcgetattr(0)
     tty.setraw(0)
     try:
@@ -76,45 +89,49 @@ def raw_terminal() -> Iterator[None]:
         termios.tcsetattr(0, termios.TCSADRAIN, saved)
 
 
-def copy(sock: socket.socket, signals: Signals) -> None:
-    """Between this process's streams and an attached socket, until the socket ends."""
-    watched: list[int] = [sock.fileno(), 0, signals.fileno()]
-    with raw_terminal():
-        while True:
-            ready = select.select(watched, [], [])[0]
-            if signals.fileno() in ready:
-                signals.deliver()
-            if 0 in ready and not _send_keys(sock):
-                watched.remove(0)
-            if sock.fileno() in ready and not _print_frame(sock):
+def attend(child: Process, signals: Signals) -> int:
+    """Stay until `child` has ended: its exit code."""
+    if child.console_fd >= 0:
+        with _raw_terminal():
+            _copy(child, signals)
+    while signals.fileno() in select.select([child.pid_fd, signals.fileno()], [], [])[0]:
+        signals.deliver()
+    return process.exit_code(os.waitpid(child.pid, 0)[1])[0]
+
+
+def _copy(child: Process, signals: Signals) -> None:
+    """Between this process's streams and the terminal, until nobody holds that any more or the child has ended."""
+    watched = [child.console_fd, 0, signals.fileno(), child.pid_fd]
+    while True:
+        ready = select.select(watched, [], [])[0]
+        if signals.fileno() in ready:
+            signals.deliver()
+        if 0 in ready and not _type(child.console_fd):
+            watched.remove(0)
+        if child.console_fd in ready:
+            if not _print(child.console_fd):
                 return
+        elif child.pid_fd in ready:
+            return
 
 
-def _send_keys(sock: socket.socket) -> bool:
+def _type(console_fd: int) -> bool:
     keys = os.read(0, 65536)
-    if keys:
-        sock.sendall(keys)
-    else:
-        sock.shutdown(socket.SHUT_WR)
+    # A terminal's end of input is a character; its settings may say which, and 4 is what they say by default.
+    _write(console_fd, keys or b"\4")
     return bool(keys)
 
 
-def _print_frame(sock: socket.socket) -> bool:
-    header = sock.recv(8, socket.MSG_WAITALL)
-    if len(header) < 8:
-        return False
-    view = memoryview(sock.recv(int.from_bytes(header[4:], "big"), socket.MSG_WAITALL))
+def _print(console_fd: int) -> bool:
+    try:
+        data = os.read(console_fd, 65536)
+    except OSError:
+        return False  # EIO: the last one who had it open has closed it
+    _write(1, data)
+    return bool(data)
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
     while view:
-        view = view[os.write(2 if header[0] == 2 else 1, view) :]
-    return True
-
-
-def await_event(handle: Handle, signals: Signals, is_wanted: Callable[[Event], bool]) -> Event | None:
-    """The first wanted event; None when the shim is gone."""
-    while True:
-        if signals.fileno() in select.select([handle.events.fileno(), signals.fileno()], [], [])[0]:
-            signals.deliver()
-            continue
-        event = handle.read_event()
-        if event is None or is_wanted(event):
-            return event
+        view = view[os.write(fd, view) :]

@@ -123,7 +123,8 @@ def assume(wanted: Process, seccomp_program: bytes) -> None:
     syscalls.capset(effective | kept, permitted | kept, inheritable)
     # The change of user has undone both (prctl(2)).
     process.forbid_dump()
-    process.die_with_parent()
+    if wanted.dies_with_parent:
+        process.die_with_parent()
     _check_directory(wanted.cwd, _enter(wanted.cwd) if early else None)
     os.umask(wanted.umask)
 

@@ -21,10 +21,25 @@ if TYPE_CHECKING:
     from stackrun.runtime.spec import Process
 
 
+class Alone:
+    """What a container without a shim has instead (`stackrun-runtime`).
+
+    `door` is the listening socket where `start` knocks, `preserved` are descriptors for 3, 4 …, which numbers are free.
+    """
+
+    __slots__ = ("door", "joins_keyring", "pivots", "preserved")
+
+    def __init__(self, door: socket.socket, preserved: tuple[int, ...], joins_keyring: bool, pivots: bool) -> None:
+        self.door = door
+        self.preserved = preserved
+        self.joins_keyring = joins_keyring
+        self.pivots = pivots
+
+
 class Launch:
     """All that init needs to know.  `streams` are the descriptors for 0, 1 and 2; empty with a terminal."""
 
-    __slots__ = ("container_id", "group", "plan", "reaper", "seccomp", "spec", "streams")
+    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "streams")
 
     def __init__(self, order: Order) -> None:
         self.container_id: str = order.request["id"]
@@ -34,6 +49,7 @@ class Launch:
         self.seccomp = order.seccomp
         self.group = order.group
         self.streams = order.pipes.inner
+        self.alone = order.alone
 
 
 def run(launch: Launch, sock: socket.socket) -> None:
@@ -43,12 +59,18 @@ def run(launch: Launch, sock: socket.socket) -> None:
         if not launch.spec.uid_mappings:
             membership.complete(launch.group)
         steps.hear(sock, steps.PREPARE)
+        launch.spec.hooks.sock = sock
         warnings, console = _prepare(launch)
+        path = _assume(launch) if launch.alone else ""
         steps.say(sock, steps.PREPARED, (console,) if console >= 0 else (), warnings=warnings)
         if console >= 0:
             os.close(console)
+        if launch.alone:
+            sock.close()
+            sock, _ = launch.alone.door.accept()
         steps.hear(sock, steps.EXECUTE)
-        _become(launch, sock)
+        launch.spec.hooks.run("startContainer", "created", {**launch.spec.hooks.state, "pid": os.getpid()})
+        _become(launch, sock, path)
     except BaseException as error:
         steps.say_failed(sock, error)
     finally:
@@ -66,7 +88,7 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
     os.setsid()
-    warnings = join_keyring(launch.container_id)
+    warnings = join_keyring(launch.container_id) if not launch.alone or launch.alone.joins_keyring else []
     if spec.hostname:
         syscalls.sethostname(spec.hostname)
     if spec.domainname:
@@ -75,7 +97,7 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     tree = rootfs.Tree(launch.group)
     tree.execute(launch.plan)
     console = _open_console(launch, tree) if spec.terminal else _take_streams(launch.streams, tree)
-    mounts.pivot(tree.root_fd)
+    (mounts.pivot if not launch.alone or launch.alone.pivots else mounts.move_root)(tree.root_fd)
     identity.resolve(spec.process, tree.root_fd)
     tree.close()
     identity.own_streams(spec.process.uid)
@@ -124,10 +146,16 @@ def take_terminal(slave: int) -> None:
         os.close(slave)
 
 
-def _become(launch: Launch, sock: socket.socket) -> None:
+def _assume(launch: Launch) -> str:
+    """Become the container's user; the path of its command."""
     wanted = launch.spec.process
     identity.assume(wanted, launch.seccomp)
-    path = executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
+    return executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
+
+
+def _become(launch: Launch, sock: socket.socket, path: str) -> None:
+    wanted = launch.spec.process
+    path = path or _assume(launch)
     if launch.reaper:
         # Before the fork: a SIGCHLD that comes while it is neither blocked nor handled is lost.
         process.block_all_signals()
@@ -137,14 +165,16 @@ def _become(launch: Launch, sock: socket.socket) -> None:
             _reap(child, wanted, launch.seccomp)
         os.setpgid(0, 0)
         _take_foreground()
-    execute(path, wanted, launch.seccomp)
+    execute(path, wanted, launch.seccomp, launch.alone.preserved if launch.alone else ())
 
 
-def execute(path: str, wanted: Process, seccomp_program: bytes) -> None:
+def execute(path: str, wanted: Process, seccomp_program: bytes, preserved: tuple[int, ...] = ()) -> None:
     """The end of the road: raises why it did not work."""
     process.reset_signals()
+    for number, fd in enumerate(preserved, 3):
+        os.dup2(fd, number)
     # Python's descriptors are close-on-exec already; this is for those that somebody else's code has opened.
-    syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
+    syscalls.close_range(3 + len(preserved), flags=syscalls.CLOSE_RANGE_CLOEXEC)
     identity.finish(wanted, seccomp_program)
     raise executable.execute(path, wanted.arguments, wanted.environment)
 

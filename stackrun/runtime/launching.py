@@ -64,18 +64,23 @@ def bear(order: Order) -> Born:
     with ExitStack() as undo:
         undo.callback(forsake, order)
         born = Born(order)
-        _clone_init(born)
+        clone_init(born)
         undo.callback(kill, born)
-        checked = order.spec
-        if checked.uid_mappings:
-            namespaces.write_id_maps(born.pid, checked.uid_mappings, checked.gid_mappings)
-            order.group.join(born.pid)  # root of a user namespace may not move itself
+        settle(born)
         if not order.waits_for_network:
             born.let_prepare()
         order.pipes.close_inner()
         order.pipes.close_given()
         undo.pop_all()
     return born
+
+
+def settle(born: Born) -> None:
+    """What a new user namespace cannot do for itself: its id maps, and moving into a cgroup."""
+    checked = born.order.spec
+    if checked.uid_mappings:
+        namespaces.write_id_maps(born.pid, checked.uid_mappings, checked.gid_mappings)
+        born.group.join(born.pid)
 
 
 def forsake(order: Order) -> None:
@@ -85,7 +90,7 @@ def forsake(order: Order) -> None:
     orders.clear(order.listener, order.request["run_dir"])
 
 
-def _clone_init(born: Born) -> None:
+def clone_init(born: Born) -> None:
     """clone3 with every new namespace at once; those to be joined are visited meanwhile, so that init is born inside.
 
     The cgroup namespace comes later, from inside its group, whose directory becomes its root (cgroup_namespaces(7)).

@@ -12,12 +12,13 @@ import os
 import socket
 from contextlib import ExitStack
 
-from stackrun.errors import Conflict, KernelError
+from stackrun.errors import Conflict, KernelError, Unsupported
 from stackrun.kernel import cgroup
 from stackrun.runtime import logfile, pipes, rootfs, spec, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stackrun.runtime.init import Alone
     from stackrun.runtime.messages import Message
 
 
@@ -25,10 +26,24 @@ class Order:
     """What a shim starts with.
 
     The descriptors that came along are `held`, `attached`, the process's own streams `given`, and `console_fd`, the socket
-    that its terminal is to be sent to (or -1).
+    that its terminal is to be sent to (or -1).  `alone` is what there is instead of a shim, or None.
     """
 
-    __slots__ = ("attached", "console_fd", "given", "group", "held", "listener", "log", "pipes", "plan", "request", "seccomp", "spec")
+    __slots__ = (
+        "alone",
+        "attached",
+        "console_fd",
+        "given",
+        "group",
+        "held",
+        "listener",
+        "log",
+        "pipes",
+        "plan",
+        "request",
+        "seccomp",
+        "spec",
+    )
 
     def __init__(self, request: Message, fds: list[int]) -> None:
         self.request = request
@@ -45,6 +60,7 @@ class Order:
         self.listener: socket.socket
         self.log: logfile.JsonLog | None = None
         self.pipes: pipes.Pipes
+        self.alone: Alone | None = None
 
     @property
     def waits_for_network(self) -> bool:
@@ -68,6 +84,8 @@ def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
     On success the order owns `fds`.
     """
     order = Order(request, fds)
+    if order.spec.hooks:
+        raise Unsupported("hooks: a container of the engine has none", hint="stackrun-runtime runs hooks")
     with ExitStack() as undo:
         order.listener = _listen(request["run_dir"])
         undo.callback(clear, order.listener, request["run_dir"])

@@ -1,22 +1,33 @@
-"""What `stackrun-runtime` remembers of a container, in a directory of its own below --root::
+"""What `stackrun-runtime` remembers of a container, in a directory of its own below --root, and what it does with that::
 
-    <root>/<id>/container.json   {"id", "bundle", "cgroup_path", "created", "annotations", "pid"}
-    <root>/<id>/run/             the shim's (see `container`)
+    <root>/<id>/container.json   {"id", "bundle", "rootfs", "cgroup_path", "created", "annotations", "hooks", "kinds", "pid", "start_ticks"}
+    <root>/<id>/seccomp          the filter, for `exec`
+    <root>/<id>/run/shim.sock    the door of an init that waits for `start`, which removes it
+
+No process of ours stays with a container: init belongs to who called `create`, and all else can be asked of the kernel.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from stackrun.errors import Conflict, InvalidArgument, NotFound
-from stackrun.runtime import container, state
-from stackrun.runtime.container import Handle
+from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound
+from stackrun.kernel import cgroup, syscalls
+from stackrun.runtime import state
+from stackrun.runtime.hooks import Hooks
 
-_ID = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
-SOCKET_PATH_BYTES_MAX = 107
+_ID = re.compile(r"[A-Za-z0-9_+.-]{1,255}")
+"""As long as a directory's name may be; runc says 1024 and fails in mkdir."""
+SPEC_VERSION = "1.2.0"
+KILL_TIMEOUT_S = 10.0
 
 
 class Record:
@@ -29,8 +40,6 @@ class Record:
         self.directory = f"{root}/{container_id}"
         self.run_dir = f"{self.directory}/run"
         self.values: dict[str, Any] = {}
-        if len(state.socket_path(self.run_dir).encode()) > SOCKET_PATH_BYTES_MAX:
-            raise InvalidArgument(f"the path {self.run_dir} is too long for a socket", hint="use a shorter --root or id")
 
     @classmethod
     def reserve(cls, root: str, container_id: str) -> Record:
@@ -40,6 +49,7 @@ class Record:
             os.mkdir(record.directory, 0o711)
         except FileExistsError:
             raise Conflict("container with given ID already exists") from None
+        os.mkdir(record.run_dir, 0o700)
         return record
 
     @classmethod
@@ -51,26 +61,47 @@ class Record:
         record.values = values
         return record
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One verb that changes something at a time."""
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound("container does not exist") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
     def save(self, **values: Any) -> None:
         self.values.update(values)
         state.write(f"{self.directory}/container.json", self.values)
 
-    def handle(self) -> Handle:
-        """The living container; NotFound when it has ended."""
-        handle = Handle.connect(self.id, self.run_dir)
-        if handle is None:
-            raise NotFound("container not running")
-        return handle
+    # --- what it is ---
+
+    def group(self) -> cgroup.Cgroup:
+        return cgroup.Cgroup.load(cgroup.detect(), self.values["cgroup_path"])
+
+    def is_alive(self) -> bool:
+        """Whether init runs; one that has ended and was not waited for counts as gone."""
+        return bool(self.values["pid"]) and state.is_alive(self.values["pid"], self.values["start_ticks"])
+
+    def status(self) -> str:
+        """`creating`, `created`, `running`, `paused` or `stopped`."""
+        if not self.values["pid"]:
+            return "creating"
+        if not self.is_alive():
+            return "stopped"
+        if os.path.exists(state.socket_path(self.run_dir)):
+            return "created"
+        return "paused" if self.group().is_frozen() else "running"
 
     def state(self) -> dict[str, Any]:
         """The OCI state object ("State" in runtime.md) and what runc's `list` adds."""
-        handle = Handle.connect(self.id, self.run_dir)
-        status = "stopped"
-        if handle is not None:
-            status = handle.status()
-            handle.close()
+        status = self.status()
         return {
-            "ociVersion": "1.2.0",
+            "ociVersion": SPEC_VERSION,
             "id": self.id,
             "pid": 0 if status == "stopped" else self.values["pid"],
             "status": status,
@@ -78,15 +109,97 @@ class Record:
             "rootfs": self.values["rootfs"],
             "created": self.values["created"],
             "annotations": self.values["annotations"],
-            "owner": "",
+            "owner": _owner(os.stat(self.directory).st_uid),
         }
 
-    def remove(self) -> None:
-        """Everything of a container that has ended."""
-        container.cleanup(self.run_dir, self.values.get("cgroup_path", ""))
+    def hook_state(self) -> dict[str, Any]:
+        """What hooks are told, short of `status`."""
+        told = {"ociVersion": SPEC_VERSION, "id": self.id, "pid": self.values["pid"], "bundle": self.values["bundle"]}
+        return {**told, "annotations": self.values["annotations"]} if self.values["annotations"] else told
+
+    # --- what is done to it ---
+
+    def open_init(self) -> int:
+        """A pidfd of init, certainly of it; NotFound when it has ended."""
+        try:
+            pid_fd = syscalls.pidfd_open(self.values["pid"])
+        except KernelError as error:
+            raise NotFound("container not running") from error
+        if not self.is_alive():
+            os.close(pid_fd)
+            raise NotFound("container not running")
+        return pid_fd
+
+    def signal(self, signum: int, *, all_processes: bool = False) -> None:
+        if all_processes:
+            for pid in self.group().pids():
+                _send(pid, signum)
+        else:
+            pid_fd = self.open_init()
+            try:
+                syscalls.pidfd_send_signal(pid_fd, signum)
+            except KernelError as error:
+                if error.errno == errno.ESRCH:
+                    raise NotFound("container not running") from error
+                raise
+            finally:
+                os.close(pid_fd)
+        if signum == signal.SIGKILL and self.group().is_frozen():
+            self.group().thaw()  # a frozen process of cgroup v1 does not even die
+
+    def remove(self) -> list[str]:
+        """Kill what still runs and remove everything; why hooks failed."""
+        if self.is_alive():
+            _kill_init(self.open_init())
+        group = self.group()
+        group.kill(KILL_TIMEOUT_S)
+        group.delete()
+        hooks = Hooks(self.values["hooks"])
+        failures = hooks.run_all("poststop", "stopped", {**self.hook_state(), "pid": 0}) if hooks else []
         shutil.rmtree(self.directory, ignore_errors=True)
+        return failures
+
+
+def _kill_init(pid_fd: int) -> None:
+    """By itself before its cgroup: with it goes its pid namespace, even where the cgroup has been taken away."""
+    import select
+
+    try:
+        syscalls.pidfd_send_signal(pid_fd, signal.SIGKILL)
+        poller = select.poll()
+        poller.register(pid_fd, select.POLLIN)
+        poller.poll(100)  # not when it is frozen: that is for the cgroup
+    except KernelError as error:
+        if error.errno != errno.ESRCH:
+            raise
+    finally:
+        os.close(pid_fd)
+
+
+def _send(pid: int, signum: int) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return
+
+
+def _owner(uid: int) -> str:
+    if not uid:
+        return "root"
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 def all_records(root: str) -> list[Record]:
     names = sorted(os.listdir(root)) if os.path.isdir(root) else []
-    return [Record.load(root, name) for name in names if os.path.exists(f"{root}/{name}/container.json")]
+    found = []
+    for name in names:
+        try:
+            found.append(Record.load(root, name))
+        except (InvalidArgument, NotFound):
+            continue  # no container of ours, or one that is being made or removed right now
+    return found

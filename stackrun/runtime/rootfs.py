@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         def describe(self) -> str: ...
         def execute(self, tree: Tree) -> None: ...
 
+
 DEVICES = (
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -486,6 +487,8 @@ def plan(spec: Spec, overlay: Message | None) -> tuple[Step, ...]:
         steps += [Link(*link) for link in LINKS]
     if spec.process.cwd != "/":
         steps.append(Directory(spec.process.cwd))
+    if spec.hooks:
+        steps.append(spec.hooks)
     return (*steps, *_narrowing(spec))
 
 

@@ -14,6 +14,7 @@ import signal
 
 from stackrun.errors import InvalidArgument, NotFound, Unsupported
 from stackrun.kernel import caps, mounts, namespaces
+from stackrun.runtime import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ CONFIG_BYTES_MAX = 16 * 1024 * 1024
 ID_MAX = 2**31 - 1
 CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _LACKING = (
-    "hooks.prestart",
-    "hooks.createRuntime",
-    "hooks.createContainer",
-    "hooks.startContainer",
-    "hooks.poststart",
-    "hooks.poststop",
     "linux.intelRdt",
     "linux.personality",
     "linux.timeOffsets",
@@ -62,6 +57,7 @@ class Process:
         "arguments",
         "capabilities",
         "cwd",
+        "dies_with_parent",
         "environment",
         "gid",
         "group_names",
@@ -93,6 +89,7 @@ class Process:
         self.rlimits = [_rlimit(one, where) for one in process.get("rlimits") or ()]
         self.no_new_privileges = bool(process.get("noNewPrivileges"))
         self.oom_score_adj: int | None = process.get("oomScoreAdj")
+        self.dies_with_parent = True
 
 
 class Mount:
@@ -116,6 +113,7 @@ class Spec:
         "devices",
         "domainname",
         "gid_mappings",
+        "hooks",
         "hostname",
         "masked_paths",
         "mounts",
@@ -141,6 +139,7 @@ class Spec:
         self.read_only_root = bool(root.get("readonly"))
         self.hostname = _text(config, "hostname", "")
         self.domainname = _text(config, "domainname", "")
+        self.hooks = hooks.Hooks(config.get("hooks") or {})
         self.namespaces = _namespaces(linux)
         self.mounts = [_mount(one, index, bundle) for index, one in enumerate(config.get("mounts") or ())]
         self.devices = [_device(one, index) for index, one in enumerate(linux.get("devices") or ())]

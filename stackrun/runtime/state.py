@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,35 @@ def is_alive(pid: int, ticks: int) -> bool:
     """Whether the process that had `pid` and started at `ticks` still runs; a zombie counts as gone."""
     fields = _stat_fields(pid)
     return bool(fields) and int(fields[19]) == ticks and fields[0] not in (b"Z", b"X")
+
+
+def listen(run_dir: str) -> socket.socket:
+    """A socket at `socket_path`, also where that is longer than the 107 bytes of unix(7): the directory goes by descriptor."""
+    directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        listener.bind(socket_path(f"/proc/self/fd/{directory}"))
+        listener.listen(16)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(directory)
+    return listener
+
+
+def knock(run_dir: str) -> socket.socket:
+    """A connection to it; raises as connect(2) does."""
+    directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.connect(socket_path(f"/proc/self/fd/{directory}"))
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(directory)
+    return sock
 
 
 def remove(path: str) -> None:

@@ -10,6 +10,9 @@
 
 An exec's helper says `spawned` with the pid of the process proper before that.  At any point the inner side may
 say `failed` with an error, after which it ends.
+
+Under `stackrun-runtime` the outer side is the command itself, and the socket ends with `prepared`: init listens at a door
+then, where `start` knocks to say `execute`.  A container with hooks says `mounted` on its way and waits for `hooked`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ PREPARE = "prepare"
 PREPARED = "prepared"
 EXECUTE = "execute"
 SPAWNED = "spawned"
+MOUNTED = "mounted"
+HOOKED = "hooked"
 FAILED = "failed"
 
 
@@ -45,12 +50,18 @@ def say_failed(sock: socket.socket, error: BaseException) -> None:
 
 def hear(sock: socket.socket, step: str) -> tuple[Message, list[int]]:
     """The message of `step`.  Raises what the other side failed with; KernelError ECONNRESET when it is gone."""
+    message, fds = hear_any(sock, step)
+    assert message["step"] == step, message
+    return message, fds
+
+
+def hear_any(sock: socket.socket, step: str) -> tuple[Message, list[int]]:
+    """`hear` for when another step may come before `step`."""
     message, fds = _next(sock)
     if message is None:
         hint = "the process ended early; it may have been killed, for want of memory perhaps"
         raise KernelError(f"wait for the container's process to be {step}", errno.ECONNRESET, hint=hint)
     messages.raise_error(message)
-    assert message["step"] == step, message
     return message, fds
 
 

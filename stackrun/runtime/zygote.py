@@ -22,7 +22,7 @@ from stackrun.kernel import mounts
 from stackrun.runtime import messages
 
 SPAWN_TIMEOUT_S = 30.0
-_START = "import sys; sys.path.append({package_root!r}); from stackrun.runtime.nursery import main; main({fd})"
+_START = "import sys; sys.path.append({package_root!r}); from stackrun.runtime.{module} import main; main({fd})"
 
 
 class Zygote:
@@ -44,7 +44,7 @@ class Zygote:
         ours, theirs = messages.pair()
         interpreter = sealed_interpreter()
         try:
-            pid = _exec_zygote(interpreter, theirs.fileno())
+            pid = execute(interpreter, "nursery", theirs.fileno())
         finally:
             os.close(interpreter)
             theirs.close()
@@ -131,12 +131,15 @@ def _sealed_copy(path: str) -> int:
     return fd
 
 
-def _exec_zygote(interpreter: int, connection: int) -> int:
-    """posix_spawn rather than fork, which is not safe in a process with threads."""
+def execute(interpreter: int, module: str, connection: int) -> int:
+    """Run `main` of a module of this package on `connection`; the pid.
+
+    posix_spawn rather than fork, which is not safe in a process with threads.
+    """
     package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     inherited = 3
-    code = _START.format(package_root=package_root, fd=inherited)
+    code = _START.format(package_root=package_root, module=module, fd=inherited)
     argv = [python, "-I", "-S", "-X", "utf8", "-c", code]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     # The child opens /proc/self/fd/N while the descriptor, though close-on-exec, is still there.

@@ -1,0 +1,308 @@
+"""`create`, `run`, `start` and `exec` of `stackrun-runtime`: the outer side of the conversation (`steps`) with a process
+that the midwife has brought into the world."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unavailable, Unsupported
+from stackrun.kernel import seccomp
+from stackrun.runtime import messages, spec, state, steps, zygote
+from stackrun.runtime.hooks import Hooks
+from stackrun.runtime.record import Record
+
+Config = dict[str, Any]
+
+
+class Midwife:
+    """`with Midwife() as midwife:`; what she has borne is this process's or its subreaper's child after that."""
+
+    def __enter__(self) -> Midwife:
+        self._connection, theirs = messages.pair()
+        with theirs:
+            interpreter = zygote.sealed_interpreter()
+            try:
+                self._pid = zygote.execute(interpreter, "midwife", theirs.fileno())
+            finally:
+                os.close(interpreter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        os.waitpid(self._pid, 0)
+
+    def ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], int, socket.socket]:
+        """(her answer, pidfd, conversation) of the process that now exists."""
+        messages.send(self._connection, request, fds)
+        try:
+            reply, answer = messages.receive(self._connection)
+        except ConnectionError:
+            reply = None
+        if reply is None:
+            raise Unavailable("the process that makes containers has ended early")
+        messages.raise_error(reply)
+        return reply, answer[0], socket.socket(fileno=answer[1])
+
+
+class Wishes:
+    """What the command line says about a process: `preserve_fds` counts from 3, `console_socket` gets its terminal."""
+
+    def __init__(self, *, console_socket: str = "", pid_file: str = "", preserve_fds: int = 0) -> None:
+        self.console_socket = console_socket
+        self.pid_file = pid_file
+        self.preserve_fds = preserve_fds
+        self.joins_keyring = True
+        self.pivots = True
+        self.is_foreground = False
+
+    def streams(self, terminal: bool) -> list[int]:
+        streams = [] if terminal else [0, 1, 2]
+        return [*streams, *range(3, 3 + self.preserved)]
+
+    @property
+    def preserved(self) -> int:
+        """Sockets that somebody listens at for the container (sd_listen_fds(3)), then what --preserve-fds adds."""
+        return self.listen_fds + self.preserve_fds
+
+    @property
+    def listen_fds(self) -> int:
+        text = os.environ.get("LISTEN_FDS", "")
+        return int(text) if text.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
+
+    def check_terminal(self, terminal: bool) -> None:
+        """In runc's words."""
+        if terminal and not self.is_foreground and not self.console_socket:
+            raise InvalidArgument("cannot allocate tty if runc will detach without setting console socket", hint="use --console-socket")
+        if self.console_socket and (not terminal or self.is_foreground):
+            raise InvalidArgument("cannot use console socket if runc will not detach or allocate tty", hint="leave --console-socket out")
+
+
+class Process:
+    """A process that was borne: its pid, pidfd, and with a terminal and no console socket the terminal's master."""
+
+    def __init__(self, pid: int, pid_fd: int) -> None:
+        self.pid = pid
+        self.pid_fd = pid_fd
+        self.console_fd = -1
+        self.warnings: list[str] = []
+
+    def take_console(self, fds: list[int], wishes: Wishes, console: socket.socket | None, name: str) -> None:
+        if not fds:
+            return
+        if console is None:
+            self.console_fd = fds[0]
+            return
+        with console:
+            socket.send_fds(console, [f"/dev/pts of {name}".encode()], fds[:1])
+        os.close(fds[0])
+
+
+# --- create ---
+
+
+def create(record: Record, bundle: str, wishes: Wishes) -> Process:
+    """The container up to its program.  On failure all of it is undone, but its `record` is the caller's to remove."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    record.save(id=record.id, bundle=bundle, rootfs="", cgroup_path=_default_group(record), created=now, annotations={}, hooks={})
+    record.save(kinds=[], pid=0, start_ticks=0)
+    with Midwife() as midwife:
+        config = _configuration(bundle)
+        terminal = bool((config.get("process") or {}).get("terminal"))
+        wishes.check_terminal(terminal)
+        record.save(cgroup_path=cgroup_path(config, record), annotations=config.get("annotations") or {})
+        hooks = Hooks(config.get("hooks") or {})
+        program = _program(config)
+        _keep_program(record, program)
+        console = connected(wishes.console_socket)
+        request = _request(record, bundle, wishes, terminal=terminal, program=program)
+        reply, pid_fd, sock = midwife.ask(request, wishes.streams(terminal))
+        record.save(
+            pid=reply["pid"],
+            start_ticks=state.start_ticks(reply["pid"]),
+            rootfs=reply["rootfs"],
+            kinds=reply["kinds"],
+            hooks=config.get("hooks") or {},
+        )
+    made = Process(reply["pid"], pid_fd)
+    with sock:
+        steps.say(sock, steps.PREPARE)
+        message, fds = _hear_prepared(sock, record, hooks)
+    made.warnings = message["warnings"]
+    made.take_console(fds, wishes, console, record.id)
+    write_pid(wishes.pid_file, made.pid)
+    return made
+
+
+def _default_group(record: Record) -> str:
+    return f"stackrun-runtime/{record.id}"
+
+
+def _configuration(bundle: str) -> Config:
+    """As it is written; the midwife checks it."""
+    try:
+        fd = os.open(f"{bundle}/config.json", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"JSON specification file config.json not found: {bundle}/config.json") from None
+    with os.fdopen(fd, "rb") as file:
+        text = file.read(spec.CONFIG_BYTES_MAX)
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(f"{bundle}/config.json: {error}") from None
+    if not isinstance(config, dict) or not all(isinstance(config.get(name) or {}, dict) for name in ("process", "linux", "hooks")):
+        raise InvalidArgument(f"{bundle}/config.json: it holds no configuration")
+    return config
+
+
+def _request(record: Record, bundle: str, wishes: Wishes, *, terminal: bool, program: bytes) -> dict[str, Any]:
+    """What `order.Order` reads, and what the midwife wants to know besides."""
+    return {
+        "verb": "bear",
+        "id": record.id,
+        "bundle": bundle,
+        "run_dir": record.run_dir,
+        "cgroup_path": record.values["cgroup_path"],
+        "overlay": None,
+        "tty": terminal,
+        "init": False,
+        "seccomp": base64.b64encode(program).decode(),
+        "held": 0,
+        "attached": 0,
+        "stdio": 0 if terminal else 3,
+        "console": False,
+        "preserved": wishes.preserved,
+        "listen_fds": wishes.listen_fds,
+        "joins_keyring": wishes.joins_keyring,
+        "pivots": wishes.pivots,
+        "state": record.hook_state(),
+    }
+
+
+def _hear_prepared(sock: socket.socket, record: Record, hooks: Hooks) -> tuple[dict[str, Any], list[int]]:
+    message, fds = steps.hear_any(sock, steps.PREPARED)
+    if message["step"] == steps.MOUNTED:
+        for name in ("prestart", "createRuntime"):
+            hooks.run(name, "creating", record.hook_state())
+        steps.say(sock, steps.HOOKED)
+        message, fds = steps.hear(sock, steps.PREPARED)
+    return message, fds
+
+
+def cgroup_path(config: Config, record: Record) -> str:
+    """`linux.cgroupsPath` below each hierarchy's root; without one, a group of our own."""
+    path = (config.get("linux") or {}).get("cgroupsPath") or ""
+    if not isinstance(path, str):
+        raise InvalidArgument(f"linux.cgroupsPath: {path!r} is not a text")
+    if path.count(":") == 2:
+        raise Unsupported(f"linux.cgroupsPath {path!r}: systemd's slices are not supported", hint="use a plain path")
+    return path.strip("/") or _default_group(record)
+
+
+def _program(config: Config) -> bytes:
+    profile = (config.get("linux") or {}).get("seccomp")
+    return seccomp.compile_filter(profile) if profile else b""
+
+
+def _keep_program(record: Record, program: bytes) -> None:
+    if program:
+        fd = os.open(f"{record.directory}/seccomp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(program)
+
+
+def connected(path: str) -> socket.socket | None:
+    if not path:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        raise InvalidArgument(f"--console-socket {path}: {error.strerror or error}") from error
+    return sock
+
+
+def write_pid(path: str, pid: int) -> None:
+    """In one step, so that whoever waits for the file finds the number in it."""
+    if path:
+        temporary = f"{os.path.dirname(path) or '.'}/.{os.path.basename(path)}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        os.write(fd, str(pid).encode())
+        os.close(fd)
+        os.rename(temporary, path)
+
+
+# --- start ---
+
+
+def start(record: Record) -> None:
+    """Let a created container's init become its program."""
+    if record.status() != "created":
+        raise Conflict(f"cannot start a container in the {record.status()} state")
+    try:
+        sock = state.knock(record.run_dir)
+    except OSError as error:
+        raise KernelError("speak with the container's init", error.errno or 0) from error
+    with sock:
+        # Before it is told: whoever finds the door gone finds a container that runs, or has ended.
+        state.remove(state.socket_path(record.run_dir))
+        steps.say(sock, steps.EXECUTE)
+        steps.hear_end(sock)
+    hooks = Hooks(record.values["hooks"])
+    try:
+        hooks.run("poststart", "running", record.hook_state())
+    except StackrunError:
+        record.signal(signal.SIGKILL)
+        raise
+
+
+# --- exec ---
+
+
+def enter(record: Record, process: dict[str, Any], wishes: Wishes, group: str) -> Process:
+    """A further process in a container, running when this returns."""
+    terminal = bool(process.get("terminal"))
+    wishes.check_terminal(terminal)
+    init_fd = record.open_init()
+    with Midwife() as midwife:
+        console = connected(wishes.console_socket)
+        request = {
+            "verb": "enter",
+            "id": record.id,
+            "pid": record.values["pid"],
+            "kinds": record.values["kinds"],
+            "cgroup_path": "/".join(part for part in (record.values["cgroup_path"], group.strip("/")) if part),
+            "process": process,
+            "tty": terminal,
+            "stdio": 0 if terminal else 3,
+            "seccomp": base64.b64encode(_kept_program(record)).decode(),
+            "preserved": wishes.preserved,
+            "listen_fds": wishes.listen_fds,
+        }
+        reply, pid_fd, sock = midwife.ask(request, [init_fd, *wishes.streams(terminal)])
+    os.close(init_fd)
+    made = Process(reply["pid"], pid_fd)
+    with sock:
+        steps.say(sock, steps.PREPARE)
+        message, fds = steps.hear(sock, steps.PREPARED)
+        made.warnings = message["warnings"]
+        made.take_console(fds, wishes, console, record.id)
+        steps.say(sock, steps.EXECUTE)
+        steps.hear_end(sock)
+    write_pid(wishes.pid_file, made.pid)
+    return made
+
+
+def _kept_program(record: Record) -> bytes:
+    try:
+        fd = os.open(f"{record.directory}/seccomp", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    with os.fdopen(fd, "rb") as file:
+        return file.read()
