@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stackrun.api.types import Container, ContainerSpec, ImageConfig, Network
-from stackrun.stack.desired import CONTENTS, Desired, DesiredService, container_spec, contents_of
-from stackrun.stack.facts import OWN_LABELS, Context, Fact, Facts, Path, facts, inheritable, is_removed
+from stackrun.stack.desired import CONTENTS, Desired, DesiredService, contents_of
+from stackrun.stack.facts import OWN_LABELS, Context, Fact, Facts, Path, facts, inheritable, is_anonymous, is_removed
 
 _ID_LENGTH = 12
 
@@ -38,14 +38,17 @@ class Images:
 
 
 def container_differences(
-    desired: Desired, service: DesiredService, number: int, found: Container, images: Images, names: Mapping[str, str]
+    wanted: ContainerSpec, service: DesiredService, found: Container, images: Images, names: Mapping[str, str]
 ) -> tuple[Difference, ...]:
     """`found` as inspect shows it, `names`: container id → name. Sorted by field, the image first."""
-    wanted = container_spec(service, number, desired.project)
-    own = frozenset((found.id, found.id[:_ID_LENGTH], found.name, service.name, service.name_of(number, desired.project)))
+    ids = (found.id, found.id[:_ID_LENGTH], found.spec.hostname, wanted.hostname)
+    own = frozenset((*ids, found.name, service.name))
     files = contents_of(found.spec).keys() | {one.target for one in service.file_mounts}
-    context = Context(names, own, frozenset(files))
+    context = Context(names, own, found.id[:_ID_LENGTH], frozenset(files))
     before, after = facts(found.spec, context), facts(wanted, context)
+    for target in _carried(found, wanted):
+        before.pop(f"volumes.{target}", None)
+        after.pop(f"volumes.{target}", None)
     differences = [
         *_image(found, wanted, images),
         *_compared(before, after),
@@ -53,6 +56,12 @@ def container_differences(
         *_contents(found, wanted),
     ]
     return tuple(sorted(differences, key=lambda one: (one.field != "image", one.field)))
+
+
+def _carried(found: Container, wanted: ContainerSpec) -> set[str]:
+    """Where the anonymous volumes that go over are mounted."""
+    names = {mount.source for mount in wanted.mounts}
+    return {mount.target for mount in found.mounts if mount.name in names and is_anonymous(mount.name)}
 
 
 def _image(found: Container, wanted: ContainerSpec, images: Images) -> Iterable[Difference]:
@@ -94,10 +103,13 @@ def _inherited(before: Facts, asked: Facts, wanted: ContainerSpec, images: Image
             if not known or _same(old, old_image.get(key)):
                 continue
             new = new_image.get(key)
-        elif is_removed(new):
-            new = None
+        old, new = _present(old), _present(new)
         if not _same(old, new):
             yield _difference(key, old, new)
+
+
+def _present(fact: Fact | None) -> Fact | None:
+    return None if fact is None or is_removed(fact) else fact
 
 
 def _same(one: Fact | None, other: Fact | None) -> bool:
@@ -156,7 +168,7 @@ def _network(network: Network, *, asked_pools: bool) -> Facts:
         **{f"driver_opts.{key}": Fact(value, (("driver_opts", key),)) for key, value in spec.options.items()},
         **{f"labels.{key}": Fact(value, (("labels", key),)) for key, value in spec.labels.items() if not key.startswith(OWN_LABELS)},
     }
-    if asked_pools:
+    if asked_pools and spec.pools:
         pools = ", ".join(" ".join(filter(None, (one.subnet, one.ip_range))) for one in spec.pools)
         found["ipam.config"] = Fact(pools, (("ipam", "config"),))
     return found

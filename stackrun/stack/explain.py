@@ -14,7 +14,7 @@ from stackrun.stack.content import content_digest
 from stackrun.stack.desired import Desired, DesiredService
 from stackrun.stack.difference import Difference, Images, container_differences, network_differences
 from stackrun.stack.facts import is_anonymous
-from stackrun.stack.observed import Observed, number_of
+from stackrun.stack.observed import Observed
 from stackrun.stack.places import Places
 from stackrun.stack.plan import (
     CONDITION_WORDS,
@@ -191,7 +191,7 @@ class _Explainer:
         service = self._desired.services[create.service]
         new_id = self._observed.images.get(service.image, "")
         images = Images(self._inspected.images.get(found.image_id), self._inspected.images.get(new_id), new_id)
-        return container_differences(self._desired, service, number_of(found), found, images, self._names)
+        return container_differences(create.spec, service, found, images, self._names)
 
     def _content_change(self, file: WriteFile) -> tuple[FieldChange, ...]:
         section, _, key = file.label.partition(" ")
@@ -210,7 +210,7 @@ class _Explainer:
                     found.append(_wait_words(action))
                 elif self._resource(action) != resource:
                     found.append(f"{action.resource} {_PAST.get(action.verb, '')}".rstrip())
-        return tuple(dict.fromkeys(found))
+        return tuple(one for one in dict.fromkeys(found) if f"{one} started" not in found)
 
     def _losses(self, nodes: Iterable[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What is destroyed, and what a person should know besides."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stackrun.api.types import ContainerSpec, EndpointSpec, Healthcheck, Mount, MountType
-from stackrun.units import format_bytes, format_duration
+from stackrun.units import format_duration
 
 Path = tuple[str | int, ...]
 OWN_LABELS = ("com.docker.compose.", "stackrun.")
@@ -39,7 +39,9 @@ class Context:
     names: Mapping[str, str] = field(default_factory=dict)
     """Container id → name."""
     own: frozenset[str] = frozenset()
-    """Its own names and ids, which every engine adds to its aliases."""
+    """Its own names and ids, of which every engine adds some to its aliases."""
+    given_hostname: str = ""
+    """What an engine calls it when nobody asks for a name."""
     files: frozenset[str] = frozenset()
     """Where configs and secrets are mounted; they are compared by content."""
 
@@ -85,7 +87,14 @@ def _capabilities(value: Iterable[str]) -> str:
 
 
 def _bytes(value: int) -> str:
-    return "unlimited" if value < 0 else format_bytes(value) if value else ""
+    """As a stack file has it, exactly: 64m, 1g, 1000."""
+    if value <= 0:
+        return "unlimited" if value < 0 else ""
+    unit = next((unit for unit in ("g", "m", "k") if value % _UNITS[unit] == 0), "")
+    return f"{value // _UNITS[unit]}{unit}" if unit else str(value)
+
+
+_UNITS = {"g": 1 << 30, "m": 1 << 20, "k": 1 << 10}
 
 
 def _cpus(value: int) -> str:
@@ -169,8 +178,11 @@ _LIMITS: tuple[_Row, ...] = (
 
 
 def _without_engine_defaults(found: Facts, spec: ContainerSpec, context: Context) -> None:
-    if spec.hostname in context.own or spec.network_mode == "host":
+    if spec.hostname == context.given_hostname:
         found.pop("hostname", None)
+    if spec.network_mode == "host" or spec.network_mode.startswith("container:"):  # it is called what the other is called
+        found.pop("hostname", None)
+        found.pop("domainname", None)
     if spec.resources.memory_swap_bytes == 2 * spec.resources.memory_bytes:
         found.pop("memswap_limit", None)
     if spec.privileged and found.get("security_opt") == Fact("label=disable", (("security_opt",),)):
@@ -238,7 +250,7 @@ def _mount_text(mount: Mount) -> str:
         *([mount.propagation] if mount.propagation not in ("", "rprivate") else ()),
         *([f"subpath {mount.subpath}"] if mount.subpath else ()),
         *(["nocopy"] if mount.no_copy else ()),
-        *([f"size {format_bytes(mount.tmpfs_size_bytes)}"] if mount.tmpfs_size_bytes else ()),
+        *([f"size {_bytes(mount.tmpfs_size_bytes)}"] if mount.tmpfs_size_bytes else ()),
         *([f"mode {mount.tmpfs_mode:o}"] if mount.tmpfs_mode else ()),
     ]
     suffix = f" ({', '.join(options)})" if options else ""
@@ -249,7 +261,7 @@ def _mount_text(mount: Mount) -> str:
 
 
 def _networks(spec: ContainerSpec, context: Context) -> Facts:
-    if not spec.endpoints:
+    if not spec.endpoints or spec.network_mode in ("host", "none") or spec.network_mode.startswith("container:"):
         mode = "" if spec.network_mode in ("", "default") else _joined(spec.network_mode, context)
         return {"network_mode": Fact(mode, (("network_mode",),))} if mode else {}
     found: Facts = {}
@@ -281,7 +293,7 @@ def _endpoint(one: EndpointSpec, context: Context) -> Iterable[tuple[str, str]]:
 def inheritable(spec: ContainerSpec) -> Facts:
     """What a specification or else the image of the container says: environment, labels, command, user, …
 
-    A variable that is to be removed (`NAME` alone) is the fact of no text.
+    What is to be removed (a variable by its `NAME` alone, a command by an empty list) is a fact that `is_removed`.
     """
     found: Facts = {}
     for name, assigned, value in (one.partition("=") for one in spec.environment):
@@ -291,7 +303,7 @@ def inheritable(spec: ContainerSpec) -> Facts:
             found[f"labels.{name}"] = Fact(value, (("labels", name), ("labels",)))
     for key, words in (("entrypoint", spec.entrypoint), ("command", spec.command)):
         if words is not None:
-            found[key] = Fact(shlex.join(words), ((key,),))
+            found[key] = Fact(shlex.join(words) if words else _REMOVED, ((key,),))
     for key, text in (("user", spec.user), ("working_dir", spec.working_dir), ("stop_signal", spec.stop_signal)):
         if text:
             found[key] = Fact(text, ((key,),))

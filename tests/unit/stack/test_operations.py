@@ -8,80 +8,14 @@ from pathlib import Path
 
 import pytest
 from fakes.engine import Behaviour, FakeEngine
+from unit.stack.stage import SHOP, Play, Scene
 
-from stackrun.api.stacks import DownOptions, Phase, StackEvent, Stacks, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import Phase, StackEvent, Stacks, StackSource, StackSummary, UpOptions
 from stackrun.api.types import ContainerSpec, ImageConfig
 from stackrun.compose.load import load
 from stackrun.errors import ComposeError, Conflict, InvalidArgument, NotFound, RegistryError, StackrunError
 from stackrun.stack.operations import StackOperations, config_hashes
 
-SHOP = """\
-name: shop
-services:
-  db:
-    image: busybox:1
-    healthcheck: {test: [CMD, "true"]}
-    volumes: [data:/data]
-    secrets: [token]
-  migrate:
-    image: busybox:1
-    depends_on: {db: {condition: service_healthy}}
-  web:
-    image: busybox:1
-    depends_on: {migrate: {condition: service_completed_successfully}}
-volumes: {data: {}}
-secrets: {token: {environment: TOKEN}}
-"""
-
-
-class Scene:
-    def __init__(self, folder: Path) -> None:
-        self.engine = FakeEngine(images=("busybox:1",))
-        self.engine.behave("migrate", Behaviour(exit_code=0))
-        self.folder = folder
-        self.state = folder / "state"
-        self.operations = StackOperations(self.engine, state_dir=str(self.state))
-        self.events: list[StackEvent] = []
-        self.write(SHOP)
-
-    def write(self, text: str) -> None:
-        (self.folder / "compose.yaml").write_text(text)
-
-    @property
-    def source(self) -> StackSource:
-        return StackSource(str(self.folder), environment={"TOKEN": "hush"})
-
-    async def up(self, source: StackSource | None = None, **options: object) -> StackEvent:
-        return await self.drain(await self.operations.up(source or self.source, UpOptions(**options)))  # type: ignore[arg-type]
-
-    async def down(self, source: StackSource | None = None, **options: object) -> StackEvent:
-        return await self.drain(await self.operations.down(source or self.source, DownOptions(**options)))  # type: ignore[arg-type]
-
-    async def drain(self, events: object) -> StackEvent:
-        """Everything that is told; gives the last of it."""
-        self.events = [event async for event in events]  # type: ignore[attr-defined]
-        return self.events[-1]
-
-    async def states(self) -> dict[str, str]:
-        return {one.name: str(one.state.status) for one in await self.engine.containers(all=True)}
-
-    def warnings(self) -> list[tuple[str, str]]:
-        return [(one.resource, one.detail) for one in self.events if one.text == "Warning"]
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Callable[[Callable[[Scene], Awaitable[None]]], None]:
-    def played(scene: Callable[[Scene], Awaitable[None]]) -> None:
-        async def within_a_limit() -> None:
-            async with asyncio.timeout(20):
-                await scene(Scene(tmp_path))
-
-        asyncio.run(within_a_limit())
-
-    return played
-
-
-Play = Callable[[Callable[[Scene], Awaitable[None]]], None]
 UP = {"shop-db-1": "running", "shop-migrate-1": "exited", "shop-web-1": "running"}
 DONE = StackEvent("", Phase.DONE, "Done")
 

@@ -229,5 +229,3 @@ def test_a_plan_is_the_same_every_time(target: Desired) -> None:
         assert str(await planned(engine, target)) == str(await planned(engine, target))
 
     run(scene)
-
-
