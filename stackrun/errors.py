@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from typing import Any
 
 __all__ = [
     "EXIT_BUG",
@@ -87,10 +88,11 @@ class Diagnostic:
     """One fault of a stack file at its place.
 
     `path` as the user gave it, `line` and `column` from 1 (0: the file as a whole), `code` a stable
-    short word such as `unknown-key`, `level` one of `error`, `warning`, `note`.
+    short word such as `unknown-key`, `level` one of `error`, `warning`, `note`.  `notes` are (place, sentence)
+    pairs that say where the value came from; a place has `path`, `line` and `column`, line 0 for none.
     """
 
-    __slots__ = ("code", "column", "hint", "level", "line", "message", "path")
+    __slots__ = ("code", "column", "hint", "level", "line", "message", "notes", "path")
 
     def __init__(
         self, path: str, line: int, column: int, message: str, *, hint: str = "", code: str = "invalid", level: str = "error"
@@ -102,10 +104,12 @@ class Diagnostic:
         self.hint = hint
         self.code = code
         self.level = level
+        self.notes: tuple[tuple[Any, str], ...] = ()
 
     def __str__(self) -> str:
-        text = f"{self.path}:{self.line}:{self.column}: {self.message}"
-        return f"{text}\n  hint: {self.hint}" if self.hint else text
+        lines = [f"{self.path}:{self.line}:{self.column}: {self.message}"]
+        lines += [f"  note: {f'{place}: ' if place.line else ''}{sentence}" for place, sentence in self.notes]
+        return "\n".join([*lines, f"  hint: {self.hint}"] if self.hint else lines)
 
     def __repr__(self) -> str:
         return f"Diagnostic({str(self)!r})"
@@ -114,7 +118,7 @@ class Diagnostic:
         return (self.path, self.line, self.column, self.message)
 
     def to_dict(self) -> dict[str, str | int]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__ if name != "notes"}
 
 
 class ComposeError(InvalidArgument):

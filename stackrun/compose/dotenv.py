@@ -9,7 +9,9 @@ NAME                  alone: taken from the caller's environment when it is ther
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
+from functools import cached_property
 
 from stackrun.compose.faults import Faults
 from stackrun.compose.template import Lookup, TemplateError, substitute
@@ -22,14 +24,24 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v
 
 
 def parse_env(
-    text: str, path: str, faults: Faults, *, lookup: Lookup | None = None, known: Mapping[str, str] | None = None
+    text: str,
+    path: str,
+    faults: Faults,
+    *,
+    lookup: Lookup | None = None,
+    known: Mapping[str, str] | None = None,
+    places: dict[str, Place] | None = None,
 ) -> dict[str, str]:
     """Names and values of an env file.
 
     `lookup` answers for the caller's environment (it wins inside `${…}` and fills bare names); `known` are names of
-    earlier env files.  What cannot be read is a fault at its line, and the rest is read on.
+    earlier env files; `places` takes the line of each name.  What cannot be read is a fault at its line, and the rest is read on.
     """
-    return _Reader(text, path, faults, lookup or (lambda name: None), known or {}).read()
+    reader = _Reader(text, path, faults, lookup or (lambda name: None), known or {})
+    values = reader.read()
+    if places is not None:
+        places.update((name, reader.place(at)) for name, at in reader.starts.items())
+    return values
 
 
 def parse_raw(text: str, path: str, faults: Faults, lookup: Lookup) -> dict[str, str]:
@@ -53,6 +65,8 @@ class _Reader:
         self.text, self.path, self.faults = text.removeprefix("\ufeff").replace("\r\n", "\n"), path, faults
         self.outer, self.known = lookup, known
         self.values: dict[str, str] = {}
+        self.starts: dict[str, int] = {}
+        """Where each name that has a value stands."""
         self.position = 0
 
     def read(self) -> dict[str, str]:
@@ -87,24 +101,24 @@ class _Reader:
             self._fault(start + key[0].find(wrong[0]), f"unexpected {wrong[0]!r} in a variable's name")
             self.position = self._line_end()
         elif not name:
-            self.faults.warning(self._place(start), "a line without a variable's name is skipped", code="env-file")
+            self.faults.warning(self.place(start), "a line without a variable's name is skipped", code="env-file")
             self.position = self._line_end()
         elif self.text[key.end() : key.end() + 1] in ("", "\n"):
             self.position = key.end()
             value = self.outer(name)
             if value is not None:
-                self.values[name] = value
+                self.values[name], self.starts[name] = value, start
         else:
             self.position = key.end() + 1
-            self._assign(name)
+            self._assign(name, start)
 
-    def _assign(self, name: str) -> None:
+    def _assign(self, name: str, start: int) -> None:
         while self.text[self.position : self.position + 1] and self.text[self.position] in _SPACE:
             self.position += 1
         quote = self.text[self.position : self.position + 1]
         value = self._quoted(quote) if quote in ('"', "'") else self._unquoted()
         if value is not None:
-            self.values[name] = value
+            self.values[name], self.starts[name] = value, start
 
     def _unquoted(self) -> str | None:
         at, end = self.position, self._line_end()
@@ -143,8 +157,12 @@ class _Reader:
         return self.values[name] if name in self.values else self.known.get(name)
 
     def _fault(self, position: int, message: str, hint: str = "") -> None:
-        self.faults.error(self._place(position), message, hint=hint, code="env-file")
+        self.faults.error(self.place(position), message, hint=hint, code="env-file")
 
-    def _place(self, position: int) -> Place:
-        line = self.text.count("\n", 0, position) + 1
-        return Place(self.path, line, position - self.text.rfind("\n", 0, position))
+    def place(self, position: int) -> Place:
+        line = bisect_left(self._breaks, position)
+        return Place(self.path, line + 1, position - (self._breaks[line - 1] if line else -1))
+
+    @cached_property
+    def _breaks(self) -> list[int]:
+        return [found.start() for found in re.finditer("\n", self.text)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from stackrun.compose.origins import Origins
 from stackrun.compose.tree import Place
 from stackrun.errors import ComposeError, Diagnostic
 
@@ -20,6 +21,7 @@ class Faults:
     """
 
     def __init__(self) -> None:
+        self.origins = Origins()
         self._seen: dict[tuple[Place, str], Diagnostic] = {}
         self._phase = 0
         self._cut: Diagnostic | None = None
@@ -49,6 +51,8 @@ class Faults:
     @property
     def all(self) -> tuple[Diagnostic, ...]:
         found = [*self._seen.values(), *([self._cut] if self._cut else [])]
+        for one in found:
+            one.notes = one.notes or self.origins.notes(Place(one.path, one.line, one.column))
         return tuple(sorted(found, key=Diagnostic.sort_key))
 
     @property

@@ -112,11 +112,18 @@ class _Walk:
         return self.sequence(value, known) if isinstance(value, Seq) else value
 
     def text(self, text: str, at: Place) -> Any:
+        used = self.faults.origins.variables.setdefault(at, [])
+
+        def looked_up(name: str) -> str | None:
+            used.append(name)
+            return self.lookup(name)
+
         def unset(name: str) -> None:
+            self.faults.origins.unset.add(name)
             self.faults.warning(at, f"variable {name} is not set, an empty string is taken", code="unset-variable")
 
         try:
-            return substitute(text, self.lookup, unset=unset)
+            return substitute(text, looked_up, unset=unset)
         except MissingVariable as error:
             self.faults.error(at, error.message, hint=error.hint, code="missing-variable")
         except TemplateError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stackrun.api.stacks import StackSource
@@ -54,7 +54,19 @@ def check(source: StackSource, *, graph_faults: GraphFaults = _no_faults) -> tup
     return faults.all
 
 
-def _load(source: StackSource, faults: Faults, graph_faults: GraphFaults, *, for_up: bool) -> Project | None:
+@dataclass(slots=True)
+class Loaded:
+    """A stack as far as it could be read: `root` has the enabled services, `disabled` those that no profile asked for enables."""
+
+    root: Map
+    disabled: Map
+    inputs: Inputs
+    environment: Mapping[str, str]
+    reader: Reader
+
+
+def read_stack(source: StackSource, faults: Faults, graph_faults: GraphFaults = _no_faults) -> Loaded:
+    """Read, merge and check; what is declared and not used is still there."""
     inputs = resolve(source, faults)
     reader = Reader(source.working_dir, faults, source.stdin)
     name = _project_name(inputs, reader)
@@ -70,11 +82,23 @@ def _load(source: StackSource, faults: Faults, graph_faults: GraphFaults, *, for
     check_project(root, disabled, reader)
     for found in graph_faults(edges(services_of(root))):
         faults.add(found)
-    if not faults:
-        _keep_used(root)
+    return Loaded(root, disabled, inputs, environment, reader)
+
+
+def check_use(loaded: Loaded) -> None:
+    """What this engine cannot do, of what the enabled services use. Drops the rest, as Docker Compose does."""
+    if not loaded.reader.faults:
+        _keep_used(loaded.root)
+    check_support(loaded.root, loaded.reader.faults)
+
+
+def _load(source: StackSource, faults: Faults, graph_faults: GraphFaults, *, for_up: bool) -> Project | None:
+    loaded = read_stack(source, faults, graph_faults)
     if for_up:
-        check_support(root, faults)
-    return None if faults else _project(root, disabled, inputs, environment, reader)
+        check_use(loaded)
+    elif not faults:
+        _keep_used(loaded.root)
+    return None if faults else _project(loaded.root, loaded.disabled, loaded.inputs, loaded.environment, loaded.reader)
 
 
 def _project_name(inputs: Inputs, reader: Reader) -> str:

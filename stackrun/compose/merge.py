@@ -41,6 +41,8 @@ class _Merge:
                 value = self.values(base[key], value, rules.at(key) if rules else None, over.value_place(key))
                 if value is _KEPT:
                     continue
+                if not isinstance(value, (dict, list)) and value != base[key]:
+                    self.faults.origins.replaced[over.value_place(key)] = base.value_place(key)
             merged.take(over, key, value)
         return merged
 

@@ -46,6 +46,8 @@ class Reader:
     stdin: str | None = None
     inputs: list[str] = field(default_factory=list)
     """Every file that was read."""
+    texts: dict[str, bytes | str] = field(default_factory=dict)
+    """Path as shown → content of every stack file."""
     broken: set[tuple[str | int, ...]] = field(default_factory=set)
     """Key paths that the schema refused and that were taken out."""
     incomplete: bool = False
@@ -84,6 +86,7 @@ class Reader:
             self.incomplete = True
             return ()
         self.inputs.append(file)
+        self.texts[name] = text
         documents = parse(text, name, self.faults)
         self.incomplete |= len(self.faults.errors) > before and any(one.code.startswith("yaml") for one in self.faults.errors)
         return self._mappings(documents)
@@ -173,6 +176,7 @@ class Reader:
 
     def _from_file(self, name: str, file: str, scope: Scope, at: Place, chain: Chain) -> Any:
         inner = Scope(os.path.dirname(file), scope.environment)
+        self._reached(file, at, "extended")
         root, resets = Map(), list[Path]()
         documents = self.documents(file, at)
         for document in documents:
@@ -193,6 +197,11 @@ class Reader:
         canonicalize(alone, self.faults)
         resolve_paths(alone, inner.directory, scope.environment.get("HOME", ""))
         return alone["services"][name]
+
+    def _reached(self, file: str, at: Place, how: str) -> None:
+        name = shown(file, self.working_dir)
+        if name != at.path:
+            self.faults.origins.reached.setdefault(name, (at, how))
 
     def _not_extendable(self, name: str, file: str, known: Any, at: Place) -> None:
         self.faults.error(at, f'service "{name}" to extend is not in {file}', hint=did_you_mean(name, known), code="extends")
@@ -226,6 +235,8 @@ class Reader:
         if len(including) >= MAX_CHAIN:
             self.faults.error(at, f"more than {MAX_CHAIN} files include each other", code="include-cycle")
             return
+        for file in files:
+            self._reached(file, at, "included")
         given = entry.get("project_directory") if isinstance(entry, Map) else None
         directory = absolute(given, scope.directory, home) if given else files[0]
         if not os.path.isdir(directory):

@@ -108,6 +108,8 @@ class _Environment:
                 self.files.append(name)
                 added.update(read_env(name, shown(name, self.source.working_dir), self.faults, self.environment, added))
         for name, value in added.items():
+            if name in self.environment:
+                self.faults.origins.defined.pop(name, None)
             self.environment.setdefault(name, value)
 
 
@@ -121,7 +123,7 @@ def read_env(path: str, shown_as: str, faults: Faults, environment: Mapping[str,
     except UnicodeDecodeError:
         faults.error(Place(shown_as), "env file is not valid UTF-8 text", code="env-file")
         return {}
-    found = parse_env(text, shown_as, faults, lookup=environment.get, known=known)
+    found = parse_env(text, shown_as, faults, lookup=environment.get, known=known, places=faults.origins.defined)
     return {name: value for name, value in found.items() if not name[:1].isdigit()}
 
 
