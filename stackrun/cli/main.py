@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -74,6 +75,13 @@ def run(argv: list[str]) -> int:
     with ExitStack() as options.at_end:
         code: int = module.run(options)
     return code
+
+
+def parsed(verb: str, argv: Sequence[str]) -> argparse.Namespace:
+    """The options that the verb would get."""
+    options = _program().parse_args([verb])
+    _verb_parser(verb, _module(verb)).parse(list(argv), options)
+    return options
 
 
 def _complete(words: list[str], program: Parser) -> int:
