@@ -173,7 +173,7 @@ def test_a_folder_cannot_be_live(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         (stage.folder / "site").mkdir()
         stage.write(TEXT.format(content="x", how="restart").replace("content: x", "file: ./site"))
-        with pytest.raises(ComposeError, match="config site: cannot read .*/site: Is a directory"):
+        with pytest.raises(ComposeError, match=r"config site: cannot read .*/site: Is a directory"):
             await stage.up()
 
     play(scene)

@@ -188,7 +188,7 @@ def test_a_sealed_up_does_what_was_planned(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         plan = await stage.plan()
         assert (await stage.up(seal=plan.seal)).phase is Phase.DONE
-        with pytest.raises(Conflict, match="container shop-db-1 was missing and is [0-9a-f]{12}, running"):
+        with pytest.raises(Conflict, match=r"container shop-db-1 was missing and is [0-9a-f]{12}, running"):
             await stage.up(seal=plan.seal)
 
     play(scene)
