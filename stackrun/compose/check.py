@@ -171,6 +171,20 @@ class _Checker:
                 self.faults.error(at, "the mount has no target", hint="target: path in the container", code="missing-key")
             if mount.get("type") == "bind" and not mount.get("source"):
                 self.faults.error(at, "a bind mount needs a source", hint="source: path on the host", code="missing-key")
+        self._mounted_twice(service)
+
+    def _mounted_twice(self, service: Map) -> None:
+        """tmpfs and volumes at one path of the container; of volumes alone the later one has replaced the earlier."""
+        taken: dict[str, str] = {}
+        for key in ("tmpfs", "volumes"):
+            mounts = service.get(key) or Seq()
+            for index, mount in enumerate(mounts):
+                target = mount.get("target") if isinstance(mount, Map) else text_of(mount).partition(":")[0]
+                if target and target in taken:
+                    message = f"{target} is mounted already, by {taken[target]}"
+                    self.faults.error(mounts.item_place(index), message, hint="remove one of the two", code="conflict")
+                elif target:
+                    taken[target] = f"item {index + 1} of {key}"
 
     def _watch(self, service: Map) -> None:
         develop = service.get("develop")
@@ -302,9 +316,9 @@ class _Checker:
         given = [key for key in keys if resource.get(key) is not None or key in resource.keys_at]
         kind = section.removesuffix("s")
         at = self._known(section).key_place(name)
-        if resource.get("external") is True or (kind == "secret" and resource.get("driver") and given):
+        if resource.get("external") is True:
             return
-        if not given:
+        if not given or (kind == "secret" and not any(resource.get(key) for key in (*keys, "driver"))):
             hint = f"give it one of {', '.join(keys)}, or say external: true"
             self.faults.error(at, f'{kind} "{name}" has no value', hint=hint, code="missing-key")
         elif len(given) > 1:

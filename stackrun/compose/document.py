@@ -146,7 +146,7 @@ class _Builder:
     def _scalar(self, event: Any) -> Any:
         if event.tag is not None and event.tag not in ("!", "!reset", "!override"):
             return tagged(event.tag, event.value)
-        return resolve(event.value) if event.implicit[0] or event.tag in ("!reset", "!override") else event.value
+        return resolve(event.value) if event.implicit[0] and event.tag is None else event.value
 
     def _sequence(self, path: Path, at: Place) -> Seq:
         items = Seq(place=at)

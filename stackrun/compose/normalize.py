@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from stackrun.compose.paths import clean
 from stackrun.compose.scalar import text_of
 from stackrun.compose.template import Lookup
 from stackrun.compose.tree import Map, Place, Seq
@@ -43,17 +44,6 @@ def _clean_target(volume: Any) -> None:
     target = volume.get("target") if isinstance(volume, Map) else None
     if isinstance(target, str):
         volume["target"] = clean(target)
-
-
-def clean(path: str) -> str:
-    """A container path without `.`, `..`, doubled and trailing slashes; a relative one stays relative."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        elif part not in ("", ".", "..") or (part == ".." and not path.startswith("/")):
-            parts.append(part)
-    return ("/" if path.startswith("/") else "") + "/".join(parts) or "."
 
 
 def _device_requests(service: Map) -> Iterator[Map]:

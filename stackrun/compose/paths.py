@@ -22,8 +22,24 @@ def absolute(path: str, directory: str, home: str) -> str:
     return os.path.normpath(os.path.join(directory, path))
 
 
+def clean(path: str) -> str:
+    """A container path without `.`, `..`, doubled and trailing slashes; a relative one stays relative."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", ".", "..") or (part == ".." and not path.startswith("/")):
+            parts.append(part)
+    return ("/" if path.startswith("/") else "") + "/".join(parts) or "."
+
+
 def _file(value: Any, directory: str, home: str) -> Any:
     return absolute(value, directory, home) if isinstance(value, str) and value else value
+
+
+def _content_file(value: Any, directory: str, home: str) -> Any:
+    """Docker Compose makes the directory of an empty one, as an unset variable leaves it."""
+    return absolute(value, directory, home) if isinstance(value, str) else value
 
 
 def _context(value: Any, directory: str, home: str) -> Any:
@@ -61,8 +77,8 @@ _TABLE: Pattern[Resolve] = Pattern.table(
         "services.*.label_file.*": _file,
         "services.*.develop.watch.*.path": _file,
         "services.*.volumes.*": _mount,
-        "configs.*.file": _file,
-        "secrets.*.file": _file,
+        "configs.*.file": _content_file,
+        "secrets.*.file": _content_file,
         "volumes.*": _local_bind,
     }
 )

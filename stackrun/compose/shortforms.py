@@ -9,6 +9,7 @@ import ipaddress
 import re
 from typing import Any
 
+from stackrun.compose.paths import clean
 from stackrun.compose.tree import Map
 
 
@@ -98,7 +99,7 @@ def parse_volume(text: str) -> Map:
     if len(parts) > 3:
         raise ShortFormError(f"too many colons in volume {text!r}", "write [SOURCE:]TARGET[:OPTIONS]")
     source, target = (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
-    volume = Map({"type": "bind" if is_path(source) else "volume", "target": target})
+    volume = Map({"type": "bind" if is_path(source) else "volume", "target": clean(target)})
     if source:
         volume["source"] = source
     for option in parts[2].split(",") if len(parts) > 2 else ():

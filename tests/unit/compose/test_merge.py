@@ -163,3 +163,18 @@ def test_faults_of_all_files_come_at_once(stack: Stack) -> None:
     with pytest.raises(ComposeError) as caught:
         stack.merged("services: {a: {image: 5}}", "services: {a: {imge: x}}", "services: {a: {networks: [gone]}}")
     assert [one.path for one in caught.value.diagnostics] == ["0.yaml", "1.yaml", "2.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("base", "over", "key", "value"),
+    [
+        ("container_name: one", "container_name: !override 55", "container_name", "55"),
+        ("environment: {A: 1}", "environment: {A: !override 2.50}", "environment", {"A": "2.50"}),
+        ("cpuset: '1'", "cpuset: !override '0'", "cpuset", "0"),
+        ("volumes: ['/var/a']", "volumes: ['/var/a/']", "volumes", [{"type": "volume", "target": "/var/a", "volume": {}}]),
+    ],
+)
+def test_what_the_later_file_says_alone(stack: Stack, base: str, over: str, key: str, value: object) -> None:
+    """A tagged scalar is text; a trailing slash makes no other mount."""
+    project = stack.merged(f"services: {{a: {{image: x, {base}}}}}", f"services: {{a: {{{over}}}}}")
+    assert project.to_dict()["services"]["a"][key] == value
