@@ -109,8 +109,8 @@ def test_an_include_of_the_wrong_kind_is_told_and_not_followed(stack: Stack, ent
     ("body", "message"),
     [
         ("tmpfs: [/a, '/a:ro']", "/a is mounted already, by item 1 of tmpfs"),
-        ("tmpfs: [/a], volumes: ['v:/a/']", "/a is mounted already, by item 1 of tmpfs"),
-        ("volumes: [{type: bind, source: ., target: /a/}, 'v:/a']", "/a is mounted already, by item 1 of volumes"),
+        ("tmpfs: [/a], volumes: ['/a/']", "/a is mounted already, by item 1 of tmpfs"),
+        ("volumes: [{type: bind, source: ., target: /a/}, '/a']", "/a is mounted already, by item 1 of volumes"),
     ],
 )
 def test_one_path_of_the_container_mounted_twice(stack: Stack, body: str, message: str) -> None:
@@ -123,6 +123,6 @@ def test_sources_of_secrets_and_configs(stack: Stack) -> None:
     assert stack.load(text % "file: ''").secrets["s"].file == str(stack.directory)
     for body, said in (
         ("environment: ''", 'secret "s" has no value'),
-        ("driver: d, file: f, environment: E", "file and environment exclude"),
+        ("file: f, environment: E", "file and environment exclude"),
     ):
         assert said in stack.findings(text % body)[0]
