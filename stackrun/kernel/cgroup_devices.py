@@ -44,6 +44,11 @@ DEFAULT_RULES = (
 """OCI device rules of an ordinary container: its own /dev works and any node may be made, none other opened."""
 
 
+def with_defaults(rules: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """`rules`, or none but the standard devices, which every container may open in the end, as runc and crun have it."""
+    return [*(rules or DEFAULT_RULES[:1]), *(rule for rule in DEFAULT_RULES[1:] if (rule.get("major"), rule.get("minor")) != (5, 1))]
+
+
 class DevicePolicy:
     """The outcome of a rule list: `allow_by_default`, and `exceptions` {(type, major, minor): access bits} to it."""
 

@@ -42,13 +42,16 @@ ATTRIBUTE_WORDS = {
     "strictatime": (syscalls.MOUNT_ATTR_STRICTATIME, syscalls.MOUNT_ATTR__ATIME),
     "nodiratime": (syscalls.MOUNT_ATTR_NODIRATIME, 0),
     "diratime": (0, syscalls.MOUNT_ATTR_NODIRATIME),
+    "atime": (0, syscalls.MOUNT_ATTR_NOATIME),
+    "norelatime": (0, 0),
+    "nostrictatime": (0, syscalls.MOUNT_ATTR_STRICTATIME),
     "nosymfollow": (syscalls.MOUNT_ATTR_NOSYMFOLLOW, 0),
     "symfollow": (0, syscalls.MOUNT_ATTR_NOSYMFOLLOW),
 }
 """Option word → (attributes to set, attributes to clear), per mount point."""
 PROPAGATION_WORDS = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
 _SUPERBLOCK_WORDS = frozenset({"sync", "async", "dirsync", "lazytime", "mand", "silent"})
-_DEFAULT_WORDS = frozenset({"defaults", "bind", "rbind"})
+_DEFAULT_WORDS = frozenset({"defaults", "bind", "rbind", "tmpcopyup"})
 
 
 class Options:
@@ -56,16 +59,27 @@ class Options:
 
     `attr_set`, `attr_clear`: of the mount point alone; `recursive_set`, `recursive_clear`: of everything below it
     too (`rro`, `rnosuid` …).  `propagation`: MS_* or 0, with `propagation_recursive`.  `recursive`: rbind.
-    `data`: the file system's own options, `key=value` or a flag.
+    `data`: the file system's own options, `key=value` or a flag.  `copies_up`: a tmpfs is to begin with what it covers.
     """
 
-    __slots__ = ("attr_clear", "attr_set", "data", "propagation", "propagation_recursive", "recursive", "recursive_clear", "recursive_set")
+    __slots__ = (
+        "attr_clear",
+        "attr_set",
+        "copies_up",
+        "data",
+        "propagation",
+        "propagation_recursive",
+        "recursive",
+        "recursive_clear",
+        "recursive_set",
+    )
 
     def __init__(self, words: list[str]) -> None:
         self.attr_set = self.attr_clear = self.recursive_set = self.recursive_clear = 0
         self.propagation = 0
         self.propagation_recursive = False
         self.recursive = "rbind" in words
+        self.copies_up = "tmpcopyup" in words
         self.data: list[str] = []
         for word in words:
             self._add(word)

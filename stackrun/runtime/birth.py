@@ -134,6 +134,7 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
         steps.say(sock, steps.PREPARE)
         message, fds = _hear_prepared(sock, record, hooks)
     made.warnings = message["warnings"]
+    record.save(warnings=made.warnings)
     made.take_console(fds, wishes, console, record.id)
     write_pid(wishes.pid_file, made.pid)
     return made

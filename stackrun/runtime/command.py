@@ -16,9 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unsupported
+from stackrun.kernel import cgroup_devices
 from stackrun.runtime import options
 from stackrun.runtime.options import FLAG, LIST, NUMBER, VALUE, Option
 from stackrun.runtime.record import SPEC_VERSION, Record, all_records
+from stackrun.runtime.update import OPTIONS as UPDATE_OPTIONS
 
 VERSION = "0.1.0"
 DEFAULT_ROOT = "/run/stackrun-runtime"
@@ -122,10 +124,13 @@ class _Log:
         finally:
             os.close(fd)
 
-    def warn(self, texts: list[str]) -> None:
+    def warn(self, texts: list[str], *, is_foreground: bool = True) -> None:
+        """To the log; without one to the error stream, unless that has been given away to a container in the background."""
         for text in texts:
-            print(f"stackrun-runtime: warning: {text}", file=sys.stderr)
-            self.write("warning", text)
+            if self._path:
+                self.write("warning", text)
+            elif is_foreground:
+                print(f"stackrun-runtime: warning: {text}", file=sys.stderr)
 
     def fail(self, error: StackrunError) -> None:
         print(f"stackrun-runtime: {error}", file=sys.stderr)
@@ -157,7 +162,7 @@ def _create(arguments: Arguments) -> None:
     record = Record.reserve(arguments.root, arguments.id)
     with record.locked(), _undone(arguments, record):
         made = birth.create(record, os.path.abspath(arguments.bundle), _wishes(arguments))
-    arguments.log.warn(made.warnings)
+    arguments.log.warn(made.warnings, is_foreground=False)
 
 
 def _run(arguments: Arguments) -> int:
@@ -171,7 +176,7 @@ def _run(arguments: Arguments) -> int:
     with _undone(arguments, record):
         with record.locked():
             made = birth.create(record, os.path.abspath(arguments.bundle), wishes)
-        arguments.log.warn(made.warnings)
+        arguments.log.warn(made.warnings, is_foreground=wishes.is_foreground)
         if not wishes.is_foreground:
             with record.locked():
                 birth.start(record)
@@ -281,7 +286,7 @@ def _exec(arguments: Arguments) -> int:
     wishes = _wishes(arguments)
     wishes.is_foreground = not arguments.detach
     if not wishes.is_foreground:
-        arguments.log.warn(birth.enter(record, process, wishes, arguments.cgroup).warnings)
+        arguments.log.warn(birth.enter(record, process, wishes, arguments.cgroup).warnings, is_foreground=False)
         return 0
     foreground.adopt_orphans()
     made = birth.enter(record, process, wishes, arguments.cgroup)
@@ -341,6 +346,32 @@ def _ps(arguments: Arguments) -> None:
         raise InvalidArgument("couldn't find PID field in ps output") from None
     wanted = {str(pid) for pid in pids}
     print("\n".join([title, *(line for line in lines if line.split()[column : column + 1][0] in wanted)]))
+
+
+def _events(arguments: Arguments) -> None:
+    from stackrun.runtime import events
+
+    record = Record.load(arguments.root, arguments.id)
+    interval_s = events.seconds(arguments.interval)
+    if not record.is_alive():
+        raise Conflict(f"container with id {record.id} is not running")
+    if arguments.stats:
+        events.say(record, "stats", events.sample(record.group()))
+    else:
+        events.follow(record, interval_s)
+
+
+def _update(arguments: Arguments) -> None:
+    from stackrun.runtime import update
+
+    record = Record.load(arguments.root, arguments.id)
+    wanted = update.resources(arguments)
+    with record.locked():
+        if not record.is_alive():
+            raise Conflict("container not running")
+        if wanted.get("devices"):
+            wanted["devices"] = cgroup_devices.with_defaults(wanted["devices"])
+        record.group().apply(wanted)
 
 
 # --- the rest ---
@@ -419,6 +450,14 @@ VERBS = {
     "resume": Verb(_resume, "ID", "thaw them"),
     "ps": Verb(_ps, "ID [ps options]", "list processes", _FORMAT),
     "list": Verb(_list, "", "list containers", _FORMAT, Option("quiet q", FLAG, "ids only")),
+    "events": Verb(
+        _events,
+        "ID",
+        "print usage and want of memory as JSON lines",
+        Option("interval", VALUE, "between two samples", default="5s"),
+        Option("stats", FLAG, "one sample, no waiting"),
+    ),
+    "update": Verb(_update, "ID", "change limits", *UPDATE_OPTIONS),
     "spec": Verb(_spec, "", "write an example config.json", Option("bundle b", VALUE, "where", default=".", metavar="DIR")),
     "features": Verb(_features, "", "print what is supported"),
 }

@@ -20,7 +20,7 @@ import socket
 import sys
 from contextlib import ExitStack
 
-from stackrun.kernel import cgroup, process, syscalls
+from stackrun.kernel import cgroup, cgroup_devices, process, syscalls
 from stackrun.runtime import entry, identity, init, launching, membership, messages, pipes, spec, state, steps
 from stackrun.runtime import order as orders
 
@@ -73,6 +73,7 @@ def _bear(request: Message, fds: list[int], layout: cgroup.Layout) -> Answer:
     """The container, up to where its init waits to be told `prepare`: its pid, pidfd and the conversation with it."""
     order = orders.Order(request, fds)
     _belongs_to_caller(order.spec.process, request)
+    order.spec.resources = {**order.spec.resources, "devices": cgroup_devices.with_defaults(order.spec.resources.get("devices"))}
     order.spec.hooks.state = request["state"]
     with ExitStack() as undo:
         door = state.listen(request["run_dir"])

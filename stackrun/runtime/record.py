@@ -1,6 +1,7 @@
 """What `stackrun-runtime` remembers of a container, in a directory of its own below --root, and what it does with that::
 
-    <root>/<id>/container.json   {"id", "bundle", "rootfs", "cgroup_path", "created", "annotations", "hooks", "kinds", "pid", "start_ticks"}
+    <root>/<id>/container.json   {"id", "bundle", "rootfs", "cgroup_path", "created", "annotations", "hooks", "kinds", "pid",
+                                "start_ticks", "warnings"}
     <root>/<id>/seccomp          the filter, for `exec`
     <root>/<id>/run/shim.sock    the door of an init that waits for `start`, which removes it
 

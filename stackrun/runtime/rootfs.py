@@ -12,6 +12,7 @@ import stat
 
 from stackrun.errors import InvalidArgument, KernelError
 from stackrun.kernel import mounts, paths, syscalls
+from stackrun.kernel import tree as trees
 from stackrun.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
 TYPE_CHECKING = False
@@ -173,10 +174,13 @@ class Filesystem:
                 tree.refuse_proc(target_fd, self.mount.destination)
             if self.mount.kind == "tmpfs":
                 options = _tmpfs_options(options, target_fd)
-            if self.read_only_later:
+            if self.read_only_later or options.copies_up:
                 options = _writable(options)
             mount_fd = mounts.make_filesystem(self.mount.kind, self.mount.source or self.mount.kind, options)
             try:
+                if options.copies_up:
+                    trees.copy(target_fd, mount_fd)
+                    mounts.set_attributes(mount_fd, self.mount.options.attr_set)
                 tree.place(mount_fd, target_fd, self.mount.destination)
                 mounts.set_propagation(mount_fd, options.propagation, recursive=options.propagation_recursive)
             finally:

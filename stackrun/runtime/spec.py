@@ -285,6 +285,8 @@ def _mount(mount: Message, index: int, bundle: str) -> Mount:
         raise Unsupported(f"{where}: id-mapped mounts are not supported")
     if not kind:
         raise InvalidArgument(f"{where}.type: it is missing")
+    if options.copies_up and kind != "tmpfs":
+        raise InvalidArgument(f"{where}: tmpcopyup is for a tmpfs, not for {kind}")
     return Mount("/" + destination.strip("/"), kind, source, options)
 
 
