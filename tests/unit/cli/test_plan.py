@@ -121,7 +121,7 @@ def test_what_is_saved_has_no_environment_and_is_its_owners_alone(planning: Any,
 
 
 def test_a_plan_that_cannot_be_saved(planning: Any) -> None:
-    with pytest.raises(KernelError, match="save the plan to nowhere/p.json: ENOENT"):
+    with pytest.raises(KernelError, match=r"save the plan to nowhere/p.json: ENOENT"):
         planning("--out", "nowhere/p.json")
 
 
@@ -178,13 +178,13 @@ def test_what_is_no_saved_plan(upping: Any, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_plan_that_is_not_there(upping: Any) -> None:
-    with pytest.raises(InvalidArgument, match="cannot read the plan /nowhere/p.json: no such file or directory"):
+    with pytest.raises(InvalidArgument, match=r"cannot read the plan /nowhere/p.json: no such file or directory"):
         upping("-d", "--plan", "/nowhere/p.json")
 
 
 def test_a_plan_for_another_engine(planning: Any, upping: Any) -> None:
     planning("--out", "p.json")
-    with pytest.raises(Conflict, match="p.json was made for the engine at unix:///nowhere/run/stackrun.sock, not for tcp://a:1"):
+    with pytest.raises(Conflict, match=r"p.json was made for the engine at unix:///nowhere/run/stackrun.sock, not for tcp://a:1"):
         upping("-d", "--plan", "p.json", "-H", "tcp://a:1")
 
 
@@ -193,7 +193,7 @@ def test_a_plan_whose_folder_is_gone(planning: Any, upping: Any, tmp_path: Path)
     told = json.loads((tmp_path / "p.json").read_text())
     told["source"]["working_dir"] = str(tmp_path / "gone")
     (tmp_path / "p.json").write_text(json.dumps(told))
-    with pytest.raises(Conflict, match="was made in .*/gone: no such file or directory"):
+    with pytest.raises(Conflict, match=r"was made in .*/gone: no such file or directory"):
         upping("-d", "--plan", "p.json")
 
 
