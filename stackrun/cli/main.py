@@ -30,6 +30,7 @@ COMMANDS = {
     "kill": ("lifecycle", "send a signal to services"),
     "config": ("config", "print the resolved stack"),
     "validate": ("validate", "tell every fault of a stack file"),
+    "rules": ("rules", "list what validate looks for"),
     "graph": ("graph", "show the dependencies, the start order and the critical path"),
     "schema": ("schema", "print the JSON Schema of stack files"),
     "init": ("init", "write a stack file to start from"),

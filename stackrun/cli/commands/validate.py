@@ -4,31 +4,85 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from stackrun.cli.exit import coloured
 from stackrun.cli.project import stack_source
-from stackrun.errors import ComposeError, Diagnostic
+from stackrun.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from stackrun.compose.validation import Validation
+
+FINDINGS, INCOMPLETE = 1, 2
+"""Exit codes: something at or above --fail-on; not everything could be checked."""
+_FORMATS = ("text", "json", "sarif", "github", "gitlab", "junit")
+_LEVELS = ("error", "warning", "note")
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("paths", nargs="*", metavar="FILE", help="stack files, one override after the other; - is stdin")
+    parser.add_argument("--format", choices=_FORMATS, default="text")
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="write the report there instead of stdout")
+    parser.add_argument("--select", action="append", default=[], metavar="CODES", help="only these rules, groups or levels; commas between")
+    parser.add_argument("--ignore", action="append", default=[], metavar="CODES", help="not these")
+    parser.add_argument("--level", choices=_LEVELS, default="warning", help="the least that is shown to a person (warning)")
+    parser.add_argument("--fail-on", choices=_LEVELS, default="error", help="the least that makes the exit code 1 (error)")
+    parser.add_argument("--baseline", default="", metavar="FILE", help="findings that are known and do not count")
+    parser.add_argument("--write-baseline", default="", metavar="FILE", help="write the findings of now as known ones")
+    parser.add_argument("--explain", default="", metavar="CODE", help="what a rule means, why, and how it looks done right")
 
 
 def run(options: argparse.Namespace) -> int:
-    from stackrun.compose.load import check
+    if options.explain:
+        return _explain(options.explain)
+    from stackrun.cli.reports import baseline, report
+    from stackrun.compose.validation import validate
     from stackrun.stack.graph import cycle_faults
 
     options.files = options.paths or options.files
-    found = check(stack_source(options), graph_faults=cycle_faults)
-    faults = [one for one in found if one.level == "error"]
-    for one in sorted(found, key=Diagnostic.sort_key):
-        if one.level != "error":
-            print(_softer(one), file=sys.stderr)
-    if faults:
-        raise ComposeError(faults)
-    print("valid" if not found else f"valid, with {len(found)} warning{'s' if len(found) > 1 else ''}")
+    validation = validate(
+        stack_source(options),
+        select=_words(options.select),
+        ignore=_words(options.ignore),
+        baseline=baseline.read(options.baseline) if options.baseline else frozenset(),
+        graph_faults=cycle_faults,
+    )
+    if options.write_baseline:
+        baseline.write(options.write_baseline, validation)
+        print(f"{options.write_baseline}: {len(validation.open)} findings noted", file=sys.stderr)
+        return INCOMPLETE if not validation.complete else 0
+    _write(report.report(options.format)(validation, shown=options.level, colour=_coloured(options)), options.output)
+    return _exit_code(validation, options)
+
+
+def _words(lists: list[str]) -> tuple[str, ...]:
+    return tuple(word.strip() for text in lists for word in text.split(",") if word.strip())
+
+
+def _explain(code: str) -> int:
+    from stackrun.compose.rules.catalog import page
+
+    sys.stdout.write(page(code))
     return 0
 
 
-def _softer(one: Diagnostic) -> str:
-    text = f"{one.path}:{one.line}:{one.column}: {one.level}: {one.message}"
-    return f"{text}\n  hint: {one.hint}" if one.hint else text
+def _coloured(options: argparse.Namespace) -> bool:
+    return not options.output and coloured(sys.stdout)
+
+
+def _write(text: str, output: str) -> None:
+    if not output:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgument(f"cannot write {output}: {(error.strerror or '').lower()}") from None
+
+
+def _exit_code(validation: Validation, options: Any) -> int:
+    if not validation.complete:
+        return INCOMPLETE
+    worst = validation.worst()
+    return FINDINGS if worst is not None and _LEVELS.index(worst) <= _LEVELS.index(options.fail_on) else 0
