@@ -29,7 +29,10 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself is too heavy for a container's start path; checkers take this name as true
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "EXIT_BUG",
