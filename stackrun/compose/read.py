@@ -189,14 +189,15 @@ class Reader:
         base = self._extended(name, services, file, inner, tuple(resets), chain)
         if not isinstance(base, Map):
             return None
-        alone = Map({"services": Map({name: copy(base)}, services.place)}, root.place)
+        base = copy(base)
+        refused = _take_refused(name, base)
+        alone = Map({"services": Map({name: base}, services.place)}, root.place)
         unique(alone)
-        refused = validate(alone, self.faults)
-        self.broken.update(refused)
-        prune(alone, refused)
         canonicalize(alone, self.faults)
         resolve_paths(alone, inner.directory, scope.environment.get("HOME", ""))
-        return alone["services"][name]
+        for key, value in refused.items():
+            base.take(refused, key, value)
+        return base
 
     def _reached(self, file: str, at: Place, how: str) -> None:
         name = shown(file, self.working_dir)
@@ -282,6 +283,16 @@ def _extends(service: Any) -> tuple[str, str | None] | None:
     if isinstance(extends, Map) and isinstance(extends.get("service"), str) and isinstance(extends.get("file", ""), str):
         return extends["service"], extends.get("file")
     return None
+
+
+def _take_refused(name: str, service: Map) -> Map:
+    """Take out the keys whose values the schema refuses: the service over it may say something better, as Docker Compose has it."""
+    taken = Map(place=service.place)
+    for path in validate(Map({"services": Map({name: service})}), Faults()):
+        key = str(path[2]) if len(path) > 2 else ""
+        if key in service:
+            taken.take(service, key, service.pop(key))
+    return taken
 
 
 def _without(service: Map, key: str) -> Map:

@@ -98,3 +98,12 @@ def test_include_faults(stack: Stack) -> None:
     ]
     assert stack.findings("include: i.yaml\nservices: {a: {image: x}}\n") == ["1:10: include must be a list, not the string 'i.yaml'"]
     assert stack.findings("include: [{pth: i.yaml}]\nservices: {a: {image: x}}\n") == ['1:12: unknown key "pth" in include']
+
+
+def test_a_base_in_another_file_is_judged_by_what_is_left_of_it(stack: Stack) -> None:
+    """What the service over it replaces is never looked at, as in Docker Compose; what is left is refused at its place."""
+    text = "services: {a: {extends: {file: base.yaml, service: b}, %s}}"
+    base = "services: {b: {image: x, command: 5, environment: , tty: 1}}"
+    project = stack.load(text % "command: y, environment: {A: 1}, tty: true", base_DOT_yaml=base)
+    assert project.services["a"].command == ("y",) and project.services["a"].environment == {"A": "1"}
+    assert "base.yaml:1:35: command must be a string or a list, not the number 5" in stack.findings(text % "environment: {}, tty: true")
