@@ -54,7 +54,7 @@ def _rules() -> Mapping[str, str]:
         with redirect_stdout(told):
             run(["rules", "--format", "json"])
         return dict(_listed(json.loads(told.getvalue())))
-    except (StackrunError, ValueError):
+    except (StackrunError, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -147,6 +147,18 @@ def test_codes_are_those_of_the_rules_and_lists_of_them_go_on(monkeypatch: pytes
     assert next(value for value, _ in sources.codes(Namespace(), "cycle,no-image,p")) == "cycle,no-image,cycle"
 
 
+@pytest.mark.parametrize("told", ["", "[]", "{}", '{"rules": [{}]}', '{"rules": 1}'])
+def test_rules_of_an_unknown_form_offer_nothing(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "run", lambda argv: print(told))
+    assert sources._rules() == {}
+
+
+@pytest.mark.skipif("rules" not in main.COMMANDS, reason="the rules are not listed yet")
+def test_the_codes_of_the_rules_are_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "privileged-container" in values(capsys, "validate", "--ignore", "priv")
+    assert "security" in values(capsys, "validate", "--select", "")
+
+
 @pytest.mark.parametrize(
     ("pieces", "words"),
     [
