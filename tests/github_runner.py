@@ -47,6 +47,7 @@ class Runner:
         script.write_text(step["run"], encoding="utf-8")
         environment = {name: expression(value, inputs) for name, value in step["env"].items()}
         environment |= {"RUNNER_TEMP": str(self.directory / "temp"), "GITHUB_OUTPUT": str(self.output), "RECORD": str(self.recorded)}
+        environment["GITHUB_STEP_SUMMARY"] = str(self.directory / "summary")
         environment |= {name: os.environ[name] for name in os.environ if name.startswith("PIP_")}
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],

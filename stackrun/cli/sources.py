@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Values = tuple[tuple[str, str], ...]
@@ -34,35 +34,19 @@ def signals(_options: argparse.Namespace, _current: str) -> Values:
 
 
 def codes(_options: argparse.Namespace, current: str) -> Values:
-    """Of a list with commas the last one. `rules --format json` knows them."""
+    """Rules, groups and levels, as `--select` takes them; of a list with commas the last one."""
+    from stackrun.compose.rules.catalog import GROUPS, rules
+    from stackrun.compose.rules.rule import LEVELS
+
     before = current[: current.rfind(",") + 1]
-    return tuple((before + code, text) for code, text in sorted(_rules().items()))
+    sets = (*((group, "every rule of the group") for group in GROUPS), *((level, "every rule of the level") for level in LEVELS))
+    return tuple((before + code, text) for code, text in (*((one.code, one.summary) for one in rules().values()), *sets))
 
 
-def _rules() -> Mapping[str, str]:
-    """Codes and groups of rules, each with a line about it; none when they cannot be told."""
-    import io
-    import json
-    from contextlib import redirect_stdout
-    from importlib import import_module
+def code(_options: argparse.Namespace, _current: str) -> Values:
+    from stackrun.compose.rules.catalog import rules
 
-    from stackrun.errors import StackrunError
-
-    told = io.StringIO()
-    try:
-        run: Callable[[list[str]], int] = import_module("stackrun.cli.main").run
-        with redirect_stdout(told):
-            run(["rules", "--format", "json"])
-        return dict(_listed(json.loads(told.getvalue())))
-    except (StackrunError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _listed(told: Any) -> Iterable[tuple[str, str]]:
-    for rule in told["rules"]:
-        yield str(rule["code"]), str(rule.get("title") or rule.get("summary") or "")
-        if rule.get("group"):
-            yield str(rule["group"]), "every rule of the group"
+    return tuple((one.code, one.summary) for one in rules().values())
 
 
 def _stack(options: argparse.Namespace) -> Any:
@@ -82,8 +66,9 @@ SOURCES: Mapping[str, Callable[[argparse.Namespace, str], Values]] = {
     "SERVICE": services,
     "SERVICE=N": scaled,
     "SIGNAL": signals,
-    "CODE": codes,
+    "CODE": code,
     "CODES": codes,
+    "GROUP": codes,
     "profiles": profiles,
 }
 """By an argument's metavar or, where that says too little, by its destination."""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stackrun.cli import main, sources
+from stackrun.cli import main
 from stackrun.cli.completing import as_typed
+from stackrun.compose.rules import catalog
+from stackrun.compose.rules.rule import Rule
 
 STACK = """
 services:
@@ -137,26 +139,20 @@ def test_nothing_typed_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_codes_are_those_of_the_rules_and_lists_of_them_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from argparse import Namespace
-
-    monkeypatch.setattr(sources, "_rules", lambda: dict(sources._listed({"rules": [
-        {"code": "privileged-container", "title": "a container with every privilege", "group": "security"}, {"code": "cycle"},
-    ]})))  # fmt: skip
-    assert [value for value, _ in sources.codes(Namespace(), "")] == ["cycle", "privileged-container", "security"]
-    assert next(value for value, _ in sources.codes(Namespace(), "cycle,no-image,p")) == "cycle,no-image,cycle"
-
-
-@pytest.mark.parametrize("told", ["", "[]", "{}", '{"rules": [{}]}', '{"rules": 1}'])
-def test_rules_of_an_unknown_form_offer_nothing(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "run", lambda argv: print(told))
-    assert sources._rules() == {}
+def test_codes_of_a_list_go_on_after_the_comma(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    known = (
+        Rule("privileged-container", "security", "error", "lint", "a container with every privilege"),
+        Rule("cycle", "graph", "error", "lint", ""),
+    )
+    monkeypatch.setattr(catalog, "rules", lambda: {one.code: one for one in known})
+    assert values(capsys, "validate", "--ignore", "p") == ["privileged-container", "ports"]
+    assert values(capsys, "validate", "--ignore=cycle,priv") == ["--ignore=cycle,privileged-container"]
+    assert values(capsys, "validate", "--explain", "") == ["privileged-container", "cycle"]
+    assert values(capsys, "rules", "secu") == ["security"] and values(capsys, "validate", "--select", "warn") == ["warning"]
 
 
-@pytest.mark.skipif("rules" not in main.COMMANDS, reason="the rules are not listed yet")
 def test_the_codes_of_the_rules_are_offered(capsys: pytest.CaptureFixture[str]) -> None:
     assert "privileged-container" in values(capsys, "validate", "--ignore", "priv")
-    assert "security" in values(capsys, "validate", "--select", "")
 
 
 @pytest.mark.parametrize(
