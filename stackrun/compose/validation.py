@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stackrun.api.stacks import StackSource
@@ -78,20 +78,20 @@ def validate(
     ignore: Iterable[str] = (),
     baseline: frozenset[str] = frozenset(),
     graph_faults: GraphFaults = lambda _: (),
-    extra: Iterable[Diagnostic] = (),
+    extra: Callable[[Stack], Iterable[Diagnostic]] = lambda _: (),
 ) -> Validation:
     """Every fault of every file in one run; raises for nothing that stands in a file (NoStackFile when there is none).
 
     `select` and `ignore` are codes, groups or levels, none selected for all; what makes a file unreadable is always told.
-    `baseline` are fingerprints of findings that are known.  `extra` are findings of somebody else's, with codes of the catalogue.
+    `baseline` are fingerprints of findings that are known.  `extra` gives findings of somebody else's, with codes of the catalogue.
     """
     chosen = (codes(select) if select else frozenset(rules())) - codes(ignore)
     faults = Faults()
     loaded = read_stack(source, faults, graph_faults)
     stack = _stack(loaded, source)
-    linted = list(_linted(stack, chosen))  # before what nobody uses is dropped
+    linted = [*_linted(stack, chosen), *extra(stack)]  # before what nobody uses is dropped
     check_use(loaded)
-    found = [*faults.all, *linted, *extra]
+    found = [*faults.all, *linted]
     kept = [one for one in found if one.code in chosen or (one.level == "error" and rules()[one.code].stage != "lint")]
     texts = {name: _text(content) for name, content in loaded.reader.texts.items()}
     sources = _Sources(texts, {one.path for one in kept})

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from stackrun.cli.exit import coloured
 from stackrun.cli.project import stack_source
-from stackrun.errors import InvalidArgument
+from stackrun.errors import InvalidArgument, StackrunError
 
 if TYPE_CHECKING:
+    from stackrun.compose.rules.stack import Stack
     from stackrun.compose.validation import Validation
+    from stackrun.errors import Diagnostic
 
 FINDINGS, INCOMPLETE = 1, 2
 """Exit codes: something at or above --fail-on; not everything could be checked."""
@@ -30,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("--fail-on", choices=_LEVELS, default="error", help="the least that makes the exit code 1 (error)")
     parser.add_argument("--baseline", default="", metavar="FILE", help="findings that are known and do not count")
     parser.add_argument("--write-baseline", default="", metavar="FILE", help="write the findings of now as known ones")
+    parser.add_argument("--host", action="store_true", help="also look at this machine: ports, subnets, folders, memory")
     parser.add_argument("--explain", default="", metavar="CODE", help="what a rule means, why, and how it looks done right")
 
 
@@ -47,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
         ignore=_words(options.ignore),
         baseline=baseline.read(options.baseline) if options.baseline else frozenset(),
         graph_faults=cycle_faults,
+        extra=(lambda stack: _host_faults(stack, options)) if options.host else (lambda _: ()),
     )
     if options.write_baseline:
         baseline.write(options.write_baseline, validation)
@@ -54,6 +58,27 @@ def run(options: argparse.Namespace) -> int:
         return INCOMPLETE if not validation.complete else 0
     _write(report.report(options.format)(validation, shown=options.level, colour=_coloured(options)), options.output)
     return _exit_code(validation, options)
+
+
+def _host_faults(stack: Stack, options: argparse.Namespace) -> list[Diagnostic]:
+    from stackrun.cli import preflight
+
+    return list(preflight.check(stack, preflight.this_host(), own_ports=_own_ports(stack, options)))
+
+
+def _own_ports(stack: Stack, options: argparse.Namespace) -> frozenset[tuple[int, str]]:
+    """What the stack publishes now, if an engine is there to tell; none is started for that."""
+    from stackrun.cli import engines, project
+
+    engine = engines.chosen(options)
+    if not engine.listening():
+        return frozenset()
+    try:
+        found = project.containers(engines.connect(options), str(stack.root.get("name")))
+    except StackrunError:
+        return frozenset()
+    ports = (port for one in found for port in one.get("Ports") or ())
+    return frozenset((int(port["PublicPort"]), str(port["Type"])) for port in ports if port.get("PublicPort"))
 
 
 def _words(lists: list[str]) -> tuple[str, ...]:
