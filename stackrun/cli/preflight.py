@@ -31,6 +31,8 @@ class Host:
     memory_bytes: int
     cpus: int
     exists: Callable[[str], bool]
+    lacks: Callable[[str], str]
+    """A facility of kernel.probe → why it is missing, empty when it is there."""
 
 
 def this_host() -> Host:
@@ -44,7 +46,7 @@ def this_host() -> Host:
         return holders.get(inode)
 
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Host(found, holder_of, _routes(), memory, os.cpu_count() or 1, os.path.lexists)
+    return Host(found, holder_of, _routes(), memory, os.cpu_count() or 1, os.path.lexists, _lacks)
 
 
 def _routes() -> tuple[tuple[str, str], ...]:
@@ -60,6 +62,22 @@ def _routes() -> tuple[tuple[str, str], ...]:
         connection.close()
 
 
+def _lacks(facility: str) -> str:
+    from stackrun.kernel.probe import probe  # a tenth of a second, for stacks that ask for something special
+
+    found = probe(facility)
+    return "" if found.available else found.reason
+
+
+_NEEDS = {
+    ("mem_limit",): "cgroup memory", ("memswap_limit",): "cgroup swap limit", ("pids_limit",): "cgroup pids", ("cpus",): "cgroup cpu",
+    ("cpu_shares",): "cgroup cpu", ("cpu_quota",): "cgroup cpu", ("cpuset",): "cgroup cpuset", ("blkio_config",): "cgroup io",
+    ("deploy", "resources", "limits", "memory"): "cgroup memory", ("deploy", "resources", "limits", "cpus"): "cgroup cpu",
+    ("deploy", "resources", "limits", "pids"): "cgroup pids",
+}  # fmt: skip
+"""Key path of a service → the facility it needs."""
+
+
 def check(stack: Stack, host: Host, *, own_ports: frozenset[tuple[int, str]] = frozenset()) -> Iterator[Diagnostic]:
     """`own_ports` are (port, protocol) that the stack's own containers hold now."""
     for service in stack.services:
@@ -67,6 +85,7 @@ def check(stack: Stack, host: Host, *, own_ports: frozenset[tuple[int, str]] = f
             yield from _ports(service, host, own_ports)
             yield from _binds(service, host)
             yield from _resources(service, host)
+            yield from _features(service, host)
     for network in stack.resources("networks"):
         yield from _subnets(network, host)
 
@@ -120,6 +139,12 @@ def _resources(service: Service, host: Host) -> Iterator[Diagnostic]:
         if text and _number(text) > host.cpus:
             message = f"{text} cpus are more than this machine's {host.cpus}"
             yield _told(service.at(*path), "host-resources", message, "the limit will never be reached", "warning")
+
+
+def _features(service: Service, host: Host) -> Iterator[Diagnostic]:
+    for path, facility in _NEEDS.items():
+        if service.get(*path) not in (None, "", 0) and (reason := host.lacks(facility)):
+            yield _told(service.key_at(*path), "host-kernel-feature", f"{path[-1]} needs {facility}: {reason}", "see `stackrun info`")
 
 
 def _bytes(text: str) -> int:
