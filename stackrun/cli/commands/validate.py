@@ -32,6 +32,9 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("--fail-on", choices=_LEVELS, default="error", help="the least that makes the exit code 1 (error)")
     parser.add_argument("--baseline", default="", metavar="FILE", help="findings that are known and do not count")
     parser.add_argument("--write-baseline", default="", metavar="FILE", help="write the findings of now as known ones")
+    parser.add_argument("--fix", action="store_true", help="show as a diff what can be put right by itself")
+    parser.add_argument("--apply", action="store_true", help="with --fix: write it, and check again")
+    parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix: also what changes what the stack does")
     parser.add_argument("--host", action="store_true", help="also look at this machine: ports, subnets, folders, memory")
     parser.add_argument("--explain", default="", metavar="CODE", help="what a rule means, why, and how it looks done right")
 
@@ -40,11 +43,30 @@ def run(options: argparse.Namespace) -> int:
     if options.explain:
         return _explain(options.explain)
     from stackrun.cli.reports import baseline, report
+
+    if options.apply and not options.fix:
+        raise InvalidArgument("--apply is for --fix", hint="stackrun validate --fix --apply")
+    options.files = options.paths or options.files
+    validation = _validated(options)
+    if options.write_baseline:
+        baseline.write(options.write_baseline, validation)
+        print(f"{options.write_baseline}: {len(validation.open)} findings noted", file=sys.stderr)
+        return INCOMPLETE if not validation.complete else 0
+    if options.fix:
+        written = _fix(validation, options)
+        if not options.apply:
+            return _exit_code(validation, options)
+        validation = _validated(options) if written else validation
+    _write(report.report(options.format)(validation, shown=options.level, colour=_coloured(options)), options.output)
+    return _exit_code(validation, options)
+
+
+def _validated(options: argparse.Namespace) -> Validation:
+    from stackrun.cli.reports import baseline
     from stackrun.compose.validation import validate
     from stackrun.stack.graph import cycle_faults
 
-    options.files = options.paths or options.files
-    validation = validate(
+    return validate(
         stack_source(options),
         select=_words(options.select),
         ignore=_words(options.ignore),
@@ -52,12 +74,23 @@ def run(options: argparse.Namespace) -> int:
         graph_faults=cycle_faults,
         extra=(lambda stack: _host_faults(stack, options)) if options.host else (lambda _: ()),
     )
-    if options.write_baseline:
-        baseline.write(options.write_baseline, validation)
-        print(f"{options.write_baseline}: {len(validation.open)} findings noted", file=sys.stderr)
-        return INCOMPLETE if not validation.complete else 0
-    _write(report.report(options.format)(validation, shown=options.level, colour=_coloured(options)), options.output)
-    return _exit_code(validation, options)
+
+
+def _fix(validation: Validation, options: argparse.Namespace) -> int:
+    """Show the edits, or make them; how many there are."""
+    from stackrun.cli import fixing
+
+    total = 0
+    for path, (before, after, count) in fixing.fixed(validation, unsafe=options.unsafe_fixes).items():
+        total += count
+        if options.apply:
+            fixing.write(stack_source(options).working_dir, path, before, after)
+            print(f"{path}: {count} fixed", file=sys.stderr)
+        else:
+            sys.stdout.writelines(fixing.diff(path, before, after))
+    if not total:
+        print("nothing that could be fixed by itself", file=sys.stderr)
+    return total
 
 
 def _host_faults(stack: Stack, options: argparse.Namespace) -> list[Diagnostic]:
