@@ -18,9 +18,9 @@ from stackrun.compose.tree import Map, Place, Seq
 Transform = Callable[["_Canonical", Any, Place], Any]
 
 
-def canonicalize(root: Map, faults: Faults) -> None:
-    """What cannot be brought to its long form is a fault and left out."""
-    _Canonical(faults).mapping(root, _TABLE)
+def canonicalize(root: Map, faults: Faults, *, keep: bool = False) -> None:
+    """What cannot be brought to its long form is a fault and left out; with `keep`, of values not yet interpolated, it stays."""
+    _Canonical(faults, keep=keep).mapping(root, _TABLE)
 
 
 MAX_PORTS = 100_000
@@ -28,8 +28,9 @@ MAX_PORTS = 100_000
 
 
 class _Canonical:
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, *, keep: bool) -> None:
         self.faults = faults
+        self.keep = keep
         self.ports_left = MAX_PORTS
 
     def mapping(self, node: Map, known: Pattern[Transform]) -> None:
@@ -61,7 +62,7 @@ class _Canonical:
 
 
 def _ports(self: _Canonical, value: Any, _at: Place) -> Any:
-    if not isinstance(value, Seq):
+    if not isinstance(value, Seq) or (self.keep and any(_has_variable(item) for item in value)):
         return value
     ports = Seq(place=value.place)
     for index, item in enumerate(value):
@@ -77,6 +78,10 @@ def _ports(self: _Canonical, value: Any, _at: Place) -> Any:
         except ShortFormError as error:
             self.fault(at, error)
     return ports
+
+
+def _has_variable(value: Any) -> bool:
+    return "$" in str(value)
 
 
 def _port_text(item: Any) -> str:
@@ -103,6 +108,8 @@ def _long_port(port: Map) -> Map:
 def _volume(self: _Canonical, value: Any, at: Place) -> Any:
     if not isinstance(value, str):
         return value
+    if self.keep and _has_variable(value):
+        return value
     try:
         volume = parse_volume(value)
     except ShortFormError as error:
@@ -118,6 +125,8 @@ def _device(self: _Canonical, value: Any, at: Place) -> Any:
     if isinstance(value, Map):
         if "target" not in value:
             self.faults.error(at, "the device has no target", hint="target: path in the container", code="missing-key")
+        return value
+    if self.keep and _has_variable(value):
         return value
     try:
         device = parse_device(text_of(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from stackrun.compose.template import Lookup
 from stackrun.compose.tree import Map, Place, Seq
 
 
-def resolve_env_files(root: Map, environment: Mapping[str, str], reader: Reader) -> None:
-    """In place: the files' values become the service's own, and the keys that named the files go away.
+def resolve_env_files(root: Map, directory: str, environment: Mapping[str, str], reader: Reader) -> None:
+    """In place, relative paths from `directory`: the files' values become the service's own, and the keys that named the files go away.
 
     A later file wins over an earlier one, what the service says itself wins over all; in the files, `${NAME}` is the
     caller's value, else the service's own, else one set above it in the same file.
@@ -25,10 +26,10 @@ def resolve_env_files(root: Map, environment: Mapping[str, str], reader: Reader)
         for key, files_key in (("environment", "env_file"), ("labels", "label_file")):
             files = service.pop(files_key, None)
             if isinstance(files, Seq):
-                _merge_files(service, key, files, environment, reader)
+                _merge_files(service, key, files, directory, environment, reader)
 
 
-def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, str], reader: Reader) -> None:
+def _merge_files(service: Map, key: str, files: Seq, directory: str, environment: Mapping[str, str], reader: Reader) -> None:
     own = service.get(key)
     own = own if isinstance(own, Map) else Map(place=files.place)
     lookup = environment.get
@@ -38,7 +39,7 @@ def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, s
     merged = Map(place=own.place)
     for index, entry in enumerate(files):
         at = files.item_place(index)
-        for name, value in _read(entry, at, lookup, merged, reader).items():
+        for name, value in _read(entry, at, directory, lookup, merged, reader).items():
             merged.put(name, value, at, at)
     for name, value in own.items():
         merged.take(own, name, value)
@@ -48,10 +49,11 @@ def _merge_files(service: Map, key: str, files: Seq, environment: Mapping[str, s
         service.keys_at.setdefault(key, files.place)
 
 
-def _read(entry: Any, at: Place, lookup: Lookup, known: Mapping[str, str], reader: Reader) -> dict[str, str]:
+def _read(entry: Any, at: Place, directory: str, lookup: Lookup, known: Mapping[str, str], reader: Reader) -> dict[str, str]:
     options: Mapping[str, Any] = entry if isinstance(entry, Map) else {"path": entry}
     path, required = options.get("path", ""), options.get("required", True)
     optional = required is False or is_true(text_of(required)) is False
+    path = os.path.join(directory, path) if path else ""
     name = shown(path, reader.working_dir)
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from stackrun.compose.envfiles import resolve_env_files
 from stackrun.compose.faults import Faults
 from stackrun.compose.model import Project, Service
 from stackrun.compose.normalize import normalize, services_of
+from stackrun.compose.phases import WHOLE, Phases
 from stackrun.compose.read import Reader, Scope
 from stackrun.compose.scalar import text_of
 from stackrun.compose.source import Inputs, checked_name, discover, normalized_name, resolve
@@ -65,30 +66,35 @@ class Loaded:
     reader: Reader
 
 
-def read_stack(source: StackSource, faults: Faults, graph_faults: GraphFaults = _no_faults) -> Loaded:
+def read_stack(source: StackSource, faults: Faults, graph_faults: GraphFaults = _no_faults, phases: Phases = WHOLE) -> Loaded:
     """Read, merge and check; what is declared and not used is still there."""
     inputs = resolve(source, faults)
-    reader = Reader(source.working_dir, faults, source.stdin)
+    reader = Reader(source.working_dir, faults, source.stdin, phases)
     name = _project_name(inputs, reader)
     environment = {"COMPOSE_PROJECT_NAME": name} | inputs.environment
     root = reader.model(inputs.files, Scope(inputs.directory, environment), NOWHERE)
     root["name"] = name
     root.setdefault("services", Map())
-    normalize(root, name, environment.get)
+    if phases.normalize:
+        normalize(root, name, environment.get, variables=phases.interpolate)
+    if not phases.interpolate:
+        return Loaded(root, Map(), inputs, environment, reader)
     decode(root, faults)
-    disabled = _split_profiles(root, inputs.profiles)
+    disabled = _split_profiles(root, inputs.profiles, phases.services)
     faults.next_phase()
-    resolve_env_files(root, environment, reader)
-    check_project(root, disabled, reader)
-    for found in graph_faults(edges(services_of(root))):
-        faults.add(found)
+    if phases.env_files:
+        resolve_env_files(root, inputs.directory, environment, reader)
+    if phases.consistency:
+        check_project(root, disabled, reader)
+        for found in graph_faults(edges(services_of(root))):
+            faults.add(found)
     return Loaded(root, disabled, inputs, environment, reader)
 
 
 def check_use(loaded: Loaded) -> None:
     """What this engine cannot do, of what the enabled services use. Drops the rest, as Docker Compose does."""
     if not loaded.reader.faults:
-        _keep_used(loaded.root)
+        keep_used(loaded.root)
     check_support(loaded.root, loaded.reader.faults)
 
 
@@ -97,7 +103,7 @@ def _load(source: StackSource, faults: Faults, graph_faults: GraphFaults, *, for
     if for_up:
         check_use(loaded)
     elif not faults:
-        _keep_used(loaded.root)
+        keep_used(loaded.root)
     return None if faults else _project(loaded.root, loaded.disabled, loaded.inputs, loaded.environment, loaded.reader)
 
 
@@ -123,12 +129,12 @@ def _substituted(text: str, environment: Mapping[str, str]) -> str:
         return ""
 
 
-def _split_profiles(root: Map, active: tuple[str, ...]) -> Map:
-    """Take the services that no active profile enables out of `root`."""
+def _split_profiles(root: Map, active: tuple[str, ...], asked_for: tuple[str, ...]) -> Map:
+    """Take the services that no active profile enables, and that nobody asked for by name, out of `root`."""
     disabled = Map()
     for name, service in list(services_of(root)):
         profiles = [text_of(profile) for profile in service.get("profiles") or ()]
-        if profiles and "*" not in active and not set(profiles) & set(active):
+        if profiles and name not in asked_for and "*" not in active and not set(profiles) & set(active):
             disabled.take(root["services"], name, service)
             del root["services"][name]
     return disabled
@@ -168,7 +174,7 @@ def _section(root: Map, name: str) -> list[tuple[str, Any]]:
     return sorted((root.get(name) or {}).items())
 
 
-def _keep_used(root: Map) -> None:
+def keep_used(root: Map) -> None:
     """Drop what no enabled service uses, as Docker Compose does."""
     used: dict[str, set[str]] = {"networks": set(), "volumes": set(), "configs": set(), "secrets": set(), "models": set()}
     for _, service in services_of(root):

@@ -71,15 +71,16 @@ def _resolve_variables(variables: Any, lookup: Lookup) -> None:
                 variables[index] = f"{item}={found}"
 
 
-def normalize(root: Map, project_name: str, lookup: Lookup) -> None:
-    """The whole project, once all files are merged. In place."""
+def normalize(root: Map, project_name: str, lookup: Lookup, *, variables: bool = True) -> None:
+    """The whole project, once all files are merged; `variables` also gives those named without a value the caller's. In place."""
     for _, service in services_of(root):
         _join_default_network(root, service)
         if service.get("pull_policy") == "if_not_present":
             service["pull_policy"] = "missing"
         if isinstance(service.get("build"), Map):
             _complete_build(service["build"], lookup)
-        _resolve_variables(service.get("environment"), lookup)
+        if variables:
+            _resolve_variables(service.get("environment"), lookup)
         _imply_dependencies(service)
         service.setdefault("command", None)
         service.setdefault("entrypoint", None)

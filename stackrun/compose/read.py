@@ -19,6 +19,7 @@ from stackrun.compose.interpolate import interpolate
 from stackrun.compose.merge import merge, merge_service, unique
 from stackrun.compose.normalize import resolve_environment, set_defaults
 from stackrun.compose.paths import absolute, resolve_paths
+from stackrun.compose.phases import WHOLE, Phases
 from stackrun.compose.schema import prune, validate
 from stackrun.compose.source import STDIN, read_env, shown
 from stackrun.compose.tree import Map, Place, Seq, copy
@@ -44,6 +45,7 @@ class Reader:
     working_dir: str
     faults: Faults
     stdin: str | None = None
+    phases: Phases = WHOLE
     inputs: list[str] = field(default_factory=list)
     """Every file that was read."""
     texts: dict[str, bytes | str] = field(default_factory=dict)
@@ -63,9 +65,14 @@ class Reader:
             place = Place(shown(files[0], self.working_dir), 1, 1)
             self.faults.error(place, "the file is empty", hint="a stack file has at least a service", code="empty-file")
         set_defaults(model)
-        resolve_paths(model, scope.directory, scope.environment.get("HOME", ""))
-        resolve_environment(model, scope.environment.get)
+        if self.phases.paths:
+            resolve_paths(model, scope.directory, scope.environment.get("HOME", ""))
+        if self.phases.interpolate:
+            resolve_environment(model, scope.environment.get)
         return model
+
+    def _interpolated(self, root: Map, scope: Scope) -> Map:
+        return interpolate(root, scope.environment.get, self.faults) if self.phases.interpolate else copy(root)
 
     # --- one file ---------------------------------------------------------------------------------
 
@@ -104,7 +111,7 @@ class Reader:
     def _file(self, model: Map, file: str, scope: Scope, at: Place, including: tuple[str, ...]) -> Map:
         for document in self.documents(file, at):
             self.faults.next_phase()
-            root = interpolate(document.root, scope.environment.get, self.faults)
+            root = self._interpolated(document.root, scope)
             self._extend_all(root, file, scope, document.resets)
             drop(model, document.resets)
             self._include_all(root, scope, (*including, file))
@@ -116,7 +123,7 @@ class Reader:
             prune(model, refused)
             self._drop_version(model)
             self.faults.next_phase()
-            canonicalize(model, self.faults)
+            canonicalize(model, self.faults, keep=not self.phases.interpolate)
             unique(model)
         return model
 
@@ -180,7 +187,7 @@ class Reader:
         root, resets = Map(), list[Path]()
         documents = self.documents(file, at)
         for document in documents:
-            root = merge(root, interpolate(document.root, scope.environment.get, self.faults), self.faults)
+            root = merge(root, self._interpolated(document.root, scope), self.faults)
             resets.extend(document.resets)
         services = root.get("services")
         if not documents or not isinstance(services, Map) or name not in services:
@@ -193,8 +200,9 @@ class Reader:
         refused = _take_refused(name, base)
         alone = Map({"services": Map({name: base}, services.place)}, root.place)
         unique(alone)
-        canonicalize(alone, self.faults)
-        resolve_paths(alone, inner.directory, scope.environment.get("HOME", ""))
+        canonicalize(alone, self.faults, keep=not self.phases.interpolate)
+        if self.phases.paths:
+            resolve_paths(alone, inner.directory, scope.environment.get("HOME", ""))
         for key, value in refused.items():
             base.take(refused, key, value)
         return base

@@ -1,4 +1,4 @@
-"""A project as text: what `config` prints, and what can be read again with the same result.
+"""A canonical tree as text: what `config` prints, and what can be read again with the same result.
 
 `$` is doubled, so that reading it back replaces nothing.
 """
@@ -6,25 +6,46 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from stackrun.compose.model import Project
-from stackrun.compose.scalar import resolve
+from stackrun.compose.scalar import Timestamp, resolve
 
 
-def to_json(project: Project) -> str:
+def to_json(tree: Mapping[str, Any]) -> str:
     """Docker Compose's canonical form, indented, keys sorted; like it, without `x-…` keys below the top level."""
-    tree = {key: value if key.startswith("x-") else _without_extensions(value, key) for key, value in project.to_dict().items()}
-    return json.dumps(escaped(tree), indent=2, ensure_ascii=False) + "\n"
+    kept = {key: value if key.startswith("x-") else _without_extensions(value, key) for key, value in tree.items()}
+    return written_json(escaped(kept))
 
 
-def to_yaml(project: Project) -> str:
-    """The same as YAML, `name` first, then services and what they use."""
-    tree = escaped(project.to_dict())
-    ordered = {key: tree[key] for key in ("name", "services") if key in tree} | tree
+def to_yaml(tree: Mapping[str, Any]) -> str:
+    """The same as YAML, without the nulls that JSON has for a command that is not given, and with all `x-…` keys."""
+    return written_yaml(escaped(_spare(tree)))
+
+
+def written_json(tree: Mapping[str, Any]) -> str:
+    """A tree whose variables were not replaced, as it is."""
+    return json.dumps(tree, indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def written_yaml(tree: Mapping[str, Any]) -> str:
+    """The same, `name` first, then services and what they use."""
+    ordered = {key: tree[key] for key in ("name", "services") if key in tree} | dict(tree)
     return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000)
+
+
+def _spare(tree: Mapping[str, Any]) -> dict[str, Any]:
+    services = {
+        name: {key: value for key, value in service.items() if value is not None or key not in ("command", "entrypoint")}
+        for name, service in tree.get("services", {}).items()
+    }
+    networks = {
+        name: {key: value for key, value in (network or {}).items() if key != "ipam" or value}
+        for name, network in tree.get("networks", {}).items()
+    }
+    return {**tree, "services": services} | ({"networks": networks} if networks else {})
 
 
 _NAMES = frozenset((
@@ -62,4 +83,9 @@ def _string(dumper: Any, text: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+def _timestamp(dumper: Any, value: Timestamp) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:timestamp", value.text)
+
+
 _Dumper.add_representer(str, _string)
+_Dumper.add_representer(Timestamp, _timestamp)

@@ -13,7 +13,8 @@ Names are ASCII letters, digits and `_`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 Lookup = Callable[[str], str | None]
 Unset = Callable[[str], None] | None
@@ -22,6 +23,16 @@ _START = re.compile(r"\$(?:(?P<escaped>\$)|(?P<named>[A-Za-z_][A-Za-z0-9_]*)|(?P
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
 MAX_DEPTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What a template says of a variable that it names."""
+
+    name: str
+    required: bool = False
+    default: str = ""
+    alternate: str = ""
 
 
 class TemplateError(Exception):
@@ -55,6 +66,34 @@ def substitute(text: str, lookup: Lookup, *, unset: Unset = None, depth: int = 0
         parts.append(value)
     parts.append(text[position:])
     return "".join(parts)
+
+
+def variables(text: str) -> Iterator[Variable]:
+    """The variables that `text` names, and those that their defaults and alternatives name; none of what is no template."""
+    position = 0
+    while match := _START.search(text, position):
+        position = match.end()
+        if match["named"]:
+            yield Variable(match["named"])
+        elif match["brace"]:
+            try:
+                end = _closing(text, position)
+            except TemplateError:
+                return
+            yield from _described(text[position:end])
+            position = end + 1
+
+
+def _described(expression: str) -> Iterator[Variable]:
+    name = _NAME.match(expression)
+    if not name:
+        return
+    operator = _OPERATOR.match(expression, name.end())
+    kind = operator[0][-1] if operator else ""
+    argument = expression[operator.end() :] if operator else ""
+    yield Variable(name[0], kind == "?", argument if kind == "-" else "", argument if kind == "+" else "")
+    if kind in ("-", "+"):
+        yield from variables(argument)
 
 
 def _value(name: str, lookup: Lookup, unset: Unset) -> str:

@@ -105,16 +105,16 @@ def full(stack: Stack) -> model.Project:
 
 
 def test_the_canonical_form_is_its_own_canonical_form(stack: Stack, full: model.Project) -> None:
-    for text in (to_json(full), to_yaml(full), yaml.safe_dump(json.loads(to_json(full)))):
+    for text in (to_json(full.to_dict()), to_yaml(full.to_dict()), yaml.safe_dump(json.loads(to_json(full.to_dict())))):
         again = load(StackSource("/elsewhere", ("-",), stdin=text, environment={}), for_up=False)
-        assert json.loads(to_json(again)) == json.loads(to_json(full))
+        assert json.loads(to_json(again.to_dict())) == json.loads(to_json(full.to_dict()))
 
 
 def test_yaml_keeps_extensions_and_json_drops_them_below_the_top(full: model.Project) -> None:
-    assert yaml.safe_load(to_yaml(full))["services"]["web"]["x-own"] == {"a": [1]}
-    printed = json.loads(to_json(full))
+    assert yaml.safe_load(to_yaml(full.to_dict()))["services"]["web"]["x-own"] == {"a": [1]}
+    printed = json.loads(to_json(full.to_dict()))
     assert "x-own" not in printed["services"]["web"] and printed["x-top"] == {"a": 1}
-    assert list(yaml.safe_load(to_yaml(full)))[:2] == ["name", "services"]
+    assert list(yaml.safe_load(to_yaml(full.to_dict())))[:2] == ["name", "services"]
 
 
 def test_the_model(stack: Stack, full: model.Project) -> None:
@@ -169,7 +169,7 @@ def test_namespaces_and_volumes_of_others_are_dependencies(full: model.Project) 
 
 def test_a_secret_is_never_printed(stack: Stack, full: model.Project) -> None:
     assert full.secrets["pw"].content == "/home/user"
-    assert json.loads(to_json(full))["secrets"]["pw"] == {"environment": "HOME", "name": "full_pw"}
+    assert json.loads(to_json(full.to_dict()))["secrets"]["pw"] == {"environment": "HOME", "name": "full_pw"}
 
 
 def test_every_value_knows_its_place(stack: Stack) -> None:
@@ -251,6 +251,6 @@ def test_any_stack_is_a_fixed_point(services: dict[str, Any]) -> None:
         "/nowhere", ("-",), stdin=json.dumps({"name": "p", "services": services}, ensure_ascii=False).replace("$", "$$"), environment={}
     )
     once = load(source, for_up=False)
-    again = load(StackSource("/nowhere", ("-",), stdin=to_yaml(once), environment={}), for_up=False)
+    again = load(StackSource("/nowhere", ("-",), stdin=to_yaml(once.to_dict()), environment={}), for_up=False)
     assert again.to_dict() == once.to_dict()
     assert again.services == once.services
