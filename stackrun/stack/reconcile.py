@@ -256,7 +256,7 @@ class _Writer:
         if keep.name != name:
             ready = [self._draft.add(RenameContainer(name, keep.id, f"was {keep.name}"), ready)]
             self._note_first(service, slot, ready[0])
-        written = [self._file(file) for file in service.files if file.live and self._is_missing(file)]
+        written = self._missing_files(service)
         if slot.bounce:
             ready.append(self._stop(keep, slot.bounce, written, self._stop_followers(service, tuple(written))))
         if slot.cause or slot.bounce:

@@ -157,7 +157,7 @@ class _Judge:
         if cause:
             return Slot(number, cause=cause, old=tuple(one for _, one in judged))
         untold = self._untold(service, best)
-        bounce = self._bounce_cause(service) or self._restart_cause(untold) if best.state.running else ""
+        bounce = self._bounce_cause(service) or self._restart_cause(service, untold) if best.state.running else ""
         return Slot(number, best, _start_cause(service, best), tuple(one for _, one in judged[1:]), bounce, untold)
 
     def _untold(self, service: DesiredService, container: Container) -> tuple[FileMount, ...]:
@@ -168,9 +168,15 @@ class _Judge:
         told |= self._observed.told.get(container.id, {})
         return tuple(one for one in live if told.get(one.target) != one.digest)
 
-    def _restart_cause(self, untold: tuple[FileMount, ...]) -> str:
+    def _restart_cause(self, service: DesiredService, untold: tuple[FileMount, ...]) -> str:
+        """What only a start makes it see: a change that asks for one, or a new file under the name of a live one that was lost."""
+        if self._policy.no_start:
+            return ""
+        lost = [file.label for file in service.files if file.live and file.path not in self._observed.files]
+        if lost:
+            return f"{' and '.join(lost)} lost"
         changed = [one.label for one in untold if one.on_change.action == "restart"]
-        return f"{' and '.join(changed)} changed" if changed and not self._policy.no_start else ""
+        return f"{' and '.join(changed)} changed" if changed else ""
 
     def _recreate_cause(self, service: DesiredService, container: Container) -> str:
         """Why this container cannot stay; empty when it is as it should be."""

@@ -30,7 +30,7 @@ CHANGING = (
 )  # fmt: skip
 UP = Policy(remove_orphans=True)
 
-thoroughly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thoroughly = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
