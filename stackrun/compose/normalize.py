@@ -31,8 +31,9 @@ def set_defaults(root: Map) -> None:
             if isinstance(secret, Map) and "target" not in secret:
                 secret["target"] = f"/run/secrets/{text_of(secret.get('source'))}"
         for port in service.get("ports") or ():
-            port.setdefault("mode", "ingress")
-            port.setdefault("protocol", "tcp")
+            if isinstance(port, Map):
+                port.setdefault("mode", "ingress")
+                port.setdefault("protocol", "tcp")
         for volume in service.get("volumes") or ():
             _clean_target(volume)
         for request in _device_requests(service):

@@ -101,6 +101,8 @@ def _listed(stack: Resolved, what: str) -> Iterable[str]:
         return stack.profiles
     if what == "images":
         return [_image(stack.tree["name"], name, service) for name, service in stack.tree["services"].items()]
+    if what == "models":
+        return sorted({str(model["model"]) for model in stack.tree.get("models", {}).values()})
     return list(stack.tree.get(what, {}))
 
 
@@ -142,7 +144,7 @@ def _variables(tree: Mapping[str, Any], form: str) -> str:
         return _variables_as(form, rows)
     cells = [_COLUMNS, *((row.name, str(row.required).lower(), row.default, row.alternate) for row in rows)]
     widths = [max(_CELL_WIDTH, *(len(row[column]) + 3 for row in cells)) for column in range(len(_COLUMNS) - 1)]
-    lines = ("".join(cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)).rstrip() for row in cells)
+    lines = ("".join(cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)) for row in cells)
     return "".join(f"{line}\n" for line in lines)
 
 
