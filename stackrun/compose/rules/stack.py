@@ -14,6 +14,7 @@ from stackrun.compose.check import Edge
 from stackrun.compose.origins import Origins
 from stackrun.compose.scalar import text_of
 from stackrun.compose.tree import Map, Place, Seq, place_of
+from stackrun.compose.written import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,27 @@ class Stack:
     @cached_property
     def service(self) -> Mapping[str, Service]:
         return {one.name: one for one in self.services}
+
+    def written(self, path: str) -> Written:
+        """How a file is written; read when it is first asked for, so ask only where `rest_of_line` tells too little."""
+        if path not in self._written:
+            self._written[path] = Written.of(self.sources.get(path, ""), path)
+        return self._written[path]
+
+    def rest_of_line(self, place: Place) -> str:
+        """What is written from a place to the end of its line; empty where no stack file has it."""
+        lines = self._lines.get(place.path)
+        if lines is None:
+            lines = self._lines[place.path] = self.sources.get(place.path, "").splitlines()
+        return lines[place.line - 1][place.column - 1 :] if 0 < place.line <= len(lines) and place.column else ""
+
+    @cached_property
+    def _written(self) -> dict[str, Written]:
+        return {}
+
+    @cached_property
+    def _lines(self) -> dict[str, list[str]]:
+        return {}
 
     def resources(self, section: str) -> Iterator[Node]:
         """The entries of networks, volumes, configs, secrets or models that were written."""
