@@ -14,7 +14,7 @@ import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STACKRUN = Path(sys.executable).with_name("stackrun")
@@ -54,6 +54,11 @@ class Machine:
             [STACKRUN, *args], cwd=cwd or self.root, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, **options,
         )  # fmt: skip
+
+    def start_to(self, output: IO[str], *args: str, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+        """The same with both outputs in one file."""
+        command = [STACKRUN, *args]
+        return subprocess.Popen(command, cwd=cwd or self.root, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def docker(self, *args: str, code: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """The real docker client on our engine."""

@@ -19,6 +19,7 @@ from stackrun.errors import InvalidArgument
 COMMANDS = {
     "up": ("up", "create and start the stack"),
     "plan": ("plan", "show what up would do, and why, without doing anything"),
+    "watch": ("watch", "bring the stack up, and again whenever a file of it changes"),
     "down": ("down", "stop the stack and remove what belongs to it"),
     "ps": ("ps", "list the stack's containers"),
     "ls": ("ls", "list the stacks"),
