@@ -19,6 +19,7 @@ from dockerd import Dockerd
 from machine import STACKRUN, Machine, busybox_tar
 
 SERVICES = 50
+MANY_SERVICES = 500
 
 
 def compose_file(services: int) -> str:
@@ -87,6 +88,7 @@ def bench_stacks(figures: Figures, runs: int) -> None:
             for _ in range(3):
                 figures.add("compose up -d, nothing to do", timed(lambda: dockerd.compose("up", "-d", cwd=theirs)))
                 figures.add("stackrun up -d, nothing to do", timed(lambda: machine.run("up", "-d", cwd=ours)))
+                figures.add("stackrun plan, nothing to do", timed(lambda: machine.run("plan", cwd=ours)))
             figures.add("compose down -t 0, 50 services", timed(lambda: dockerd.compose("down", "-t", "0", cwd=theirs)))
             figures.add("stackrun down -t 0, 50 services", timed(lambda: machine.run("down", "-t", "0", cwd=ours)))
         version = [str(STACKRUN), "version"]
@@ -97,9 +99,20 @@ def bench_stacks(figures: Figures, runs: int) -> None:
         machine.run("up", "-d", cwd=ours)
         after = pss_bytes(list(our_processes()))
         figures.add("PSS of one idle container", (after - before) / SERVICES)
+        bench_plan(figures, machine)
     finally:
         machine.close()
         dockerd.close()
+
+
+def bench_plan(figures: Figures, machine: Machine) -> None:
+    """A plan of many services without a change; their containers are made and not started, which planning does not look at."""
+    many = machine.project("many", compose_file(MANY_SERVICES))
+    machine.run("-p", "many", "up", "--no-start", cwd=many)
+    name = f"stackrun plan, {MANY_SERVICES} services unchanged"
+    for _ in range(5):
+        figures.add(name, timed(lambda: machine.run("-p", "many", "plan", "--no-start", cwd=many)))
+    machine.run("-p", "many", "down", cwd=many)
 
 
 def main() -> None:
@@ -112,6 +125,8 @@ def main() -> None:
     figures.show("stackrun up -d, 50 services", "ms", 1e3, peer="compose up -d, 50 services", goal=0.2)
     figures.show("compose up -d, nothing to do", "ms", 1e3)
     figures.show("stackrun up -d, nothing to do", "ms", 1e3, peer="compose up -d, nothing to do", goal=1.5)
+    figures.show("stackrun plan, nothing to do", "ms", 1e3, peer="compose up -d, nothing to do", goal=1)
+    figures.show(f"stackrun plan, {MANY_SERVICES} services unchanged", "ms", 1e3, goal=1000)
     figures.show("compose down -t 0, 50 services", "ms", 1e3)
     figures.show("stackrun down -t 0, 50 services", "ms", 1e3)
     figures.show("stackrun version", "ms", 1e3, goal=100)
