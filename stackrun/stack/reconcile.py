@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from stackrun.api import labels
-from stackrun.api.types import Container, ContainerSpec, Mount, MountType, Network, Volume
+from stackrun.api.types import Container, ContainerSpec, Mount, MountType, Network, Status, Volume
 from stackrun.compose import model
 from stackrun.errors import NotFound
 from stackrun.stack.content import content_digest, told_path
@@ -265,8 +265,8 @@ class _Writer:
             told = self._tell(slot, name, keep, (*ready, *written)) if keep.state.running else []
         if told and slot.untold:
             self._note(service, name, keep, told)
-        elif keep.name == name and not (slot.cause or slot.bounce):
-            self._draft.settled.append(Settled(name, "Running" if keep.state.running else "Exited"))
+        elif keep.name == name and not slot.bounce and (self._policy.no_start or not slot.cause):
+            self._draft.settled.append(Settled(name, _settled_word(keep)))
 
     def _tell(self, slot: Slot, name: str, keep: Container, after: Iterable[int]) -> list[int]:
         """One signal or command, however many of its files ask for the same."""
@@ -409,6 +409,12 @@ def meets(container: Container, condition: Condition) -> bool:
             return container.state.running and (healthy(container) or not has_healthcheck(container))
         case Condition.STARTED:
             return container.state.running
+
+
+def _settled_word(container: Container) -> str:
+    if container.state.running:
+        return "Running"
+    return "Created" if container.state.status is Status.CREATED else "Exited"
 
 
 def _running(slot: Slot) -> list[Container]:
