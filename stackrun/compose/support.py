@@ -85,6 +85,7 @@ _WARNINGS: dict[str, Verdict] = {
     "services.*.pull_policy": _unless(
         "", "always", "missing", "if_not_present", "never", "build", reason="pull policy {} pulls every time, as always does"
     ),
+    "services.*.pull_refresh_after": _any("pull_refresh_after has no effect, as in Docker Compose: say pull_policy: daily"),
     "services.*.volumes.*.bind.selinux": _any("files are not relabelled: this option has no effect"),
 }
 _TABLE: Pattern[tuple[str, Verdict]] = Pattern.table(
