@@ -178,12 +178,15 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _pinned(tree: Mapping[str, Any], *, alone: bool) -> dict[str, Any]:
     """Each image with the digest that its registry gives its tag now; `alone` leaves the images of services and nothing else."""
-    digests: dict[str, str] = {}
+    images = dict.fromkeys(str(service["image"]) for service in tree["services"].values() if service.get("image"))
+    for image in images:
+        if "$" in image:
+            hint = "leave --no-interpolate out"
+            raise InvalidArgument(f"image {image} has a variable, so no registry can tell its digest", hint=hint)
+    digests = {image: _with_digest(image) for image in images}
     services: dict[str, Any] = {}
     for name, service in tree["services"].items():
         image = service.get("image", "")
-        if image and image not in digests:
-            digests[image] = _with_digest(image)
         pinned = {"image": digests[image]} if image else {}
         services[name] = pinned if alone else {**service, **pinned}
     return {"services": services} if alone else {**tree, "services": services}
@@ -196,8 +199,6 @@ def _with_digest(image: str) -> str:
     from stackrun.image.reference import parse
     from stackrun.image.registry import RegistryClient
 
-    if "$" in image:
-        raise InvalidArgument(f"image {image} has a variable, so no registry can tell its digest", hint="leave --no-interpolate out")
     reference = parse(image).with_default_tag()
     if reference.digest:
         return f"{reference.name}@{reference.digest}"
