@@ -226,6 +226,9 @@ class Cgroup:
     def apply(self, resources: Resources) -> None:
         """Write OCI `linux.resources`: what is not in it stays as it is. Also the way to change limits of a running container."""
         plan = limits(resources, frozenset(self.layout.v1), self.layout.v2_controllers)
+        memory = resources.get("memory") or {}
+        if memory.get("checkBeforeUpdate") and 0 < (memory.get("limit") or 0) < self.memory_usage():
+            raise Conflict(f"linux.resources.memory.limit: {memory['limit']} is below what is used, {self.memory_usage()}")
         self._enable_controllers({limit.controller for limit in plan if limit.version != V1})
         again = [limit for limit in plan if not self._write_limit(limit, last_try=False)]
         # memory and memory+swap, or quota and period, exclude each other's values for a moment: which of them

@@ -91,6 +91,8 @@ def _memory(resources: Resources, where: _Where) -> list[Limit]:
     for name in ("kernel", "kernelTCP"):
         if memory.get(name):
             raise Unsupported(f"{_PREFIX}memory.{name}: kernels no longer limit kernel memory apart", hint="memory.limit counts it in")
+    if memory.get("useHierarchy") is False:
+        raise Unsupported(f"{_PREFIX}memory.useHierarchy: kernels no longer have flat hierarchies", hint="leave it out")
     limit, swap, reservation = (memory.get(name) or 0 for name in ("limit", "swap", "reservation"))
     if limit == -1 and not swap:
         swap = -1  # no limit on memory means none on memory+swap either, else the write is refused

@@ -51,7 +51,7 @@ ATTRIBUTE_WORDS = {
 """Option word → (attributes to set, attributes to clear), per mount point."""
 PROPAGATION_WORDS = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
 _SUPERBLOCK_WORDS = frozenset({"sync", "async", "dirsync", "lazytime", "mand", "silent"})
-_DEFAULT_WORDS = frozenset({"defaults", "bind", "rbind", "tmpcopyup"})
+_DEFAULT_WORDS = frozenset({"defaults", "bind", "rbind", "tmpcopyup", "idmap", "ridmap"})
 
 
 class Options:
@@ -60,6 +60,7 @@ class Options:
     `attr_set`, `attr_clear`: of the mount point alone; `recursive_set`, `recursive_clear`: of everything below it
     too (`rro`, `rnosuid` …).  `propagation`: MS_* or 0, with `propagation_recursive`.  `recursive`: rbind.
     `data`: the file system's own options, `key=value` or a flag.  `copies_up`: a tmpfs is to begin with what it covers.
+    `maps_ids`: idmap, ridmap or empty.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Options:
         "attr_set",
         "copies_up",
         "data",
+        "maps_ids",
         "propagation",
         "propagation_recursive",
         "recursive",
@@ -80,6 +82,7 @@ class Options:
         self.propagation_recursive = False
         self.recursive = "rbind" in words
         self.copies_up = "tmpcopyup" in words
+        self.maps_ids = next((word for word in words if word in ("idmap", "ridmap")), "")
         self.data: list[str] = []
         for word in words:
             self._add(word)
@@ -118,7 +121,7 @@ def make_filesystem(fs_type: str, source: str, options: Options) -> int:
         for word in options.data:
             _configure(fs_fd, word)
         syscalls.fsconfig(fs_fd, FSCONFIG_CMD_CREATE)
-        return syscalls.fsmount(fs_fd, options.attr_set)
+        return syscalls.fsmount(fs_fd, options.attr_set | options.recursive_set)
     except KernelError as error:
         raise _with_log(fs_fd, fs_type, error) from None
     finally:
@@ -151,6 +154,12 @@ def clone_tree(dir_fd: int, path: str, *, recursive: bool, follow: bool = True) 
 def set_attributes(mount_fd: int, attr_set: int, attr_clear: int = 0, *, recursive: bool = False) -> None:
     if attr_set or attr_clear:
         syscalls.mount_setattr(mount_fd, "", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), attr_set, attr_clear)
+
+
+def map_ids(mount_fd: int, user_namespace_fd: int, *, recursive: bool) -> None:
+    """Show the files of a detached mount with the ids that the namespace maps theirs to (mount_setattr(2), ID-mapped mounts)."""
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    syscalls.mount_setattr(mount_fd, "", flags, syscalls.MOUNT_ATTR_IDMAP, user_namespace_fd=user_namespace_fd)
 
 
 def set_propagation(mount_fd: int, propagation: int, *, recursive: bool) -> None:

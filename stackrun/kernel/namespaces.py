@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from stackrun.errors import KernelError
 from stackrun.kernel import syscalls
@@ -61,16 +62,44 @@ class Visit:
         os.close(self._home)
 
 
+def user_namespace(uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> int:
+    """A descriptor of a new user namespace that nobody is in: what an id-mapped mount takes.  For a single-threaded caller."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid, pid_fd = syscalls.clone3(syscalls.CLONE_NEWUSER, signal.SIGCHLD)
+    if not pid:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        write_id_maps(pid, uid_mappings, gid_mappings)
+        return open_namespace(f"/proc/{pid}/ns/user")
+    finally:
+        for fd in (reader, writer, pid_fd):
+            os.close(fd)
+        os.waitpid(pid, 0)
+
+
+def new_time_namespace(offsets: list[tuple[str, int, int]]) -> None:
+    """Children of the caller from here on live in it: (clock, seconds, nanoseconds) ahead of the host's (time_namespaces(7))."""
+    syscalls.unshare(syscalls.CLONE_NEWTIME)
+    text = "".join(f"{clock} {seconds} {nanoseconds}\n" for clock, seconds, nanoseconds in offsets)
+    if text:
+        _write("/proc/self/timens_offsets", text)
+
+
 def write_id_maps(pid: int, uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> None:
     """Write the OCI ID mappings of a new user namespace; one write each, as user_namespaces(7) demands."""
     for file, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
         text = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
-        path = f"/proc/{pid}/{file}"
+        _write(f"/proc/{pid}/{file}", text)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, text.encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise KernelError(f"write {path}", error.errno or 0) from error
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelError(f"write {path}", error.errno or 0) from error

@@ -38,18 +38,22 @@ _seccomp.argtypes = (ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_voi
 _seccomp.restype = ctypes.c_long
 
 
-def install(program: bytes) -> None:
+def install(program: bytes) -> int:
     """Put a program of `compile_filter` on the calling thread; children inherit it and nothing takes it off again.
+
+    Gives the descriptor of a program that asks somebody else (SCMP_ACT_NOTIFY), close-on-exec, and 0 for all others.
 
     Takes no_new_privs or CAP_SYS_ADMIN in the thread's user namespace.
     """
     flags, count = _HEADER.unpack_from(program)
     instructions = ctypes.create_string_buffer(program[_HEADER.size :], count * 8)
     filter_program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", count, ctypes.addressof(instructions)))
-    if _seccomp(_SYSCALL_NUMBER.get(os.uname().machine, -1), _SET_MODE_FILTER, flags, ctypes.addressof(filter_program)) < 0:
+    result: int = _seccomp(_SYSCALL_NUMBER.get(os.uname().machine, -1), _SET_MODE_FILTER, flags, ctypes.addressof(filter_program))
+    if result < 0:
         error = ctypes.get_errno()
         hint = "it takes no_new_privs or CAP_SYS_ADMIN" if error == errno.EACCES else ""
         raise KernelError(f"seccomp set filter of {count} instructions", error, hint=hint)
+    return result
 
 
 # --- compiling -----------------------------------------------------------------------------------
@@ -63,7 +67,10 @@ _ACTIONS = {
     "SCMP_ACT_TRACE": 0x7FF00000,
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
 }
+_NEW_LISTENER = 8
+_TSYNC = 1
 _WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 _OPERATORS = {
     "SCMP_CMP_NE": 1, "SCMP_CMP_LT": 2, "SCMP_CMP_LE": 3, "SCMP_CMP_EQ": 4, "SCMP_CMP_GE": 5, "SCMP_CMP_GT": 6, "SCMP_CMP_MASKED_EQ": 7,
@@ -107,16 +114,18 @@ _ENOSYS = 0x00050000 | errno.ENOSYS
 _compiled: dict[str, bytes] = {}
 
 
-def compile_filter(oci_seccomp: dict[str, Any], cache_directory: str = "") -> bytes:
+def compile_filter(oci_seccomp: dict[str, Any], cache_directory: str = "", *, listens: bool = False) -> bytes:
     """The program for `install`, or b"" for an empty object.
 
     Names no kernel of this architecture has are skipped, as every OCI runtime does.  A system call
     newer than the newest one the profile names fails with ENOSYS instead of the default action's
     errno, so that libraries fall back to what they used before it (as runc does since 1.0-rc93).
-    Raises InvalidArgument for a malformed profile, Unsupported without libseccomp or for SCMP_ACT_NOTIFY.
+    Raises InvalidArgument for a malformed profile, Unsupported without libseccomp, or for SCMP_ACT_NOTIFY unless the caller
+    `listens`, that is, passes the descriptor of `install` on to listenerPath.
     """
     if not oci_seccomp:
         return b""
+    _check_notify(oci_seccomp, listens)
     key = _content_key(oci_seccomp)
     program = _compiled.get(key) or _cached(cache_directory, key)
     if not program:
@@ -124,6 +133,26 @@ def compile_filter(oci_seccomp: dict[str, Any], cache_directory: str = "") -> by
         _store(cache_directory, key, program)
     _compiled[key] = program
     return program
+
+
+def _notifying(profile: dict[str, Any]) -> list[str]:
+    """The system calls that somebody else is asked about."""
+    return [
+        name for entry in profile.get("syscalls") or () if entry.get("action") == "SCMP_ACT_NOTIFY" for name in entry.get("names") or ()
+    ]
+
+
+def _check_notify(profile: dict[str, Any], listens: bool) -> None:
+    names, path = _notifying(profile), profile.get("listenerPath")
+    if profile.get("defaultAction") == "SCMP_ACT_NOTIFY":
+        raise Unsupported("linux.seccomp.defaultAction: SCMP_ACT_NOTIFY would wait for an answer before there is one to give it")
+    if not listens and (names or path or profile.get("listenerMetadata")):
+        what = "syscalls: nothing here serves SCMP_ACT_NOTIFY" if names else "listenerPath: nothing here serves a notify listener"
+        raise Unsupported(f"linux.seccomp.{what}", hint="use SCMP_ACT_ERRNO" if names else "leave it out")
+    if names and not path:
+        raise InvalidArgument("linux.seccomp.listenerPath: SCMP_ACT_NOTIFY needs it")
+    if "sendmsg" in names:
+        raise Unsupported("linux.seccomp.syscalls: SCMP_ACT_NOTIFY for sendmsg, with which the listener itself is sent")
 
 
 def _content_key(profile: dict[str, Any]) -> str:
@@ -233,17 +262,17 @@ def _compile(profile: dict[str, Any]) -> bytes:
 
 def _flags(profile: dict[str, Any]) -> int:
     names = profile.get("flags")
-    if profile.get("listenerPath") or profile.get("listenerMetadata"):
-        raise Unsupported("linux.seccomp.listenerPath: nothing here serves a notify listener", hint="leave it out")
+    flags = _NEW_LISTENER if _notifying(profile) else 0
     if names is None:
         # What runc does unasked: without it, kernels before 5.16 slow every filtered process down (Spectre v4).
         allow = _FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
-        return allow if _knows_flags(allow) else 0
-    flags = 0
+        return flags | (allow if _knows_flags(allow) else 0)
     for name in names:
         if name not in _FLAGS:
             raise InvalidArgument(f"linux.seccomp.flags: unknown flag {name!r}", hint=f"known are {', '.join(_FLAGS)}")
         flags |= _FLAGS[name]
+    if flags & _NEW_LISTENER:
+        flags &= ~_TSYNC  # the two exclude each other, and the process that takes the filter has one thread
     if not _knows_flags(flags):
         raise Unsupported(f"linux.seccomp.flags: this kernel does not take all of {', '.join(names)}")
     return flags
@@ -256,8 +285,6 @@ def _knows_flags(flags: int) -> bool:
 
 def _action(entry: dict[str, Any], key: str, errno_key: str, field: str) -> int:
     name = entry.get(key)
-    if name == "SCMP_ACT_NOTIFY":
-        raise Unsupported(f"linux.seccomp.{field}: nothing here serves SCMP_ACT_NOTIFY", hint="use SCMP_ACT_ERRNO")
     if name not in _ACTIONS:
         raise InvalidArgument(f"linux.seccomp.{field}: unknown action {name!r}", hint=f"known are {', '.join(_ACTIONS)}")
     number = entry.get(errno_key)

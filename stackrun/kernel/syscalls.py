@@ -19,9 +19,9 @@ import sys
 from stackrun.errors import KernelError, Unsupported
 
 _OLD_NUMBERS = {
-    "x86_64": {"pivot_root": 155, "keyctl": 250, "bpf": 321},
-    "aarch64": {"pivot_root": 41, "keyctl": 219, "bpf": 280},
-    "riscv64": {"pivot_root": 41, "keyctl": 219, "bpf": 280},
+    "x86_64": {"pivot_root": 155, "keyctl": 250, "bpf": 321, "sched_setattr": 314, "ioprio_set": 251},
+    "aarch64": {"pivot_root": 41, "keyctl": 219, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30},
+    "riscv64": {"pivot_root": 41, "keyctl": 219, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30},
 }
 _MACHINE = os.uname().machine
 
@@ -68,6 +68,7 @@ MOUNT_ATTR_RELATIME = 0x00
 MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
 MS_RDONLY = 1
@@ -159,6 +160,8 @@ def _old(name: str, *argtypes: type) -> _Raw:
 
 _pivot_root = _old("pivot_root", _text, _text)
 _keyctl = _old("keyctl", _int, _text)
+_sched_setattr = _old("sched_setattr", _int, _pointer, _uint)
+_ioprio_set = _old("ioprio_set", _int, _int, _int)
 _pidfd_send_signal = _Raw("pidfd_send_signal", 424, _int, _int, _pointer, _uint)
 _open_tree = _Raw("open_tree", 428, _int, _text, _uint)
 _move_mount = _Raw("move_mount", 429, _int, _text, _int, _text, _uint)
@@ -173,6 +176,7 @@ _mount_setattr = _Raw("mount_setattr", 442, _int, _text, _uint, _pointer, _size)
 
 libc.mount.argtypes = (_text, _text, _text, _ulong, _text)
 libc.umount2.argtypes = (_text, _int)
+libc.personality.argtypes = (_ulong,)
 libc.setns.argtypes = (_int, _int)
 libc.unshare.argtypes = (_int,)
 libc.prctl.argtypes = (_int, _ulong, _ulong, _ulong, _ulong)
@@ -242,9 +246,11 @@ def fsmount(fs_fd: int, attributes: int) -> int:
     return check("fsmount", _fsmount(fs_fd, FSMOUNT_CLOEXEC, attributes))
 
 
-def mount_setattr(dir_fd: int, path: str, flags: int, attr_set: int, attr_clear: int = 0, propagation: int = 0) -> None:
-    """mount_setattr(2) without a user namespace; `propagation` is one of MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE or 0."""
-    attributes = (ctypes.c_uint64 * 4)(attr_set, attr_clear, propagation, 0)
+def mount_setattr(
+    dir_fd: int, path: str, flags: int, attr_set: int, attr_clear: int = 0, propagation: int = 0, user_namespace_fd: int = 0
+) -> None:
+    """mount_setattr(2); `propagation` is MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE or 0; the namespace is for MOUNT_ATTR_IDMAP."""
+    attributes = (ctypes.c_uint64 * 4)(attr_set, attr_clear, propagation, user_namespace_fd)
     result = _mount_setattr(dir_fd, _bytes(path), flags, ctypes.byref(attributes), ctypes.sizeof(attributes))
     check(f"mount_setattr {path or dir_fd}", result)
 
@@ -273,6 +279,22 @@ def unshare(flags: int) -> None:
 
 def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     return check(f"prctl {option} {a}", libc.prctl(option, a, b, c, d))
+
+
+def sched_setattr(policy: int, flags: int, nice: int, priority: int, times_ns: tuple[int, int, int]) -> None:
+    """Of the calling thread; `times_ns` are runtime, deadline and period of SCHED_DEADLINE."""
+    size = 48
+    attributes = ctypes.create_string_buffer(struct.pack("=IIQiIQQQ", size, policy, flags, nice, priority, *times_ns), size)
+    check(f"sched_setattr policy {policy}", _sched_setattr(0, attributes, 0))
+
+
+def ioprio_set(value: int) -> None:
+    """Of the calling thread: class << 13 | priority (ioprio_set(2))."""
+    check(f"ioprio_set {value:#x}", _ioprio_set(1, 0, value))
+
+
+def personality(persona: int) -> None:
+    check(f"personality {persona:#x}", libc.personality(persona))
 
 
 _CAPABILITY_VERSION_3 = 0x20080522

@@ -15,7 +15,7 @@ from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, St
 from stackrun.kernel import seccomp
 from stackrun.runtime import messages, spec, state, steps, zygote
 from stackrun.runtime.hooks import Hooks
-from stackrun.runtime.record import Record
+from stackrun.runtime.record import SPEC_VERSION, Record
 
 Config = dict[str, Any]
 
@@ -119,6 +119,8 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
         hooks = Hooks(config.get("hooks") or {})
         program = _program(config)
         _keep_program(record, program)
+        profile = (config.get("linux") or {}).get("seccomp") or {}
+        record.save(listener={"path": profile.get("listenerPath", ""), "metadata": profile.get("listenerMetadata", "")})
         console = connected(wishes.console_socket)
         request = _request(record, bundle, wishes, terminal=terminal, program=program)
         reply, pid_fd, sock = midwife.ask(request, wishes.streams(terminal))
@@ -127,6 +129,7 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
             start_ticks=state.start_ticks(reply["pid"]),
             rootfs=reply["rootfs"],
             kinds=reply["kinds"],
+            personality=reply["personality"],
             hooks=config.get("hooks") or {},
         )
     made = Process(reply["pid"], pid_fd)
@@ -207,7 +210,7 @@ def cgroup_path(config: Config, record: Record) -> str:
 
 def _program(config: Config) -> bytes:
     profile = (config.get("linux") or {}).get("seccomp")
-    return seccomp.compile_filter(profile) if profile else b""
+    return seccomp.compile_filter(profile, listens=True) if profile else b""
 
 
 def _keep_program(record: Record, program: bytes) -> None:
@@ -254,13 +257,36 @@ def start(record: Record) -> None:
         # Before it is told: whoever finds the door gone finds a container that runs, or has ended.
         state.remove(state.socket_path(record.run_dir))
         steps.say(sock, steps.EXECUTE)
-        steps.hear_end(sock)
+        _await_execve(sock, record, record.values["pid"])
     hooks = Hooks(record.values["hooks"])
     try:
         hooks.run("poststart", "running", record.hook_state())
     except StackrunError:
         record.signal(signal.SIGKILL)
         raise
+
+
+def _await_execve(sock: socket.socket, record: Record, pid: int) -> None:
+    """A filter that asks somebody else is passed on to them (config-linux.md, "The Container Process State")."""
+    listener = steps.hear_filtered(sock)
+    if listener < 0:
+        return
+    told = {
+        "ociVersion": SPEC_VERSION,
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "metadata": record.values["listener"].get("metadata", ""),
+        "state": {**record.hook_state(), "status": "creating" if pid == record.values["pid"] else "running"},
+    }
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as receiver:
+            receiver.connect(record.values["listener"]["path"])
+            socket.send_fds(receiver, [json.dumps(told).encode()], [listener])
+    except OSError as error:
+        raise KernelError(f"linux.seccomp.listenerPath {record.values['listener']['path']}: connect", error.errno or 0) from error
+    finally:
+        os.close(listener)
+    steps.hear_end(sock)
 
 
 # --- exec ---
@@ -278,6 +304,7 @@ def enter(record: Record, process: dict[str, Any], wishes: Wishes, group: str) -
             "id": record.id,
             "pid": record.values["pid"],
             "kinds": record.values["kinds"],
+            "personality": record.values["personality"],
             "cgroup_path": "/".join(part for part in (record.values["cgroup_path"], group.strip("/")) if part),
             "process": process,
             "tty": terminal,
@@ -295,7 +322,7 @@ def enter(record: Record, process: dict[str, Any], wishes: Wishes, group: str) -
         made.warnings = message["warnings"]
         made.take_console(fds, wishes, console, record.id)
         steps.say(sock, steps.EXECUTE)
-        steps.hear_end(sock)
+        _await_execve(sock, record, made.pid)
     write_pid(wishes.pid_file, made.pid)
     return made
 

@@ -12,7 +12,7 @@ import socket
 
 from stackrun.errors import KernelError
 from stackrun.kernel import namespaces, process, syscalls
-from stackrun.runtime import executable, identity, init, membership, rootfs, steps, terminal
+from stackrun.runtime import executable, identity, init, membership, rootfs, scheduling, steps, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def run(entry: Entry, sock: socket.socket) -> None:
     """Never returns; ends with 0 when the process proper has been made, with 1 after having said why not."""
     try:
         process.set_name("stackrun-exec")
+        scheduling.run_on(entry.process.scheduling.affinity, "initial")
         membership.complete(entry.group)
+        scheduling.run_on(entry.process.scheduling.final_affinity, "final")
         _join_namespaces(entry)
         pid, pid_fd = syscalls.clone3(syscalls.CLONE_PARENT)
         if not pid:
@@ -88,7 +90,7 @@ def _run_inside(entry: Entry, sock: socket.socket) -> None:
         steps.hear(sock, steps.EXECUTE)
         identity.assume(wanted, entry.seccomp)
         path = executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
-        init.execute(path, wanted, entry.seccomp, entry.preserved)
+        init.execute(path, wanted, entry.seccomp, sock, entry.preserved)
     except BaseException as error:
         steps.say_failed(sock, error)
     finally:
@@ -105,4 +107,6 @@ def _take_streams(streams: tuple[int, ...], root_fd: int) -> int:
 def _open_terminal(entry: Entry, root_fd: int) -> int:
     master, slave = terminal.open_pair(root_fd)
     init.take_terminal(slave)
+    if entry.process.console_size:
+        terminal.set_size(master, *entry.process.console_size)
     return master

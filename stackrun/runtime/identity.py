@@ -21,6 +21,8 @@ from stackrun.runtime.spec import CAPABILITY_SETS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stackrun.runtime.spec import Process
 
 _PRESENT: list[int] = []
@@ -48,7 +50,11 @@ def resolve(wanted: Process, root_fd: int) -> None:
 
 
 def limits(wanted: Process) -> list[str]:
-    """rlimits and oom_score_adj of the calling process.  What its rights do not reach is left out: the warnings say so."""
+    """rlimits, scheduling and oom_score_adj of the calling process.  What its rights do not reach of limits is left out: the
+    warnings say so."""
+    wanted.scheduling.apply()
+    if wanted.personality >= 0:
+        syscalls.personality(wanted.personality)
     warnings = [warning for one in wanted.rlimits if (warning := _limit(*one))]
     if wanted.oom_score_adj is not None:
         try:
@@ -91,7 +97,10 @@ def _write(path: str, text: str) -> None:
 def missing_capabilities(wanted: Process) -> list[str]:
     """One warning naming every wanted capability this process itself does not have."""
     lacking = caps.names(wanted.capabilities[CAPABILITY_SETS.index("bounding")] & ~present())
-    return [f"capabilities left out, the daemon lacks them itself: {', '.join(lacking)}"] if lacking else []
+    warnings = [f"capabilities left out, the daemon lacks them itself: {', '.join(lacking)}"] if lacking else []
+    if wanted.unknown_capabilities:
+        warnings.append(f"unknown capabilities left out: {', '.join(wanted.unknown_capabilities)}")
+    return warnings
 
 
 def own_streams(uid: int) -> None:
@@ -129,16 +138,25 @@ def assume(wanted: Process, seccomp_program: bytes) -> None:
     os.umask(wanted.umask)
 
 
-def finish(wanted: Process, seccomp_program: bytes) -> None:
-    """The last two steps.  Nothing but execve, or a wait for children, is to follow."""
+def finish(wanted: Process, seccomp_program: bytes, tell: Callable[[int], None] = os.close) -> None:
+    """The last two steps.  Nothing but execve, or a wait for children, is to follow.
+
+    `tell` gets the descriptor of a filter that asks somebody else (SCMP_ACT_NOTIFY), before anything else is called.
+    """
     _, effective, inheritable, permitted, ambient = _reachable(wanted)
     first = _filter_needs_rights(wanted, seccomp_program)
     if first:
-        seccomp.install(seccomp_program)
+        _install(seccomp_program, tell)
     syscalls.capset(effective, permitted, inheritable)
     caps.set_ambient(ambient & permitted & inheritable)
     if seccomp_program and not first:
-        seccomp.install(seccomp_program)
+        _install(seccomp_program, tell)
+
+
+def _install(seccomp_program: bytes, tell: Callable[[int], None]) -> None:
+    listener = seccomp.install(seccomp_program)
+    if listener > 0:
+        tell(listener)
 
 
 def _filter_needs_rights(wanted: Process, seccomp_program: bytes) -> bool:

@@ -56,7 +56,7 @@ def run(launch: Launch, sock: socket.socket) -> None:
     """Never returns: the process becomes the container's program or ends with 1 after having said why."""
     try:
         process.set_name("stackrun-init")
-        if not launch.spec.uid_mappings:
+        if not launch.spec.in_user_namespace:
             membership.complete(launch.group)
         steps.hear(sock, steps.PREPARE)
         launch.spec.hooks.sock = sock
@@ -83,7 +83,7 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     os.umask(0)
     if spec.namespaces.get("cgroup") == "":
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
-    if spec.uid_mappings:
+    if spec.in_user_namespace:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
@@ -135,6 +135,8 @@ def _open_console(launch: Launch, tree: rootfs.Tree) -> int:
     os.close(target_fd)
     os.close(mount_fd)
     take_terminal(slave)
+    if launch.spec.process.console_size:
+        terminal.set_size(master, *launch.spec.process.console_size)
     return master
 
 
@@ -165,17 +167,17 @@ def _become(launch: Launch, sock: socket.socket, path: str) -> None:
             _reap(child, wanted, launch.seccomp)
         os.setpgid(0, 0)
         _take_foreground()
-    execute(path, wanted, launch.seccomp, launch.alone.preserved if launch.alone else ())
+    execute(path, wanted, launch.seccomp, sock, launch.alone.preserved if launch.alone else ())
 
 
-def execute(path: str, wanted: Process, seccomp_program: bytes, preserved: tuple[int, ...] = ()) -> None:
+def execute(path: str, wanted: Process, seccomp_program: bytes, sock: socket.socket, preserved: tuple[int, ...] = ()) -> None:
     """The end of the road: raises why it did not work."""
     process.reset_signals()
     for number, fd in enumerate(preserved, 3):
         os.dup2(fd, number)
     # Python's descriptors are close-on-exec already; this is for those that somebody else's code has opened.
     syscalls.close_range(3 + len(preserved), flags=syscalls.CLOSE_RANGE_CLOEXEC)
-    identity.finish(wanted, seccomp_program)
+    identity.finish(wanted, seccomp_program, lambda listener: steps.say(sock, steps.FILTERED, (listener,)))
     raise executable.execute(path, wanted.arguments, wanted.environment)
 
 

@@ -8,7 +8,7 @@ import socket
 from contextlib import ExitStack
 
 from stackrun.errors import KernelError
-from stackrun.kernel import namespaces, syscalls
+from stackrun.kernel import mounts, namespaces, syscalls
 from stackrun.runtime import entry, init, membership, messages, steps, terminal
 from stackrun.runtime import order as orders
 
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stackrun.kernel.cgroup import Cgroup
     from stackrun.runtime.order import Order
+    from stackrun.runtime.spec import Spec
 
 KILL_TIMEOUT_S = 10.0
 
@@ -80,7 +81,9 @@ def settle(born: Born) -> None:
     checked = born.order.spec
     if checked.uid_mappings:
         namespaces.write_id_maps(born.pid, checked.uid_mappings, checked.gid_mappings)
+    if checked.in_user_namespace:
         born.group.join(born.pid)
+    close_trees(checked)
 
 
 def forsake(order: Order) -> None:
@@ -95,11 +98,18 @@ def clone_init(born: Born) -> None:
 
     The cgroup namespace comes later, from inside its group, whose directory becomes its root (cgroup_namespaces(7)).
     """
-    wanted = born.order.spec.namespaces
+    checked = born.order.spec
+    wanted = checked.namespaces
     flags = 0
     for kind, path in wanted.items():
-        if not path and kind != "cgroup":
+        if not path and kind not in ("cgroup", "time"):
             flags |= namespaces.FLAGS[kind]
+    if wanted.get("time") == "":
+        namespaces.new_time_namespace(checked.time_offsets)
+    open_trees(checked)
+    if wanted.get("user"):
+        _clone_below(born, flags)
+        return
     ours, theirs = messages.pair()
     with ExitStack() as visits:
         for kind, path in wanted.items():
@@ -115,9 +125,69 @@ def clone_init(born: Born) -> None:
     born.sock = ours
 
 
-def _clone(flags: int, group: Cgroup) -> tuple[int, int]:
+def open_trees(checked: Spec) -> None:
+    """The sources of binds whose ids are mapped, or of a user namespace whose root may not go where they are."""
+    for index, mount in enumerate(checked.mounts):
+        if mount.kind != "bind" or not (checked.in_user_namespace or mount.id_mappings):
+            continue
+        try:
+            mount.tree_fd = mounts.clone_tree(syscalls.AT_FDCWD, mount.source, recursive=mount.options.recursive)
+            # Made in the host's mount namespace, it would be a peer of what it copies.
+            mounts.set_propagation(mount.tree_fd, syscalls.MS_SLAVE, recursive=True)
+            if mount.id_mappings:
+                fd = namespaces.user_namespace(*mount.id_mappings)
+                mounts.map_ids(mount.tree_fd, fd, recursive=mount.options.maps_ids == "ridmap")
+                os.close(fd)
+        except KernelError as error:
+            raise KernelError(f"mounts[{index}] {mount.source}: {error.call}", error.errno, hint=error.hint) from error
+
+
+def close_trees(checked: Spec) -> None:
+    for mount in checked.mounts:
+        if mount.tree_fd >= 0:
+            os.close(mount.tree_fd)
+            mount.tree_fd = -1
+
+
+def _clone_below(born: Born, flags: int) -> None:
+    """`clone_init` into a user namespace that exists: there is no way back out of one, so a helper goes there and stays."""
+    wanted = born.order.spec.namespaces
+    fds = {kind: namespaces.open_namespace(path) for kind, path in wanted.items() if path}
+    ours, theirs = messages.pair()
+    helper, helper_fd = syscalls.clone3(0, signal.SIGCHLD)
+    if not helper:
+        ours.close()
+        _be_helper(born, flags, fds, theirs)
+    theirs.close()
+    for fd in (*fds.values(), helper_fd):
+        os.close(fd)
     try:
-        return membership.clone(group, flags, signal.SIGCHLD)
+        born.pid = steps.hear(ours, steps.SPAWNED)[0]["pid"]
+    finally:
+        os.waitpid(helper, 0)
+    born.pid_fd = syscalls.pidfd_open(born.pid)
+    born.sock = ours
+
+
+def _be_helper(born: Born, flags: int, fds: dict[str, int], sock: socket.socket) -> None:
+    """Never returns.  The user namespace first: it owns the rest.  Its root's rights, but still the host's user, who may
+    write to the cgroup."""
+    try:
+        for kind in sorted(fds, key=lambda kind: kind != "user"):
+            namespaces.join(fds[kind], kind)
+        pid, _ = _clone(flags | syscalls.CLONE_PARENT, born.group, exit_signal=0)
+        if not pid:
+            init.run(init.Launch(born.order), sock)
+        steps.say(sock, steps.SPAWNED, pid=pid)
+    except BaseException as error:
+        steps.say_failed(sock, error)
+    finally:
+        os._exit(0)
+
+
+def _clone(flags: int, group: Cgroup, exit_signal: int = signal.SIGCHLD) -> tuple[int, int]:
+    try:
+        return membership.clone(group, flags, exit_signal)
     except KernelError as error:
         kinds = ", ".join(kind for kind, flag in namespaces.FLAGS.items() if flags & flag)
         raise KernelError(f"clone into new namespaces ({kinds}): {error.call}", error.errno) from error

@@ -92,6 +92,7 @@ def _bear(request: Message, fds: list[int], layout: cgroup.Layout) -> Answer:
         "rootfs": order.spec.root,
         "kinds": sorted(order.spec.namespaces),
         "annotations": order.spec.annotations,
+        "personality": order.spec.process.personality,
     }
     return answer, [born.pid_fd, born.sock.detach()]
 
@@ -108,6 +109,7 @@ def _enter(request: Message, fds: list[int], layout: cgroup.Layout) -> Answer:
     group = cgroup.Cgroup.load(layout, request["cgroup_path"])
     wanted = entry.Entry(request["id"], spec.Process(request["process"]), group, (request["pid"], init_pid_fd), frozenset(request["kinds"]))
     _belongs_to_caller(wanted.process, request)
+    wanted.process.personality = request["personality"]
     wanted.seccomp = binascii.a2b_base64(request["seccomp"])
     wanted.terminal = request["tty"]
     wanted.streams = tuple(rest[: request["stdio"]])

@@ -224,7 +224,9 @@ class Bind:
 
     def execute(self, tree: Tree) -> None:
         options = self.mount.options
-        mount_fd = mounts.clone_tree(AT_FDCWD, self.mount.source, recursive=options.recursive)
+        mount_fd = self.mount.tree_fd
+        if mount_fd < 0:
+            mount_fd = mounts.clone_tree(AT_FDCWD, self.mount.source, recursive=options.recursive)
         try:
             is_directory = stat.S_ISDIR(os.fstat(mount_fd).st_mode)
             make = paths.make_directory if is_directory else paths.make_file

@@ -438,6 +438,7 @@ class Shim:
             self.container_id, spec.Process(message["process"]), self._born.group, (self._born.pid, self._born.pid_fd), kinds
         )
         wanted.seccomp = binascii.a2b_base64(message["seccomp"]) or self._born.order.seccomp
+        wanted.process.personality = self._born.order.spec.process.personality
         wanted.terminal = message["tty"]
         return wanted
 

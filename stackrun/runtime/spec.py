@@ -14,10 +14,12 @@ import signal
 
 from stackrun.errors import InvalidArgument, NotFound, Unsupported
 from stackrun.kernel import caps, mounts, namespaces
-from stackrun.runtime import hooks
+from stackrun.runtime import hooks, scheduling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from stackrun.runtime.messages import Message
 
 CONFIG_BYTES_MAX = 16 * 1024 * 1024
@@ -25,14 +27,17 @@ ID_MAX = 2**31 - 1
 CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _LACKING = (
     "linux.intelRdt",
-    "linux.personality",
-    "linux.timeOffsets",
+    "linux.memoryPolicy",
     "linux.mountLabel",
+    "linux.netDevices",
     "process.apparmorProfile",
+    "process.commandLine",
     "process.selinuxLabel",
-    "process.ioPriority",
-    "process.scheduler",
-    "process.execCPUAffinity",
+    "process.user.username",
+    "solaris",
+    "vm",
+    "windows",
+    "zos",
 )
 _SYSCTL_NAMESPACES = (
     ("kernel.domainname", ""),
@@ -48,14 +53,16 @@ _SYSCTL_NAMESPACES = (
 class Process:
     """What a process is to be before execve (`process` of the configuration).
 
-    `capabilities` is a bit mask a set, in the order of CAPABILITY_SETS.  `user` is "" or the name the container's own
-    passwd resolves; else `uid` and `gid` hold.  `group_names` are resolved there too and join `groups`.  `rlimits` are
-    (number, soft, hard).
+    `capabilities` is a bit mask a set, in the order of CAPABILITY_SETS; names that are none are only warned of, as the
+    spec demands.  `console_size` is (rows, columns) or None, `personality` the container's (-1: none).  `user` is ""
+    or the name the container's own passwd resolves; else `uid` and `gid` hold.  `group_names` are resolved there too and join
+    `groups`.  `rlimits` are (number, soft, hard).
     """
 
     __slots__ = (
         "arguments",
         "capabilities",
+        "console_size",
         "cwd",
         "dies_with_parent",
         "environment",
@@ -64,9 +71,12 @@ class Process:
         "groups",
         "no_new_privileges",
         "oom_score_adj",
+        "personality",
         "rlimits",
+        "scheduling",
         "uid",
         "umask",
+        "unknown_capabilities",
         "user",
     )
 
@@ -85,23 +95,34 @@ class Process:
         self.gid = _id(user, "gid", f"{where}.user")
         self.groups = [_number(one, f"{where}.user.additionalGids", ID_MAX) for one in user.get("additionalGids") or ()]
         self.umask = _number(user.get("umask", 0o022), f"{where}.user.umask", 0o777)
-        self.capabilities = _capabilities(process.get("capabilities"), where)
+        self.capabilities, self.unknown_capabilities = _capabilities(process.get("capabilities") or {})
         self.rlimits = [_rlimit(one, where) for one in process.get("rlimits") or ()]
+        if len({number for number, _, _ in self.rlimits}) != len(self.rlimits):
+            raise InvalidArgument(f"{where}.rlimits: a type is there twice")
+        self.scheduling = scheduling.Scheduling(process, where)
+        self.console_size = _console_size(process.get("consoleSize"), f"{where}.consoleSize")
+        self.personality = -1
         self.no_new_privileges = bool(process.get("noNewPrivileges"))
         self.oom_score_adj: int | None = process.get("oomScoreAdj")
         self.dies_with_parent = True
 
 
 class Mount:
-    """One entry of `mounts`: `kind` is bind, cgroup or a file system type."""
+    """One entry of `mounts`: `kind` is bind, cgroup or a file system type.
 
-    __slots__ = ("destination", "kind", "options", "source")
+    `id_mappings` (uid, gid) are its own or, when it only says idmap, the container's.  `tree_fd` is a bind's source where init
+    could not open it itself (-1: it can).
+    """
+
+    __slots__ = ("destination", "id_mappings", "kind", "options", "source", "tree_fd")
 
     def __init__(self, destination: str, kind: str, source: str, options: mounts.Options) -> None:
         self.destination = destination
         self.kind = kind
         self.source = source
         self.options = options
+        self.id_mappings: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
+        self.tree_fd = -1
 
 
 class Spec:
@@ -126,6 +147,7 @@ class Spec:
         "root_propagation",
         "sysctls",
         "terminal",
+        "time_offsets",
         "uid_mappings",
     )
 
@@ -150,9 +172,11 @@ class Spec:
         self.root_propagation = _propagation(linux)
         self.uid_mappings = _mappings(linux, "uidMappings", self.namespaces)
         self.gid_mappings = _mappings(linux, "gidMappings", self.namespaces)
+        self.time_offsets = _time_offsets(linux, self.namespaces)
         if not config.get("process"):
             raise InvalidArgument("process: no command specified")
         self.process = Process(config["process"])
+        self.process.personality = scheduling.personality(linux)
         self.terminal = bool(config["process"].get("terminal"))
         self._check()
 
@@ -162,6 +186,15 @@ class Spec:
                 raise InvalidArgument(f"{field}: it takes a uts namespace of its own")
         if self.namespaces.get("mount", "join"):
             raise InvalidArgument("linux.namespaces: a new mount namespace is required")
+        for index, mount in enumerate(self.mounts):
+            if mount.options.maps_ids and not mount.id_mappings:
+                if not self.uid_mappings:
+                    raise InvalidArgument(f"mounts[{index}]: {mount.options.maps_ids} needs uidMappings and gidMappings")
+                mount.id_mappings = self.uid_mappings, self.gid_mappings
+
+    @property
+    def in_user_namespace(self) -> bool:
+        return "user" in self.namespaces
 
 
 def load(bundle: str) -> Spec:
@@ -193,8 +226,10 @@ def check(config: Message, bundle: str) -> Spec:
 
 def _refuse_lacking(config: Message) -> None:
     for field in _LACKING:
-        section, _, name = field.partition(".")
-        if (config.get(section) or {}).get(name):
+        value: Any = config
+        for name in field.split("."):
+            value = (value or {}).get(name)
+        if value:
             raise Unsupported(f"{field} is not supported", hint="remove it from the configuration")
 
 
@@ -226,15 +261,20 @@ def _id(holder: Message, name: str, where: str) -> int:
     return _number(holder.get(name, 0), f"{where}.{name}", ID_MAX)
 
 
-def _capabilities(sets: Message | None, where: str) -> tuple[int, ...]:
-    masks = []
+def _capabilities(sets: Message) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """A mask a set, and the names that are no capability."""
+    masks, unknown = [], []
     for name in CAPABILITY_SETS:
-        wanted = (sets or {}).get(name) or []
-        for one in wanted:
-            if one not in caps.NUMBERS:
-                raise InvalidArgument(f"{where}.capabilities.{name}: unknown capability {one!r}")
-        masks.append(caps.mask(wanted))
-    return tuple(masks)
+        wanted = sets.get(name) or []
+        unknown += [one for one in wanted if one not in caps.NUMBERS]
+        masks.append(caps.mask([one for one in wanted if one in caps.NUMBERS]))
+    return tuple(masks), tuple(dict.fromkeys(unknown))
+
+
+def _console_size(size: Message | None, where: str) -> tuple[int, int] | None:
+    if not size:
+        return None
+    return _number(size.get("height", 0), f"{where}.height", 65535), _number(size.get("width", 0), f"{where}.width", 65535)
 
 
 def _rlimit(limit: Message, where: str) -> tuple[int, int, int]:
@@ -259,10 +299,6 @@ def _namespaces(linux: Message) -> dict[str, str]:
         kind = _text(one, "type", "linux.namespaces")
         if kind not in namespaces.FLAGS:
             raise InvalidArgument(f"linux.namespaces: unknown type {kind!r}")
-        if kind == "time":
-            raise Unsupported("linux.namespaces: time namespaces are not supported")
-        if kind == "user" and one.get("path"):
-            raise Unsupported("linux.namespaces: joining a user namespace is not supported", hint="give it mappings of its own")
         if kind in found:
             raise InvalidArgument(f"linux.namespaces: {kind} is there twice")
         found[kind] = _text(one, "path", f"linux.namespaces.{kind}")
@@ -281,13 +317,17 @@ def _mount(mount: Message, index: int, bundle: str) -> Mount:
         kind = "bind"
         source = os.path.join(bundle, source)
         options.refuse_data(where)
-    if mount.get("uidMappings") or mount.get("gidMappings") or {"idmap", "ridmap"} & set(words):
-        raise Unsupported(f"{where}: id-mapped mounts are not supported")
     if not kind:
         raise InvalidArgument(f"{where}.type: it is missing")
     if options.copies_up and kind != "tmpfs":
         raise InvalidArgument(f"{where}: tmpcopyup is for a tmpfs, not for {kind}")
-    return Mount("/" + destination.strip("/"), kind, source, options)
+    found = Mount("/" + destination.strip("/"), kind, source, options)
+    if mount.get("uidMappings") or mount.get("gidMappings"):
+        found.id_mappings = tuple(_checked_mappings(mount, name, where) for name in ("uidMappings", "gidMappings"))  # type: ignore[assignment]
+        options.maps_ids = options.maps_ids or "idmap"
+    if options.maps_ids and kind != "bind":
+        raise Unsupported(f"{where}: ids are mapped for bind mounts alone, not for {kind}")
+    return found
 
 
 _DEVICE_TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
@@ -341,10 +381,35 @@ def _mappings(linux: Message, name: str, found: dict[str, str]) -> list[dict[str
         raise InvalidArgument(f"linux.{name}: it takes a user namespace")
     if not mappings and found.get("user") == "":
         raise InvalidArgument(f"linux.{name}: a new user namespace needs it")
+    if mappings and found["user"]:
+        raise InvalidArgument(f"linux.{name}: a user namespace that is joined has its mappings already")
+    return _checked_mappings(linux, name, "linux") if mappings else []
+
+
+def _checked_mappings(holder: Message, name: str, where: str) -> list[dict[str, int]]:
+    mappings: list[dict[str, int]] = holder.get(name) or []
+    if not mappings:
+        raise InvalidArgument(f"{where}.{name}: it is missing")
     for one in mappings:
         for field in ("containerID", "hostID", "size"):
-            _number(one.get(field), f"linux.{name}.{field}", 2**32 - 1)
+            _number(one.get(field), f"{where}.{name}.{field}", 2**32 - 1)
     return mappings
+
+
+def _time_offsets(linux: Message, found: dict[str, str]) -> list[tuple[str, int, int]]:
+    """(clock, seconds, nanoseconds)"""
+    offsets = []
+    for clock, offset in (linux.get("timeOffsets") or {}).items():
+        where = f"linux.timeOffsets.{clock}"
+        if clock not in ("boottime", "monotonic"):
+            raise InvalidArgument(f"{where}: there is no such clock", hint="known are boottime and monotonic")
+        if found.get("time") != "":
+            raise InvalidArgument(f"{where}: it takes a time namespace of its own")
+        seconds = offset.get("secs") or 0
+        if not isinstance(seconds, int) or isinstance(seconds, bool):
+            raise InvalidArgument(f"{where}.secs: {seconds!r} is not a number")
+        offsets.append((clock, seconds, _number(offset.get("nanosecs") or 0, f"{where}.nanosecs", 999_999_999)))
+    return offsets
 
 
 def signal_number(text: str) -> int:

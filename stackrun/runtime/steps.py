@@ -12,7 +12,8 @@ An exec's helper says `spawned` with the pid of the process proper before that. 
 say `failed` with an error, after which it ends.
 
 Under `stackrun-runtime` the outer side is the command itself, and the socket ends with `prepared`: init listens at a door
-then, where `start` knocks to say `execute`.  A container with hooks says `mounted` on its way and waits for `hooked`.
+then, where `start` knocks to say `execute`.  A container with hooks says `mounted` on its way and waits for `hooked`; a
+filter that asks somebody else is told of as `filtered`, with its descriptor, right before execve.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ EXECUTE = "execute"
 SPAWNED = "spawned"
 MOUNTED = "mounted"
 HOOKED = "hooked"
+FILTERED = "filtered"
 FAILED = "failed"
 
 
@@ -67,9 +69,16 @@ def hear_any(sock: socket.socket, step: str) -> tuple[Message, list[int]]:
 
 def hear_end(sock: socket.socket) -> None:
     """Wait for execve, which closes the other side's end.  Raises what it failed with instead."""
-    message, _ = _next(sock)
-    if message is not None:
-        messages.raise_error(message)
+    hear_filtered(sock)
+
+
+def hear_filtered(sock: socket.socket) -> int:
+    """`hear_end` for when `filtered` may come first: its descriptor, or -1 when execve has happened."""
+    message, fds = _next(sock)
+    if message is None:
+        return -1
+    messages.raise_error(message)
+    return fds[0]
 
 
 def _next(sock: socket.socket) -> tuple[Message | None, list[int]]:

@@ -169,7 +169,8 @@ def test_both_runtimes_show_the_same_container(engine: Engine) -> None:
     """Debian's runc under the same dockerd is the oracle; only what covers a masked path has stricter flags here."""
     script = (
         "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status; ls -a / /dev; cut -d' ' -f5 /proc/self/mountinfo | sort;"
-        "cat /proc/self/oom_score_adj; ls /proc/self/fd; umask; pwd; id; env | grep -v HOSTNAME | sort; cat /proc/self/timerslack_ns; ulimit -a; cat /proc/self/attr/current"
+        "cat /proc/self/oom_score_adj; ls /proc/self/fd; umask; pwd; id;"
+        "env | grep -v HOSTNAME | sort; cat /proc/self/timerslack_ns; ulimit -a; cat /proc/self/attr/current"
     )
     ours, theirs = (
         engine.try_docker("run", "--rm", "--runtime", name, "--network", "none", IMAGE, "sh", "-c", script) for name in ("ours", "runc")

@@ -8,58 +8,19 @@ import pty
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from bundles import Runtime, has_busybox, runtime_in
 
-BUSYBOX = "/usr/bin/busybox"
-pytestmark = pytest.mark.skipif(not os.access(BUSYBOX, os.X_OK), reason="busybox-static is not installed")
-
-
-class Runtime:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.bundle = root / "bundle"
-        (self.bundle / "rootfs/bin").mkdir(parents=True)
-        shutil.copy(BUSYBOX, self.bundle / "rootfs/bin/busybox")
-        for applet in ("sh", "cat", "sleep", "true", "id", "tty"):
-            (self.bundle / "rootfs/bin" / applet).symlink_to("busybox")
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "stackrun.runtime.command", "--root", str(self.root / "state"), *words]
-
-    def run(self, *words: str, code: int = 0, given: str = "") -> str:
-        done = subprocess.run(self.command(*words), input=given, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == code, done.stderr
-        return done.stdout if code == 0 or not done.stderr else done.stderr
-
-    def configure(self, *arguments: str, **process: Any) -> None:
-        (self.bundle / "config.json").unlink(missing_ok=True)
-        self.run("spec", "--bundle", str(self.bundle))
-        config = json.loads((self.bundle / "config.json").read_text())
-        config["process"].update({"args": list(arguments), "terminal": False, "env": ["PATH=/bin"], **process})
-        (self.bundle / "config.json").write_text(json.dumps(config))
-
-    def create(self, name: str, *options: str) -> None:
-        """Like `run`, but the container keeps the streams, so they must not be pipes that are read to their end."""
-        command = self.command("create", "--bundle", str(self.bundle), *options, name)
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=60)
-
-    def state(self, name: str) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads(self.run("state", name))
-        return state
+pytestmark = pytest.mark.skipif(not has_busybox, reason="busybox-static is not installed")
 
 
 @pytest.fixture
 def runtime(short_tmp: Path) -> Iterator[Runtime]:
-    made = Runtime(short_tmp)
-    yield made
-    for name in made.run("list", "--quiet").split():
-        made.run("delete", "--force", name)
-    assert os.listdir(short_tmp / "state") == [] if (short_tmp / "state").exists() else True
+    with runtime_in(short_tmp) as made:
+        yield made
 
 
 def test_run_prints_and_ends_as_the_process_does(runtime: Runtime) -> None:
@@ -168,8 +129,6 @@ def test_features_and_version(runtime: Runtime) -> None:
 @pytest.mark.skipif(not shutil.which("runc"), reason="runc is not installed")
 def test_runc_and_we_agree_on_what_a_container_sees(runtime: Runtime) -> None:
     script = "grep -E 'Cap|NoNew' /proc/self/status; ls /dev /sys/fs/cgroup; wc -l < /proc/self/mountinfo; ls /proc/self/fd"
-    for applet in ("grep", "ls", "wc"):
-        (runtime.bundle / "rootfs/bin" / applet).symlink_to("busybox")
     runtime.configure("sh", "-c", script)
     ours = subprocess.run(runtime.command("run", "-b", str(runtime.bundle), "a"), stdin=subprocess.DEVNULL, capture_output=True, check=True)
     theirs = subprocess.run(

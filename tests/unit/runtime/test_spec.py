@@ -46,6 +46,11 @@ def test_sysctl_names_become_paths() -> None:
     assert spec.check(config(linux=linux), "/").sysctls == [("net/ipv4/conf/eth0.1/rp_filter", "1")]
 
 
+def test_unknown_capabilities_are_left_out_and_told() -> None:
+    process = spec.Process({"args": ["x"], "capabilities": {"bounding": ["CAP_X", "CAP_CHOWN"], "effective": ["CAP_X"]}})
+    assert process.capabilities[0] == caps.mask(["CAP_CHOWN"]) and process.unknown_capabilities == ("CAP_X",)
+
+
 def test_no_limit_has_many_spellings() -> None:
     rlimits = [{"type": "RLIMIT_NOFILE", "soft": -1, "hard": 2**64 - 1}]
     assert spec.Process({"args": ["x"], "rlimits": rlimits}).rlimits == [(7, -1, -1)]
@@ -58,7 +63,23 @@ REFUSED: list[tuple[dict[str, Any], type[StackrunError], str]] = [
     ({"process": {"args": ["x"], "cwd": "rel"}}, InvalidArgument, "process.cwd: 'rel' is not an absolute path"),
     ({"process": {"args": ["x"], "user": {"uid": 2**31}}}, InvalidArgument, "process.user.uid: 2147483648 is not a number"),
     ({"process": {"args": ["x"], "user": {"uid": True}}}, InvalidArgument, "process.user.uid: True is not a number"),
-    ({"process": {"args": ["x"], "capabilities": {"bounding": ["CAP_X"]}}}, InvalidArgument, "unknown capability 'CAP_X'"),
+    ({"process": {"args": ["x"], "rlimits": [{"type": "RLIMIT_CPU"}] * 2}}, InvalidArgument, "process.rlimits: a type is there twice"),
+    ({"process": {"args": ["x"], "scheduler": {"policy": "SCHED_X"}}}, InvalidArgument, "process.scheduler.policy: unknown policy"),
+    ({"process": {"args": ["x"], "scheduler": {"policy": "SCHED_ISO"}}}, Unsupported, "process.scheduler.policy: Linux never got"),
+    (
+        {"process": {"args": ["x"], "scheduler": {"policy": "SCHED_OTHER", "priority": 1}}},
+        InvalidArgument,
+        "process.scheduler.priority: only",
+    ),
+    ({"process": {"args": ["x"], "scheduler": {"policy": "SCHED_RR", "nice": 20}}}, InvalidArgument, "process.scheduler.nice: 20 is out"),
+    ({"process": {"args": ["x"], "scheduler": {"policy": "SCHED_RR", "period": 2}}}, InvalidArgument, "are for SCHED_DEADLINE"),
+    ({"process": {"args": ["x"], "ioPriority": {"class": "IOPRIO_CLASS_X"}}}, InvalidArgument, "process.ioPriority.class: unknown class"),
+    (
+        {"process": {"args": ["x"], "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 8}}},
+        InvalidArgument,
+        "process.ioPriority.priority",
+    ),
+    ({"process": {"args": ["x"], "execCPUAffinity": {"initial": "3-1"}}}, InvalidArgument, "process.execCPUAffinity.initial: '3-1' is no"),
     ({"process": {"args": ["x"], "rlimits": [{"type": "NOFILE"}]}}, InvalidArgument, "process.rlimits: unknown type 'NOFILE'"),
     ({"process": {"args": ["x"], "apparmorProfile": "p"}}, Unsupported, "process.apparmorProfile is not supported"),
     ({"hooks": {"prestart": [{}]}}, InvalidArgument, "hooks.prestart[0].path: None is not an absolute path"),
@@ -71,7 +92,32 @@ REFUSED: list[tuple[dict[str, Any], type[StackrunError], str]] = [
     ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, InvalidArgument, "mount is there twice"),
     ({"linux": {"namespaces": [{"type": "nets"}]}}, InvalidArgument, "unknown type 'nets'"),
     ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, InvalidArgument, "linux.uidMappings: a new user namespace needs it"),
-    ({"linux": {"namespaces": [{"type": "mount"}, {"type": "time"}]}}, Unsupported, "time namespaces"),
+    (
+        {"linux": {"namespaces": [{"type": "mount"}], "timeOffsets": {"boottime": {"secs": 1}}}},
+        InvalidArgument,
+        "boottime: it takes a time",
+    ),
+    (
+        {"linux": {"namespaces": [{"type": "mount"}, {"type": "time"}], "timeOffsets": {"tai": {}}}},
+        InvalidArgument,
+        "there is no such clock",
+    ),
+    ({"linux": {"namespaces": [{"type": "mount"}], "personality": {"domain": "BSD"}}}, InvalidArgument, "linux.personality.domain"),
+    (
+        {"linux": {"namespaces": [{"type": "mount"}], "personality": {"domain": "LINUX", "flags": ["X"]}}},
+        Unsupported,
+        "linux.personality.flags",
+    ),
+    (
+        {
+            "linux": {
+                "namespaces": [{"type": "mount"}, {"type": "user", "path": "/p"}],
+                "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}],
+            }
+        },
+        InvalidArgument,
+        "linux.uidMappings: a user namespace that is joined has its mappings",
+    ),
     ({"linux": {"namespaces": [{"type": "mount"}], "sysctl": {"net.x": "1"}}}, InvalidArgument, "linux.sysctl.net.x: it is not of a"),
     ({"linux": {"namespaces": [{"type": "mount"}], "sysctl": {"vm.swappiness": "1"}}}, InvalidArgument, "linux.sysctl.vm.swappiness"),
     ({"linux": {"namespaces": [{"type": "mount"}], "maskedPaths": ["x"]}}, InvalidArgument, "linux.maskedPaths: 'x' is not an absolute"),
