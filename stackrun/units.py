@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from stackrun.errors import InvalidArgument
@@ -14,6 +15,10 @@ _DURATION_SECONDS = {
 }  # fmt: skip
 
 
+_LONGEST_S = 9_223_372_036.0
+"""Go counts nanoseconds in 63 bits."""
+
+
 def parse_bytes(text: str | int) -> int:
     """`64m`, `1.5GiB`, `1024` → bytes; multiples are of 1024 whatever the spelling, as in docker/go-units RAMInBytes."""
     if isinstance(text, int):
@@ -21,7 +26,10 @@ def parse_bytes(text: str | int) -> int:
     match = _SIZE.fullmatch(text)
     if not match:
         raise InvalidArgument(f"invalid size: {text!r}", hint="write a number and a unit, such as 64m or 1gb")
-    return int(float(match[1]) * _SIZE_FACTORS[(match[2] or "").lower()])
+    count = float(match[1]) * _SIZE_FACTORS[(match[2] or "").lower()]
+    if math.isinf(count):
+        raise InvalidArgument(f"invalid size: {text!r} is too much", hint="write a number and a unit, such as 64m or 1gb")
+    return int(count)
 
 
 def format_bytes(count: int) -> str:
@@ -49,6 +57,8 @@ def parse_duration(text: str | int | float) -> float:
         position = part.end()
     if not rest or position != len(rest):
         raise InvalidArgument(f"invalid duration: {text!r}", hint="write a number and a unit, such as 30s or 1m30s")
+    if total >= _LONGEST_S:
+        raise InvalidArgument(f"invalid duration: {text!r} is too long", hint="the longest is 292 years")
     return sign * total
 
 

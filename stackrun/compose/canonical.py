@@ -11,7 +11,7 @@ from typing import Any
 from stackrun.compose.faults import Faults
 from stackrun.compose.merge import as_mapping, nothing, started
 from stackrun.compose.patterns import Pattern
-from stackrun.compose.scalar import text_of
+from stackrun.compose.scalar import is_digits, text_of
 from stackrun.compose.shortforms import ShortFormError, parse_device, parse_ports, parse_volume
 from stackrun.compose.tree import Map, Place, Seq
 
@@ -92,7 +92,7 @@ def _port_text(item: Any) -> str:
 
 def _long_port(port: Map) -> Map:
     target, published = port.get("target"), port.get("published")
-    if isinstance(target, str) and target.isdigit():
+    if isinstance(target, str) and is_digits(target):
         target = port["target"] = int(target)
     if target is None:
         raise ShortFormError("the port has no target", "target is the port in the container")

@@ -6,6 +6,7 @@ is in `support`.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -230,6 +231,10 @@ class _Checker:
     def _network_names(self) -> Map:
         return self._known("networks")
 
+    @functools.cached_property
+    def _some_services(self) -> str:
+        return ", ".join(sorted(self.services)[:20])
+
     def _dependencies(self, name: str, service: Map) -> None:
         dependencies = _map(service.get("depends_on"))
         for target in list(dependencies):
@@ -239,7 +244,7 @@ class _Checker:
             if target in self.disabled:
                 self._hidden(dependencies, target, at)
             else:
-                hint = did_you_mean(target, self.services) or f"the services are {', '.join(sorted(self.services)[:20])}"
+                hint = did_you_mean(target, self.services) or f"the services are {self._some_services}"
                 self.faults.error(at, f'service "{name}" depends on "{target}", which is no service', hint=hint, code="undefined-service")
 
     def _hidden(self, dependencies: Map, target: str, at: Place) -> None:
@@ -247,7 +252,7 @@ class _Checker:
         entry = dependencies[target]
         if isinstance(entry, Map) and entry.get("required") is False:
             return
-        profiles = ", ".join(text_of(profile) for profile in self.disabled[target].get("profiles") or ())
+        profiles = ", ".join(text_of(profile) for profile in (self.disabled[target].get("profiles") or ())[:5])
         hint = f"enable it with --profile {profiles}, or say required: false"
         self.faults.error(at, f'service "{target}" is not enabled: it belongs to profile {profiles}', hint=hint, code="disabled-service")
 

@@ -12,7 +12,7 @@ from typing import Any
 from stackrun import units
 from stackrun.compose.faults import Faults
 from stackrun.compose.patterns import Pattern
-from stackrun.compose.scalar import is_true, text_of
+from stackrun.compose.scalar import is_digits, is_true, text_of
 from stackrun.compose.shortforms import ShortFormError, split_command
 from stackrun.compose.tree import Map, Place, Seq
 from stackrun.errors import InvalidArgument
@@ -96,7 +96,7 @@ def _integer_kept(self: _Decode, value: Any, at: Place) -> Any:
         return _DROP
     if isinstance(value, (int, float)) and math.isfinite(value):
         return int(value)
-    hint = f"write {value} without quotes" if isinstance(value, str) and value.lstrip("-").isdigit() else ""
+    hint = f"write {value} without quotes" if isinstance(value, str) and is_digits(value.lstrip("-")) else ""
     return self.fault(at, f"must be a whole number, not {value!r}", hint, code="type")
 
 
@@ -119,7 +119,7 @@ def _count(self: _Decode, value: Any, at: Place) -> Any:
 def _digits_kept(self: _Decode, value: Any, at: Place) -> Any:
     """A whole number that may be written as a string."""
     text = value.removeprefix("-") if isinstance(value, str) else ""
-    return _integer_kept(self, int(value) if text.isdigit() and text.isascii() else value, at)
+    return _integer_kept(self, int(value) if is_digits(text) else value, at)
 
 
 def _digits(self: _Decode, value: Any, at: Place) -> Any:
@@ -134,7 +134,7 @@ def _number(self: _Decode, value: Any, at: Place) -> Any:
         number = float(value)
         if not math.isfinite(number):
             raise ValueError
-    except ValueError:
+    except (ValueError, OverflowError):
         return self.fault(at, f"must be a number, not {value!r}", code="type")
     return (int(number) if number.is_integer() else number) if number else _DROP
 
@@ -143,7 +143,7 @@ def _size(self: _Decode, value: Any, at: Place) -> Any:
     """Bytes as a string of digits, as Compose prints them; of those below zero it prints what it cannot read again."""
     if value is None:
         return _DROP
-    if isinstance(value, str) and value.startswith("-") and value[1:].isdigit():
+    if isinstance(value, str) and value.startswith("-") and is_digits(value[1:]):
         value = int(value)
     try:
         count = units.parse_bytes(int(value) if isinstance(value, (int, float)) and math.isfinite(value) else text_of(value))
@@ -167,7 +167,7 @@ def _mode(self: _Decode, value: Any, at: Place) -> Any:
         return _DROP
     try:
         bits = int(value, 8) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         bits = -1
     if not isinstance(bits, int) or bits < 0:
         return self.fault(at, f"must be an octal number such as 0440, not {text_of(value)!r}")
@@ -184,7 +184,7 @@ def _bits(self: _Decode, value: Any, at: Place) -> Any:
 def _device_count(self: _Decode, value: Any, at: Place) -> Any:
     if value == "all":
         return -1
-    if isinstance(value, int) or (isinstance(value, str) and value.removeprefix("-").isdigit()):
+    if isinstance(value, int) or (isinstance(value, str) and is_digits(value.removeprefix("-"))):
         return int(value)
     return self.fault(at, f'must be a whole number or "all", not {text_of(value)!r}', code="type")
 

@@ -14,11 +14,16 @@ import yaml
 
 from stackrun.compose.faults import Faults
 from stackrun.compose.scalar import resolve, tagged, text_of
+from stackrun.compose.textfile import decoded, forbidden
 from stackrun.compose.tree import Map, Place, Seq
 
 MAX_DEPTH = 128
-MAX_NODES = 300_000
-"""Values of one file, aliases followed; a stack of 2,000 services has about 100,000."""
+MAX_NODES = 200_000
+"""Keys and values of one file, aliases followed; a stack of 2,000 services has about 100,000."""
+MAX_CHARACTERS = 20_000_000
+"""Of the scalars of one file, aliases followed."""
+MAX_DOCUMENTS = 100
+"""Of one file: each is laid over those before it."""
 
 Path = tuple[str, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -32,6 +37,8 @@ class Document:
     root: Any
     place: Place
     resets: tuple[Path, ...]
+    nodes: int = 0
+    """Keys and values, aliases followed: what it costs to look at all of it."""
 
 
 class _TooMuch(Exception):
@@ -44,24 +51,33 @@ _DROPPED = object()
 """What a node tagged `!reset` leaves behind: nothing."""
 
 
-def parse(text: bytes | str, path: str, faults: Faults) -> tuple[Document, ...]:
+def parse(data: bytes | str, path: str, faults: Faults) -> tuple[Document, ...]:
     """All documents of a file; what cannot be read is a fault, and the documents before it are kept."""
+    text = _text(data, path, faults)
     documents: list[Document] = []
     try:
         events = yaml.parse(text, Loader=_LOADER)
+        builder = _Builder(events, path, faults)
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
-                builder = _Builder(events, path, faults)
-                root, at = builder.value(next(events), ())
-                documents.append(Document(None if root is _DROPPED else root, at, tuple(builder.resets)))
+                documents.append(builder.document(next(events), len(documents)))
     except yaml.MarkedYAMLError as error:
         at = _place(path, error.problem_mark or error.context_mark)
         faults.error(at, _syntax_message(error), hint=_syntax_hint(error, _char_at(text, at)), code="yaml-syntax")
-    except yaml.reader.ReaderError as error:
-        faults.error(Place(path, 1, 1), f"not valid UTF-8 text: {error.reason}", code="yaml-encoding", hint="save the file as UTF-8")
+    except yaml.YAMLError as error:
+        faults.error(Place(path, 1, 1), f"YAML syntax: {str(error).splitlines()[0]}", code="yaml-syntax")
     except _TooMuch as error:
         faults.error(error.at, error.message, hint=error.hint, code="yaml-limit")
     return tuple(documents)
+
+
+def _text(data: bytes | str, path: str, faults: Faults) -> str:
+    """The text without what YAML refuses, each such thing a fault."""
+    text, wrong = decoded(data) if isinstance(data, bytes) else (data, ())
+    text, more = forbidden(text)
+    for line, column, message, hint in (*wrong, *more):
+        faults.error(Place(path, line, column), message, hint=hint, code="yaml-encoding")
+    return text
 
 
 def _place(path: str, mark: Any) -> Place:
@@ -74,8 +90,8 @@ def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     return f"YAML syntax: {error.problem or 'cannot be read'}{context}"
 
 
-def _char_at(text: bytes | str, at: Place) -> str:
-    lines = (text.decode("utf-8", "replace") if isinstance(text, bytes) else text).split("\n")
+def _char_at(text: str, at: Place) -> str:
+    lines = text.split("\n")
     return lines[at.line - 1][at.column - 1 : at.column] if at.line <= len(lines) else ""
 
 
@@ -91,29 +107,41 @@ def _syntax_hint(error: yaml.MarkedYAMLError, char: str) -> str:
 
 
 class _Builder:
-    """Builds one document from its events."""
+    """Builds a file's documents from its events; what it counts, it counts for the whole file."""
 
     def __init__(self, events: Iterator[Any], path: str, faults: Faults) -> None:
         self.events = events
         self.path = path
         self.faults = faults
         self.resets: list[Path] = []
-        self.anchors: dict[str, tuple[Any, Place, int]] = {}
+        self.anchors: dict[str, tuple[Any, int, int]] = {}
+        """Name → value, its nodes and its characters."""
         self.open_anchors: set[str] = set()
         self.nodes = 0
+        self.characters = 0
+        self.depth = 0
+
+    def document(self, event: Any, number: int) -> Document:
+        at = Place(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
+        if number >= MAX_DOCUMENTS:
+            raise _TooMuch(at, f"more than {MAX_DOCUMENTS} documents in one file", "make them files, or services of one document")
+        self.resets, self.anchors = [], {}
+        before = self.nodes
+        root, at = self.value(event, ())
+        return Document(None if root is _DROPPED else root, at, tuple(self.resets), self.nodes - before)
 
     def value(self, event: Any, path: Path) -> tuple[Any, Place]:
         at = Place(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
         self._count(1, at)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event.anchor or "", at)
-        before = self.nodes
-        if event.anchor:
-            self.open_anchors.add(event.anchor)
+        if not event.anchor:
+            return self._tag(event.tag, self._node(event, path, at), path), at
+        nodes, characters = self.nodes, self.characters
+        self.open_anchors.add(event.anchor)
         value = self._node(event, path, at)
-        if event.anchor:
-            self.open_anchors.discard(event.anchor)
-            self.anchors[event.anchor] = (value, at, self.nodes - before + 1)
+        self.open_anchors.discard(event.anchor)
+        self.anchors[event.anchor] = (value, self.nodes - nodes + 1, self.characters - characters)
         return self._tag(event.tag, value, path), at
 
     def _tag(self, tag: str | None, value: Any, path: Path) -> Any:
@@ -124,22 +152,29 @@ class _Builder:
 
     def _node(self, event: Any, path: Path, at: Place) -> Any:
         if isinstance(event, yaml.ScalarEvent):
+            self.characters += len(event.value)
             return self._scalar(event)
-        if len(path) >= MAX_DEPTH:
+        if self.depth >= MAX_DEPTH:
             raise _TooMuch(at, f"nested more than {MAX_DEPTH} levels deep", "no stack file needs this")
-        return self._mapping(path, at) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path, at)
+        self.depth += 1
+        value = self._mapping(path, at) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path, at)
+        self.depth -= 1
+        return value
 
     def _count(self, nodes: int, at: Place) -> None:
         self.nodes += nodes
         if self.nodes > MAX_NODES:
             raise _TooMuch(at, f"more than {MAX_NODES:,} values once aliases are followed", "fewer aliases of aliases")
+        if self.characters > MAX_CHARACTERS:
+            raise _TooMuch(at, f"more than {MAX_CHARACTERS:,} characters once aliases are followed", "fewer aliases of long values")
 
     def _alias(self, anchor: str, at: Place) -> tuple[Any, Place]:
         if anchor in self.open_anchors:
             raise _TooMuch(at, f"anchor {anchor!r} contains itself", "an alias cannot stand inside its own anchor")
         if anchor not in self.anchors:
             raise _TooMuch(at, f"unknown anchor {anchor!r}", "an anchor (&name) must come before its alias (*name)")
-        value, _, nodes = self.anchors[anchor]
+        value, nodes, characters = self.anchors[anchor]
+        self.characters += characters
         self._count(nodes, at)
         return value, at
 

@@ -17,6 +17,8 @@ from stackrun.compose.faults import Faults
 from stackrun.compose.template import Lookup, TemplateError, substitute
 from stackrun.compose.tree import Place
 
+MAX_CHARACTERS = 20_000_000
+"""Of all values of one file, once variables are replaced."""
 _SPACE = " \t\v\f\r\x85\xa0"
 _KEY = re.compile(r"[^=:\n]*")
 _ESCAPE = re.compile(r"\\([abcfnrtv$\"'\\])")
@@ -68,6 +70,7 @@ class _Reader:
         self.starts: dict[str, int] = {}
         """Where each name that has a value stands."""
         self.position = 0
+        self.characters_left = MAX_CHARACTERS
 
     def read(self) -> dict[str, str]:
         while self._skip_blank():
@@ -145,7 +148,14 @@ class _Reader:
         if "$" not in value:
             return value
         try:
-            return substitute(value, self._lookup)
+            value = substitute(value, self._lookup)
+            self.characters_left -= len(value)
+            if self.characters_left < 0:
+                self._fault(
+                    at, f"the file's values have more than {MAX_CHARACTERS:,} characters", "does one contain others many times over?"
+                )
+                self.position = len(self.text)
+            return value
         except TemplateError as error:
             self._fault(at, error.message, error.hint)
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from stackrun.compose.dotenv import parse_env, parse_raw
@@ -13,6 +12,7 @@ from stackrun.compose.read import Reader
 from stackrun.compose.scalar import is_true, text_of
 from stackrun.compose.source import shown
 from stackrun.compose.template import Lookup
+from stackrun.compose.textfile import Unreadable, contents, decoded
 from stackrun.compose.tree import Map, Place, Seq
 
 
@@ -39,7 +39,9 @@ def _merge_files(service: Map, key: str, files: Seq, directory: str, environment
     merged = Map(place=own.place)
     for index, entry in enumerate(files):
         at = files.item_place(index)
-        for name, value in _read(entry, at, directory, lookup, merged, reader).items():
+        found = _read(entry, at, directory, lookup, merged, reader)
+        reader.faults.spend("variables", len(found), at)
+        for name, value in found.items():
             merged.put(name, value, at, at)
     for name, value in own.items():
         merged.take(own, name, value)
@@ -56,20 +58,17 @@ def _read(entry: Any, at: Place, directory: str, lookup: Lookup, known: Mapping[
     path = os.path.join(directory, path) if path else ""
     name = shown(path, reader.working_dir)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if not optional:
+        text, wrong = decoded(contents(path))
+    except Unreadable as error:
+        if error.missing and path and not optional:
             reader.faults.error(at, f"file {name} is not there", hint="create it, or say required: false", code="file")
+        elif not optional or (path and not error.missing):
+            reader.faults.error(at, f"cannot read {name}: {error.message}", hint=error.hint, code="file")
         return {}
-    except OSError as error:
-        if optional and not path:
-            return {}
-        reader.faults.error(at, f"cannot read {name}: {(error.strerror or '').lower()}", code="file")
-        return {}
-    except UnicodeDecodeError:
-        reader.faults.error(at, f"{name} is not valid UTF-8 text", code="file")
-        return {}
+    for line, column, message, hint in wrong:
+        reader.faults.error(Place(name, line, column), message, hint=hint, code="file")
     reader.inputs.append(path)
+    reader.faults.spend("characters", len(text), at)
     if options.get("format") not in (None, "", "raw"):
         reader.faults.error(at, f"unknown format {options['format']!r}", hint="raw, or none at all", code="value")
     if options.get("format") == "raw":

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import NoReturn
 
+from stackrun.compose.budget import Budget
 from stackrun.compose.origins import Origins
 from stackrun.compose.tree import Place
 from stackrun.errors import ComposeError, Diagnostic
 
 MAX_FINDINGS = 2_000
+MAX_MESSAGE = 500
+"""Characters; a hint may have twice as many."""
 _COMPARED = 200
 """Known words that a misspelt one is compared with."""
+
+
+class Stop(Exception):
+    """Nothing more need be looked into; why stands in the findings. `load` catches it."""
 
 
 class Faults:
@@ -22,6 +31,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.origins = Origins()
+        self._budget = Budget()
         self._seen: dict[tuple[Place, str], Diagnostic] = {}
         self._phase = 0
         self._cut: Diagnostic | None = None
@@ -39,14 +49,36 @@ class Faults:
 
     def add(self, found: Diagnostic) -> None:
         if not self.full:
+            found.message, found.hint = _readable(found.message, MAX_MESSAGE), _readable(found.hint, 2 * MAX_MESSAGE)
             self._seen.setdefault((Place(found.path, found.line, found.column), found.message), found)
         if self.full and self._cut is None:
             self._cut = Diagnostic(found.path, 0, 0, f"more than {MAX_FINDINGS} findings: the rest is left out", code="too-many")
+
+    def stop(self, at: Place, message: str, *, hint: str = "") -> NoReturn:
+        """An error after which nothing more is looked into, since there is too much of it."""
+        self.error(at, message, hint=hint, code="too-much")
+        raise Stop
+
+    def spend(self, kind: str, amount: int, at: Place) -> None:
+        """Takes from what a load may ask for (see `budget`); stops at `at` when it is too much."""
+        limit = self._budget.spend(kind, amount)
+        if limit:
+            self.stop(at, f"more than {limit.most:,} {limit.called}", hint=limit.hint)
+
+    def stop_if_full(self) -> None:
+        """A tree whose faults are not all known is none that later phases could work with."""
+        if self.full:
+            raise Stop
 
     @property
     def full(self) -> bool:
         """Whether nothing more is kept, so that nothing more need be looked into."""
         return len(self._seen) >= MAX_FINDINGS
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether a file could not be read to its end."""
+        return any(one.code.startswith("yaml") for one in self._seen.values() if one.level == "error")
 
     @property
     def all(self) -> tuple[Diagnostic, ...]:
@@ -72,10 +104,22 @@ class Faults:
             raise ComposeError(self.errors)
 
 
+def _readable(text: str, limit: int) -> str:
+    """One line without what a terminal would obey, its middle left out where it is too long."""
+    if len(text) > limit:
+        text = f"{text[: limit - 100]} … {text[-90:]}"
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean "ports"?`, or nothing when no known word is near."""
-    candidates = sorted(known)
+    candidates = tuple(known)
     if len(candidates) > _COMPARED:
-        candidates = [other for other in candidates if other[:1] == word[:1] and abs(len(other) - len(word)) < 3][:_COMPARED]
-    near = difflib.get_close_matches(word[:100].lower(), candidates, n=1, cutoff=0.7)
+        candidates = tuple(other for other in candidates if other[:1] == word[:1] and abs(len(other) - len(word)) < 3)
+    return _nearest(word[:100].lower(), tuple(sorted(candidates)[:_COMPARED]))
+
+
+@lru_cache(512)
+def _nearest(word: str, candidates: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.7)
     return f'did you mean "{near[0]}"?' if near else ""

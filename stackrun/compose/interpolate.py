@@ -123,7 +123,9 @@ class _Walk:
             self.faults.warning(at, f"variable {name} is not set, an empty string is taken", code="unset-variable")
 
         try:
-            return substitute(text, looked_up, unset=unset)
+            replaced = substitute(text, looked_up, unset=unset)
+            self.faults.spend("characters", len(replaced), at)
+            return replaced
         except MissingVariable as error:
             self.faults.error(at, error.message, hint=error.hint, code="missing-variable")
         except TemplateError as error:

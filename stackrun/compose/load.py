@@ -12,7 +12,7 @@ from stackrun.compose import bind
 from stackrun.compose.check import Edge, check_project, edges
 from stackrun.compose.decode import decode
 from stackrun.compose.envfiles import resolve_env_files
-from stackrun.compose.faults import Faults
+from stackrun.compose.faults import Faults, Stop
 from stackrun.compose.model import Project, Service
 from stackrun.compose.normalize import normalize, services_of
 from stackrun.compose.phases import WHOLE, Phases
@@ -70,6 +70,15 @@ def read_stack(source: StackSource, faults: Faults, graph_faults: GraphFaults = 
     """Read, merge and check; what is declared and not used is still there."""
     inputs = resolve(source, faults)
     reader = Reader(source.working_dir, faults, source.stdin, phases)
+    try:
+        return _read_stack(inputs, reader, graph_faults, phases)
+    except Stop:
+        reader.incomplete = True
+        return Loaded(Map({"services": Map()}), Map(), inputs, inputs.environment, reader)
+
+
+def _read_stack(inputs: Inputs, reader: Reader, graph_faults: GraphFaults, phases: Phases) -> Loaded:
+    faults = reader.faults
     name = _project_name(inputs, reader)
     environment = {"COMPOSE_PROJECT_NAME": name} | inputs.environment
     root = reader.model(inputs.files, Scope(inputs.directory, environment), NOWHERE)

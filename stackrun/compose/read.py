@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from itertools import islice
 from typing import Any
 
 from stackrun.compose.canonical import canonicalize
@@ -22,9 +22,11 @@ from stackrun.compose.paths import absolute, resolve_paths
 from stackrun.compose.phases import WHOLE, Phases
 from stackrun.compose.schema import prune, validate
 from stackrun.compose.source import STDIN, read_env, shown
-from stackrun.compose.tree import Map, Place, Seq, copy
+from stackrun.compose.textfile import Unreadable, contents, decoded
+from stackrun.compose.tree import Map, Place, Seq, copy, size
 
 SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
+MAX_SERVICES = 5_000
 MAX_CHAIN = 100
 """Services that extend, or files that include, one the other."""
 Chain = tuple[tuple[str, str], ...]
@@ -48,7 +50,7 @@ class Reader:
     phases: Phases = WHOLE
     inputs: list[str] = field(default_factory=list)
     """Every file that was read."""
-    texts: dict[str, bytes | str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     """Path as shown → content of every stack file."""
     broken: set[tuple[str | int, ...]] = field(default_factory=set)
     """Key paths that the schema refused and that were taken out."""
@@ -84,18 +86,16 @@ class Reader:
 
     def _parsed(self, file: str, at: Place) -> tuple[Document, ...]:
         name = shown(file, self.working_dir)
-        before = len(self.faults.errors)
         try:
-            text = self.stdin or "" if file == STDIN else FilePath(file).read_bytes()
-        except OSError as error:
-            what = "is a directory" if os.path.isdir(file) else (error.strerror or "cannot be read").lower()
-            self.faults.error(at if at.line else Place(name), f"cannot read {name}: {what}", code="file")
+            data = self.stdin or "" if file == STDIN else contents(file)
+        except Unreadable as error:
+            self.faults.error(at if at.line else Place(name), f"cannot read {name}: {error.message}", hint=error.hint, code="file")
             self.incomplete = True
             return ()
         self.inputs.append(file)
-        self.texts[name] = text
-        documents = parse(text, name, self.faults)
-        self.incomplete |= len(self.faults.errors) > before and any(one.code.startswith("yaml") for one in self.faults.errors)
+        self.texts[name] = decoded(data)[0] if isinstance(data, bytes) else data
+        documents = parse(data, name, self.faults)
+        self.incomplete |= self.faults.unreadable
         return self._mappings(documents)
 
     def _mappings(self, documents: tuple[Document, ...]) -> tuple[Document, ...]:
@@ -106,10 +106,21 @@ class Reader:
                     document.place, "a stack file must be a mapping at the top level", hint="start with services:", code="type"
                 )
                 self.incomplete = True
+            else:
+                self._count_services(document.root)
         return tuple(document for document in filled if isinstance(document.root, Map))
 
+    def _count_services(self, root: Map) -> None:
+        services = root.get("services")
+        if isinstance(services, Map) and len(services) > MAX_SERVICES:
+            at = services.key_place(next(islice(services, MAX_SERVICES, None)))
+            self.faults.stop(at, f"more than {MAX_SERVICES:,} services in one stack", hint="make it several stacks")
+
     def _file(self, model: Map, file: str, scope: Scope, at: Place, including: tuple[str, ...]) -> Map:
+        laid = 0
         for document in self.documents(file, at):
+            laid += document.nodes
+            self.faults.spend("values", laid, document.place)
             self.faults.next_phase()
             root = self._interpolated(document.root, scope)
             self._extend_all(root, file, scope, document.resets)
@@ -118,7 +129,9 @@ class Reader:
             self.faults.next_phase()
             model = merge(model, root, self.faults)
             unique(model)
+            self._count_services(model)
             refused = validate(model, self.faults)
+            self.faults.stop_if_full()
             self.broken.update(refused)
             prune(model, refused)
             self._drop_version(model)
@@ -159,6 +172,7 @@ class Reader:
             base = self._from_here(base_name, services, file, scope, resets, chain, at)
         if not isinstance(base, Map):
             return self._unextended(service, (*chain, (file, name)))
+        self.faults.spend("values", size(base) + len(resets), at)
         base = copy(base)
         drop(Map({"services": Map({name: base})}), resets)
         return _without(merge_service(base, service, self.faults), "extends")
@@ -235,6 +249,7 @@ class Reader:
             del root["include"]
 
     def _include(self, root: Map, entry: Any, paths: list[str], scope: Scope, including: tuple[str, ...], at: Place) -> None:
+        self.faults.spend("includes", len(paths), at)
         home = scope.environment.get("HOME", "")
         files = tuple(absolute(path, scope.directory, home) for path in paths)
         if files[0] in including:

@@ -37,6 +37,8 @@ _PREFIXED = re.compile(r"([-+]?)0([xXbBoO]?)([0-9a-fA-F]+)")
 _BASES = {"": 8, "o": 8, "x": 16, "b": 2}
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d?-\d\d?(([Tt]| )\d\d?:\d\d?:\d\d?(\.\d+)?(Z|[-+]\d\d:\d\d)?)?")
+_LONGEST = 100
+"""Characters of a number, leading zeros included; 64 bits are 64 binary digits."""
 _INT_MIN, _UINT_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -50,12 +52,19 @@ def resolve(text: str) -> Scalar:
     number = _integer(digits)
     if number is not None and _INT_MIN <= number <= _UINT_MAX:
         return number
-    if _FLOAT.fullmatch(digits):
-        return float(digits)
+    if _FLOAT.fullmatch(digits) and not math.isinf(value := float(digits)):  # what Go finds out of range it leaves a string
+        return value
     return Timestamp(text) if _TIMESTAMP.fullmatch(text) else text
 
 
+def is_digits(text: str) -> bool:
+    """Whether it is a number of ASCII digits that int() takes: `isdigit` says yes to superscripts, and int() refuses very long ones."""
+    return text.isdigit() and text.isascii() and len(text) <= _LONGEST
+
+
 def _integer(digits: str) -> int | None:
+    if len(digits) > _LONGEST:  # int() is slow on long ones, and refuses very long ones
+        return None
     if _DECIMAL.fullmatch(digits):
         return int(digits)
     match = _PREFIXED.fullmatch(digits)

@@ -22,7 +22,7 @@ class ShortFormError(Exception):
 # --- ports ----------------------------------------------------------------------------------------
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_RANGE = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 
 
 def parse_ports(text: str) -> list[Map]:

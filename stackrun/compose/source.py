@@ -15,6 +15,7 @@ from pathlib import Path
 from stackrun.api.stacks import StackSource
 from stackrun.compose.dotenv import parse_env
 from stackrun.compose.faults import Faults
+from stackrun.compose.textfile import Unreadable, contents, decoded
 from stackrun.compose.tree import Place
 from stackrun.errors import InvalidArgument, NoStackFile
 
@@ -116,13 +117,12 @@ class _Environment:
 def read_env(path: str, shown_as: str, faults: Faults, environment: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """Variables of one env file; a file that is missing is a fault."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        faults.error(Place(shown_as), f"env file cannot be read: {error.strerror}", code="env-file")
+        text, wrong = decoded(contents(path))
+    except Unreadable as error:
+        faults.error(Place(shown_as), f"env file cannot be read: {error.message}", hint=error.hint, code="env-file")
         return {}
-    except UnicodeDecodeError:
-        faults.error(Place(shown_as), "env file is not valid UTF-8 text", code="env-file")
-        return {}
+    for line, column, message, hint in wrong:
+        faults.error(Place(shown_as, line, column), message, hint=hint, code="env-file")
     found = parse_env(text, shown_as, faults, lookup=environment.get, known=known, places=faults.origins.defined)
     return {name: value for name, value in found.items() if not name[:1].isdigit()}
 

@@ -15,7 +15,7 @@ from stackrun.compose.check import port_clashes
 from stackrun.compose.faults import Faults
 from stackrun.compose.normalize import services_of
 from stackrun.compose.patterns import Pattern
-from stackrun.compose.scalar import text_of
+from stackrun.compose.scalar import is_digits, text_of
 from stackrun.compose.tree import Map, Place, Seq
 
 Verdict = Callable[[Any], str]
@@ -165,7 +165,7 @@ def _ports(service: Map, faults: Faults) -> None:
 def _is_published(text: str) -> bool:
     first, separator, last = text.partition("-")
     numbers = [first, last] if separator else [first]
-    return all(number.isdigit() and int(number) <= 65535 for number in numbers) and int(numbers[0]) <= int(numbers[-1])
+    return all(is_digits(number) and int(number) <= 65535 for number in numbers) and int(numbers[0]) <= int(numbers[-1])
 
 
 def _fixed_ports(service: Map, faults: Faults) -> None:

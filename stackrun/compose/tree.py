@@ -97,6 +97,13 @@ def plain(value: Any) -> Any:
     return value
 
 
+def size(value: Any) -> int:
+    """Keys and values in it, itself included."""
+    if isinstance(value, dict):
+        return 1 + len(value) + sum(map(size, value.values()))
+    return 1 + sum(map(size, value)) if isinstance(value, list) else 1
+
+
 def copy(value: Any) -> Any:
     """A deep copy that keeps the places."""
     if isinstance(value, Map):

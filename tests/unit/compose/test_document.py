@@ -70,7 +70,7 @@ def test_utf16_is_read() -> None:
         ("1: x\n", "f:1:1: a key must be a string, not a number"),
         ("? [a]\n: x\n", "f:1:3: a key must be a string, not a collection"),
         ("a: {<<: 5}\n", "f:1:9: a merge key (<<) takes a mapping or a list of mappings"),
-        (b"a: \xff\n", "f:1:1: not valid UTF-8 text: invalid leading UTF-8 octet"),
+        (b"a: \xff\n", "f:1:4: not valid UTF-8 text: byte 0xFF"),
     ],
 )
 def test_faults_have_their_place(text: str | bytes, fault: str) -> None:

@@ -74,7 +74,7 @@ def test_an_env_file_that_is_missing_or_wrong_is_a_fault(stack: Stack) -> None:
     stack.write({"compose.yaml": ONE, "bad": "A B=1\n"})
     assert [str(one) for one in check(stack.source(env_files=("gone", "bad")))] == [
         "bad:1:2: unexpected ' ' in a variable's name",
-        "gone:0:0: env file cannot be read: No such file or directory",
+        "gone:0:0: env file cannot be read: no such file or directory",
     ]
 
 
@@ -125,4 +125,4 @@ def test_files_that_are_none(stack: Stack, content: str | None, finding: str) ->
 
 def test_a_directory_is_no_file(stack: Stack) -> None:
     (stack.directory / "d.yaml").mkdir()
-    assert str(check(stack.source("d.yaml"))[0]) == "d.yaml:0:0: cannot read d.yaml: is a directory"
+    assert str(check(stack.source("d.yaml"))[0]) == "d.yaml:0:0: cannot read d.yaml: is a directory\n  hint: name a file in it"
