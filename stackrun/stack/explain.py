@@ -25,7 +25,6 @@ from stackrun.stack.plan import (
     Node,
     NoteContents,
     Plan,
-    PullImage,
     RemoveContainer,
     RemoveNetwork,
     RemoveVolume,
@@ -76,7 +75,7 @@ def explained(
     """Everything but the seal. `selected`: the services that the operation is about."""
     services = tuple(desired.services[name] for name in selected)
     explainer = _Explainer(desired, observed, plans.main, inspected, _Fields(Places(project), secrecy))
-    pulls = [explainer.pull(node.action, services) for node in plans.pulls.nodes if isinstance(node.action, PullImage)]
+    pulls = [explainer.pull(node.action, services) for node in plans.pulls.nodes]
     actions = (*pulls, *explainer.actions())
     return StackPlan(
         project=desired.project,
@@ -237,8 +236,8 @@ class _Explainer:
 
     # --- the rest
 
-    def pull(self, action: PullImage, services: Iterable[DesiredService]) -> PlannedAction:
-        users = [one.name for one in services if one.image == action.reference]
+    def pull(self, action: Action, services: Iterable[DesiredService]) -> PlannedAction:
+        users = [one.name for one in services if f"Image {one.image}" == action.resource]
         made = {node.action.service for node in self._plan.nodes if isinstance(node.action, CreateContainer)}
         kept = [name for name in users if name not in made and self._observed.of_service(name)]
         notes = (f"if that is another image, containers of {', '.join(kept)} are replaced as well",) if kept else ()

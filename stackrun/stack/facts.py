@@ -228,6 +228,8 @@ def _mounts(spec: ContainerSpec, context: Context) -> Facts:
     for one in spec.mounts:
         if one.target not in context.files:
             found[f"volumes.{one.target}"] = Fact(_mount_text(one), (("volumes", one.target), ("tmpfs", one.target)))
+            if one.create_host_path:
+                found[f"volumes.{one.target}.bind.create_host_path"] = Fact("true", (("volumes", one.target),))
     for target, options in spec.tmpfs.items():
         found[f"tmpfs.{target}"] = Fact(f"tmpfs {options}".strip(), (("tmpfs", target),))
     if spec.volumes_from:
@@ -250,6 +252,7 @@ def _mount_text(mount: Mount) -> str:
         *([mount.propagation] if mount.propagation not in ("", "rprivate") else ()),
         *([f"subpath {mount.subpath}"] if mount.subpath else ()),
         *(["nocopy"] if mount.no_copy else ()),
+        *(["not recursive"] if mount.non_recursive else ()),
         *([f"size {_bytes(mount.tmpfs_size_bytes)}"] if mount.tmpfs_size_bytes else ()),
         *([f"mode {mount.tmpfs_mode:o}"] if mount.tmpfs_mode else ()),
     ]
