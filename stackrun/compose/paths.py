@@ -13,6 +13,11 @@ Resolve = Callable[[Any, str, str], Any]
 _REMOTE = ("https://", "http://", "git://", "ssh://", "github.com/", "git@")
 
 
+def is_remote(path: str) -> bool:
+    """Whether Docker Compose would fetch this file, from git or from a registry."""
+    return path.startswith((*_REMOTE, "oci://"))
+
+
 def absolute(path: str, directory: str, home: str) -> str:
     """An absolute path stays as it is written; `~` is the caller's home, whoever's name follows it."""
     if path.startswith("~") and home:

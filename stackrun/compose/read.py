@@ -18,7 +18,7 @@ from stackrun.compose.faults import Faults, did_you_mean
 from stackrun.compose.interpolate import interpolate
 from stackrun.compose.merge import merge, merge_service, unique
 from stackrun.compose.normalize import resolve_environment, set_defaults
-from stackrun.compose.paths import absolute, resolve_paths
+from stackrun.compose.paths import absolute, is_remote, resolve_paths
 from stackrun.compose.phases import WHOLE, Phases
 from stackrun.compose.schema import prune, validate
 from stackrun.compose.source import STDIN, read_env, shown
@@ -166,7 +166,9 @@ class Reader:
             self._circle(name, file, at, chain)
             return self._unextended(service, (*chain, (file, name)))
         chain = (*chain, (file, name))
-        if base_file is not None:
+        if base_file is not None and is_remote(base_file):
+            base = self._remote(base_file, at)
+        elif base_file is not None:
             base = self._from_file(base_name, absolute(base_file, scope.directory, scope.environment.get("HOME", "")), scope, at, chain)
         else:
             base = self._from_here(base_name, services, file, scope, resets, chain, at)
@@ -230,6 +232,10 @@ class Reader:
         self.faults.error(at, f'service "{name}" to extend is not in {file}', hint=did_you_mean(name, known), code="extends")
         self.incomplete = True
 
+    def _remote(self, file: str, at: Place) -> None:
+        self.faults.error(at, f"{file} is a remote file", hint="fetch it first, and name it where it is then", code="file")
+        self.incomplete = True
+
     # --- include ----------------------------------------------------------------------------------
 
     def _include_all(self, root: Map, scope: Scope, including: tuple[str, ...]) -> None:
@@ -251,6 +257,10 @@ class Reader:
     def _include(self, root: Map, entry: Any, paths: list[str], scope: Scope, including: tuple[str, ...], at: Place) -> None:
         self.faults.spend("includes", len(paths), at)
         home = scope.environment.get("HOME", "")
+        remote = next((path for path in paths if is_remote(path)), "")
+        if remote:
+            self._remote(remote, at)
+            return
         files = tuple(absolute(path, scope.directory, home) for path in paths)
         if files[0] in including:
             circle = " → ".join(shown(file, self.working_dir) for file in (*including[including.index(files[0]) :], files[0]))

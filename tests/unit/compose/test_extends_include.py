@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from unit.compose.stack_files import Stack
 
 
@@ -107,3 +108,10 @@ def test_a_base_in_another_file_is_judged_by_what_is_left_of_it(stack: Stack) ->
     project = stack.load(text % "command: y, environment: {A: 1}, tty: true", base_DOT_yaml=base)
     assert project.services["a"].command == ("y",) and project.services["a"].environment == {"A": "1"}
     assert "base.yaml:1:35: command must be a string or a list, not the number 5" in stack.findings(text % "environment: {}, tty: true")
+
+
+@pytest.mark.parametrize("file", ["https://example.org/a.git", "git@example.org:a.git", "oci://example.org/a"])
+def test_remote_files_are_not_fetched(stack: Stack, file: str) -> None:
+    said = f"{file} is a remote file"
+    assert stack.findings(f"include: ['{file}']\nservices: {{a: {{image: x}}}}") == [f"1:11: {said}"]
+    assert stack.findings(f"services: {{a: {{extends: {{file: '{file}', service: a}}}}}}") == [f"1:25: {said}"]
