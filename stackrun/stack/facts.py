@@ -282,12 +282,18 @@ def _endpoint(one: EndpointSpec, context: Context) -> Iterable[tuple[str, str]]:
         ("aliases", aliases),
         ("ipv4_address", one.ipv4_address),
         ("ipv6_address", one.ipv6_address),
-        ("links", _set(one.links)),
+        ("links", _set(link for link in one.links if not _goes_without_saying(link))),
         ("driver_opts", options),
         ("gw_priority", _plain(one.gateway_priority)),
     ):
         if text:
             yield key, text
+
+
+def _goes_without_saying(link: str) -> bool:
+    """`shop-db-1:shop-db-1` and `shop-db-1:db-1`, which Docker Compose adds to every link of its own."""
+    name, _, alias = link.partition(":")
+    return alias == name or name.endswith(f"-{alias}")
 
 
 # --- what an image may have filled in ------------------------------------------------------------------
@@ -311,7 +317,7 @@ def inheritable(spec: ContainerSpec) -> Facts:
         if text:
             found[key] = Fact(text, ((key,),))
     published = {f"{one.container_port}/{one.protocol}" for one in spec.ports}
-    for port in spec.exposed_ports:
+    for port in (one if "/" in one else f"{one}/tcp" for one in spec.exposed_ports):
         if port not in published:
             found[f"expose.{port}"] = Fact("exposed", (("expose",),))
     return found | _healthcheck(spec.healthcheck)

@@ -37,7 +37,7 @@ OTHERS: dict[str, Any] = {
     "log_config": LogConfig("none"), "sysctls": {"a": "1"}, "storage_options": {"a": "1"}, "shm_size_bytes": 1,
 }  # fmt: skip
 OTHER_RESOURCES: dict[str, Any] = {"ulimits": (Ulimit("nofile", 1, 2),), "devices": (DeviceMapping("/a", "/b"),)}
-OTHER_ENDPOINTS: dict[str, Any] = {"driver_options": {"a": "1"}}
+OTHER_ENDPOINTS: dict[str, Any] = {"driver_options": {"a": "1"}, "links": ("shop-db-1:db",)}
 
 
 def other(value: Any) -> Any:
@@ -89,3 +89,9 @@ def test_what_a_mount_can_say(kind: MountType, change: dict[str, Any]) -> None:
 )
 def test_bytes_are_exact(count: int, text: str) -> None:
     assert told(ContainerSpec("x", resources=Resources(memory_swap_bytes=count)))["memswap_limit"] == text
+
+
+def test_what_compose_adds_by_itself() -> None:
+    made = EndpointSpec("net", links=("shop-db-1:db-1", "shop-db-1:shop-db-1", "shop-db-1:store"))
+    assert told(ContainerSpec("x", endpoints=(made,)))["networks.net.links"] == "shop-db-1:store"
+    assert told(ContainerSpec("x", exposed_ports=("99",))) == told(ContainerSpec("x", exposed_ports=("99/tcp",)))
