@@ -166,8 +166,9 @@ class Reader:
             self._circle(name, file, at, chain)
             return self._unextended(service, (*chain, (file, name)))
         chain = (*chain, (file, name))
+        base = None
         if base_file is not None and is_remote(base_file):
-            base = self._remote(base_file, at)
+            self._remote(base_file, at)
         elif base_file is not None:
             base = self._from_file(base_name, absolute(base_file, scope.directory, scope.environment.get("HOME", "")), scope, at, chain)
         else:
