@@ -12,6 +12,7 @@ from stackrun.cli.engines import chosen
 from stackrun.cli.operations import planned
 from stackrun.cli.render import colours, plain_line
 from stackrun.cli.saved_plan import document, save
+from stackrun.errors import StackrunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from stackrun.api.stacks import FieldChange, PlannedAction, StackPlan
 
 EXIT_CHANGES = 2
-"""With --detailed-exitcode, as Terraform has it."""
+EXIT_ERROR = 1
+"""With --detailed-exitcode, as Terraform has it: 2 is no fault of the file then."""
 VALUE_LENGTH_MAX = 72
 _COLOURS = {"+": "32", "~": "33", "-/+": "35", "-": "31"}
 
@@ -32,6 +34,15 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    try:
+        return _run(options)
+    except StackrunError as error:
+        if options.detailed_exitcode:
+            error.exit_code = EXIT_ERROR
+        raise
+
+
+def _run(options: argparse.Namespace) -> int:
     request = stack_request(options)
     plan = planned(options, request)
     for notice in plan.notices:

@@ -103,6 +103,18 @@ def test_the_detailed_exit_code(planning: Any, answer: StackPlan, code: int) -> 
     assert planning(answer=answer)[0] == 0
 
 
+@pytest.mark.parametrize(("argv", "code"), [((), 2), (("--detailed-exitcode",), 1)])
+def test_a_fault_is_no_change(planning: Any, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], code: int) -> None:
+    def refuse(options: object, request: object) -> StackPlan:
+        raise InvalidArgument("no such service: x")
+
+    planning()
+    monkeypatch.setattr(verb, "planned", refuse)
+    with pytest.raises(InvalidArgument) as caught:
+        main.run(["plan", *argv])
+    assert caught.value.exit_code == code
+
+
 def test_json_has_a_version_and_counts(planning: Any) -> None:
     told = json.loads(planning("--format", "json", "-d", "web")[1])
     assert told["version"] == 1 and told["project"] == "shop"

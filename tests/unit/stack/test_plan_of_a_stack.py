@@ -102,6 +102,38 @@ def test_differing_fields_have_their_place_and_hide_secrets(play: Play) -> None:
     play(scene)
 
 
+def test_the_content_of_an_env_file_counts_and_has_the_place_that_names_it(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write("name: shop\nservices:\n  web:\n    image: busybox:1\n    env_file:\n      - first.env\n      - second.env\n")
+        (stage.folder / "first.env").write_text("A=1\nB=1\n")
+        (stage.folder / "second.env").write_text("B=2\n")
+        await stage.up()
+        (stage.folder / "second.env").write_text("B=3\n")
+        (action,) = (await stage.plan()).actions
+        assert action.changes == (FieldChange("environment.B", "2", "3", "compose.yaml:7:9"),)
+
+    play(scene)
+
+
+def test_places_are_those_of_lists_of_other_files_and_of_what_is_gone(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write("name: shop\nservices:\n  web:\n    image: busybox:1\n    user: root\n    ports: ['80', '8081:81']\n")
+        await stage.up()
+        stage.write(
+            "name: shop\nservices:\n  web:\n    image: busybox:1\n    ports: ['80', '8082:81']\n    volumes: [data:/a]\nvolumes: {data: }\n"
+        )
+        (stage.folder / "compose.override.yaml").write_text("services:\n  web:\n    labels:\n      team: shop\n")
+        action = of(await stage.plan(), "Container shop-web-1")
+        assert {one.field: one.place for one in action.changes} == {
+            "labels.team": "compose.override.yaml:4:13",
+            "ports.81/tcp": "compose.yaml:5:19",
+            "user": "compose.override.yaml:3:5",
+            "volumes./a": "compose.yaml:6:15",
+        }
+
+    play(scene)
+
+
 def test_what_is_lost_is_told(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         stage.write(WEB.format(1, 1, 1))
