@@ -9,6 +9,8 @@ import signal
 from stackrun.kernel import syscalls
 
 _ALL_SIGNALS = frozenset(signal.valid_signals())
+_INTERNAL = (32, 33)
+"""Those of glibc's threads; its posix_spawn, by which the zygote came to be, leaves them ignored."""
 _FORCED = frozenset((signal.SIGKILL, signal.SIGSTOP))
 
 
@@ -67,6 +69,8 @@ def reset_signals() -> None:
     for signum in _ALL_SIGNALS - _FORCED:
         if signal.getsignal(signum) is not signal.SIG_DFL:
             signal.signal(signum, signal.SIG_DFL)
+    for signum in _INTERNAL:
+        syscalls.default_signal(signum)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -19,9 +19,9 @@ import sys
 from stackrun.errors import KernelError, Unsupported
 
 _OLD_NUMBERS = {
-    "x86_64": {"pivot_root": 155, "keyctl": 250, "bpf": 321, "sched_setattr": 314, "ioprio_set": 251},
-    "aarch64": {"pivot_root": 41, "keyctl": 219, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30},
-    "riscv64": {"pivot_root": 41, "keyctl": 219, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30},
+    "x86_64": {"pivot_root": 155, "keyctl": 250, "bpf": 321, "sched_setattr": 314, "ioprio_set": 251, "rt_sigaction": 13},
+    "aarch64": {"pivot_root": 41, "keyctl": 219, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30, "rt_sigaction": 134},
+    "riscv64": {"pivot_root": 41, "keyctl": 219, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30, "rt_sigaction": 134},
 }
 _MACHINE = os.uname().machine
 
@@ -160,6 +160,7 @@ def _old(name: str, *argtypes: type) -> _Raw:
 
 _pivot_root = _old("pivot_root", _text, _text)
 _keyctl = _old("keyctl", _int, _text)
+_rt_sigaction = _old("rt_sigaction", _int, _pointer, _pointer, _size)
 _sched_setattr = _old("sched_setattr", _int, _pointer, _uint)
 _ioprio_set = _old("ioprio_set", _int, _int, _int)
 _pidfd_send_signal = _Raw("pidfd_send_signal", 424, _int, _int, _pointer, _uint)
@@ -279,6 +280,11 @@ def unshare(flags: int) -> None:
 
 def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     return check(f"prctl {option} {a}", libc.prctl(option, a, b, c, d))
+
+
+def default_signal(signum: int) -> None:
+    """SIG_DFL for a signal that libc keeps to itself and does not let sigaction(2) touch."""
+    check(f"rt_sigaction {signum}", _rt_sigaction(signum, ctypes.create_string_buffer(32), None, 8))
 
 
 def sched_setattr(policy: int, flags: int, nice: int, priority: int, times_ns: tuple[int, int, int]) -> None:

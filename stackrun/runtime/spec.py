@@ -40,7 +40,7 @@ _LACKING = (
     "zos",
 )
 _SYSCTL_NAMESPACES = (
-    ("kernel.domainname", ""),
+    ("kernel.domainname", "uts"),
     ("kernel.hostname", ""),
     ("kernel.msg", "ipc"),
     ("kernel.sem", "ipc"),
