@@ -49,7 +49,7 @@ class Faults:
 
     def add(self, found: Diagnostic) -> None:
         if not self.full:
-            found.message, found.hint = _readable(found.message, MAX_MESSAGE), _readable(found.hint, 2 * MAX_MESSAGE)
+            found.message, found.hint = readable(found.message, MAX_MESSAGE), readable(found.hint, 2 * MAX_MESSAGE)
             self._seen.setdefault((Place(found.path, found.line, found.column), found.message), found)
         if self.full and self._cut is None:
             self._cut = Diagnostic(found.path, 0, 0, f"more than {MAX_FINDINGS} findings: the rest is left out", code="too-many")
@@ -104,7 +104,7 @@ class Faults:
             raise ComposeError(self.errors)
 
 
-def _readable(text: str, limit: int) -> str:
+def readable(text: str, limit: int) -> str:
     """One line without what a terminal would obey, its middle left out where it is too long."""
     if len(text) > limit:
         text = f"{text[: limit - 100]} … {text[-90:]}"
