@@ -44,6 +44,8 @@ def _merge_files(service: Map, key: str, files: Seq, directory: str, environment
         for name, value in found.items():
             merged.put(name, value, at, at)
     for name, value in own.items():
+        if value is not None and merged.get(name, value) != value:
+            reader.faults.origins.hidden[own.value_place(name)] = merged.value_place(name)
         merged.take(own, name, value)
     if merged:
         service[key] = merged

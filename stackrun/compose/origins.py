@@ -19,15 +19,17 @@ class Origins:
 
     `variables`  value's place → names of the variables replaced in it
     `defined`    variable → the line of the env file that gave it
+    `hidden`     place of a service's own variable → the env file's item that gives the variable another value
     `replaced`   value's place → the place of the value that it replaced
     `reached`    file → the place that led there, and how (`included`, `extended`)
     """
 
-    __slots__ = ("defined", "reached", "replaced", "unset", "variables")
+    __slots__ = ("defined", "hidden", "reached", "replaced", "unset", "variables")
 
     def __init__(self) -> None:
         self.variables: dict[Place, list[str]] = {}
         self.defined: dict[str, Place] = {}
+        self.hidden: dict[Place, Place] = {}
         self.replaced: dict[Place, Place] = {}
         self.reached: dict[str, tuple[Place, str]] = {}
         self.unset: set[str] = set()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 
 _NAME = re.compile(
-    r"(?:^|[_.\-]|(?<=[a-z]))(?:pass|passwd|password|passphrase|pwd|secret|token|api[_\-]?key|private[_\-]?key|access[_\-]?key|secret[_\-]?key"
-    r"|encryption[_\-]?key|signing[_\-]?key|auth[_\-]?key|credentials?)(?:[_\-]?(?:base|hash|value|default)?\d*)?$",
+    r"(?:^|[_.\-]|(?<=[a-z]))"
+    r"(?:pass|passwd|password|passphrase|pwd|(?<!tls.)secret|token|api[_\-]?key|private[_\-]?key|access[_\-]?key"
+    r"|secret[_\-]?key|encryption[_\-]?key|signing[_\-]?key|auth[_\-]?key|credentials?)"
+    r"(?:[_\-]?(?:base|hash|value|default)?\d*)?$",
     re.IGNORECASE,
 )
 _NOT_ONE = re.compile(
     r"\s*(?:true|false|yes|no|on|off|null|none|nil|enabled?|disabled?|required|optional|random|\d{0,3}|[*x.\-_#]+|<[^>]*>|\[[^\]]*\]|\{\{.*\}\}"
-    r"|/run/secrets/.*|/[\w./\-]+|\.{1,2}/.*|file:.*|env:.*|(?:your|my|put|insert|enter|add|fill|replace|set|todo)[ _\-].*)\s*",
+    r"|[\w\-]+\.(?:key|pem|crt|cer|txt|json|jks|p12|pfx)|/run/secrets/.*|/[\w./\-]+|\.{1,2}/.*|file:.*|env:.*|(?:your|my|put|insert|enter|add|fill|replace|set|todo)[ _\-].*)\s*",
     re.IGNORECASE | re.DOTALL,
 )
 _REAL = re.compile(

@@ -119,7 +119,8 @@ def unsupported_image(stack: Stack) -> Iterator[Found]:
 def build_takes_public_name(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         image = reference(service) if service.get("build") else None
-        if image is not None and official_name(image) in _OFFICIAL:
+        public = image is not None and (image.tag in ("", "latest") or image.tag[:1].isdigit())
+        if image is not None and public and official_name(image) in _OFFICIAL:
             message = f'what service "{service.name}" builds replaces the public image {image.familiar} on this machine'
             yield Found(service.at("image"), message, "give what is built a name of its own, or remove image")
 

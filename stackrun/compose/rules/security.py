@@ -175,7 +175,7 @@ def unmasked_paths(stack: Stack) -> Iterator[Found]:
                 yield Found(place, f"{_of(service)} sees and may write all of /proc and /sys", "remove it")
 
 
-_DEVICE = re.compile(r"/dev(?:/(?:mem|kmem|port|kmsg|(?:sd|hd|vd|xvd)[a-z]\d*|nvme\d.*|mapper(?:/.*)?|dm-\d+|loop.*|disk/.*|md\d+))?/?")
+_DEVICE = re.compile(r"/dev(?:/(?:mem|kmem|port|(?:sd|hd|vd|xvd)[a-z]\d*|nvme\d.*|mapper(?:/.*)?|dm-\d+|loop.*|disk/.*|md\d+))?/?")
 
 
 @GROUP.rule("dangerous-device", "warning", "A service gets memory, a disk or all devices of the machine.")

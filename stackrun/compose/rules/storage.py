@@ -18,7 +18,7 @@ from stackrun.compose.rules.written_lists import repeated
 
 GROUP = Group("storage")
 
-_FILE_NAME = re.compile(r"[^/]*\.(?:[A-Za-z][A-Za-z0-9]{1,5}|[a-z]{2,4}\.[a-z]{2,5})")
+_FILE_NAME = re.compile(r"[^/]+\.(?:[A-Za-z][A-Za-z0-9]{1,5}|[a-z]{2,4}\.[a-z]{2,5})")
 _FOLDERS_WITH_DOT = re.compile(r".*\.(d|git|venv|local|io|com|org|net)")
 _DISPOSABLE = re.compile(r".*/(node_modules|vendor|\.venv|venv|target|dist|build|\.next|\.nuxt|bundle|__pycache__|\.cache|tmp|cache)(/.*)?")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -145,7 +145,7 @@ def readable_system_path(stack: Stack) -> Iterator[Found]:
 def mounted_credentials(stack: Stack) -> Iterator[Found]:
     for service, mount in _each(stack, "bind"):
         found = _OWN_SECRETS.fullmatch(mount.source)
-        if found:
+        if found and not mount.source.endswith(("/known_hosts", ".pub")):
             message = f"{_of(service)} gets the {found[1]} of whoever starts the stack"
             yield Found(mount.node.at("source"), message, "give it keys of its own, as secrets")
 
@@ -181,7 +181,7 @@ def windows_path(stack: Stack) -> Iterator[Found]:
 
 def _is_own(stack: Stack, path: str) -> bool:
     """Whether a path belongs to the project: only such a path is looked up."""
-    return path.startswith(stack.directory.rstrip("/") + "/") and "\0" not in path
+    return path.startswith(stack.directory.rstrip("/") + "/") and "\0" not in path and "/~" not in path
 
 
 def _looks_like_file(path: str) -> bool:
@@ -318,7 +318,7 @@ def anonymous_volume(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         listed = list(mounts(service))
         for mount in listed:
-            if mount.kind != "volume" or mount.source or _DISPOSABLE.fullmatch(mount.target):
+            if mount.kind != "volume" or mount.source or not mount.target.startswith("/") or _DISPOSABLE.fullmatch(mount.target):
                 continue
             if not any(other is not mount and other.kind == "bind" and other.covers(mount.target) for other in listed):
                 message = f"{_of(service)} keeps {mount.target} in a volume without a name"
