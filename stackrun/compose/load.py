@@ -66,10 +66,19 @@ class Loaded:
     reader: Reader
 
 
-def read_stack(source: StackSource, faults: Faults, graph_faults: GraphFaults = _no_faults, phases: Phases = WHOLE) -> Loaded:
-    """Read, merge and check; what is declared and not used is still there."""
+def read_stack(
+    source: StackSource,
+    faults: Faults,
+    graph_faults: GraphFaults = _no_faults,
+    phases: Phases = WHOLE,
+    unsaved: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Read, merge and check; what is declared and not used is still there.
+
+    `unsaved` is path as shown → text to read instead of the file: a change that is tried out before it is written.
+    """
     inputs = resolve(source, faults)
-    reader = Reader(source.working_dir, faults, source.stdin, phases)
+    reader = Reader(source.working_dir, faults, source.stdin, phases, unsaved or {})
     try:
         return _read_stack(inputs, reader, graph_faults, phases)
     except Stop:

@@ -48,6 +48,8 @@ class Reader:
     faults: Faults
     stdin: str | None = None
     phases: Phases = WHOLE
+    unsaved: Mapping[str, str] = field(default_factory=dict)
+    """Path as shown → text that stands for what the file has."""
     inputs: list[str] = field(default_factory=list)
     """Every file that was read."""
     texts: dict[str, str] = field(default_factory=dict)
@@ -87,7 +89,7 @@ class Reader:
     def _parsed(self, file: str, at: Place) -> tuple[Document, ...]:
         name = shown(file, self.working_dir)
         try:
-            data = self.stdin or "" if file == STDIN else contents(file)
+            data = self.unsaved.get(name) or (self.stdin or "" if file == STDIN else contents(file))
         except Unreadable as error:
             self.faults.error(at if at.line else Place(name), f"cannot read {name}: {error.message}", hint=error.hint, code="file")
             self.incomplete = True
@@ -100,6 +102,10 @@ class Reader:
 
     def _mappings(self, documents: tuple[Document, ...]) -> tuple[Document, ...]:
         filled = [document for document in documents if document.root is not None]
+        if len(documents) > 1:
+            for document in documents:
+                if document.root is None:
+                    self.faults.error(document.place, "an empty document", hint="remove the --- that begins it", code="type")
         for document in filled:
             if not isinstance(document.root, Map):
                 self.faults.error(

@@ -10,15 +10,16 @@ A comment covers what begins on its line, with everything inside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from stackrun.compose.scalar import text_of
 from stackrun.compose.tree import Map, Place
-from stackrun.compose.written import Comment, Written
+from stackrun.compose.written import Comment, KeyPath, Written
 
-_COMMENT = re.compile(r"stackrun:\s*ignore\[([^\]]*)\]\s*(.*)")
+COMMENT = re.compile(r"stackrun:\s*ignore\[([^\]]*)\]\s*(.*)")
 MARK = "stackrun:"
 """What a file must contain to have a suppression in a comment."""
 
@@ -43,33 +44,56 @@ class Suppression:
 
 
 def in_comments(written: Written) -> Iterator[Suppression]:
-    """Of one file, in the order of the text."""
+    """Of one file, in the order of the text; each at the place of its code."""
+    begins, ends = _Begins(written), _ends(written)
     for comment in written.comments:
-        if match := _COMMENT.fullmatch(comment.text):
-            lines = _covered(written, comment)
-            for code in match[1].split(","):
-                yield Suppression(code.strip(), match[2].strip(), comment.place, lines)
+        match = COMMENT.fullmatch(comment.text)
+        if match is None:
+            continue
+        line = begins.after(comment) if comment.alone else comment.place.line
+        column = comment.place.column + written.text.index(comment.text, comment.offset) - comment.offset + match.start(1)
+        for code in match[1].split(","):
+            at = column + len(code) - len(code.lstrip())
+            column += len(code) + 1
+            place = Place(comment.place.path, comment.place.line, at)
+            yield Suppression(code.strip(), match[2].strip(), place, range(line, ends.get(line, line) + 1))
 
 
-def _covered(written: Written, comment: Comment) -> range:
-    """The lines of what begins on the comment's line, or on the next line that has anything."""
-    line = comment.place.line
-    if comment.alone:
-        line = next((node.start.line for node in written.nodes if node.start.offset > comment.offset and node.path), line)
-    last = line
+class _Begins:
+    """Where something begins, by offset."""
+
+    def __init__(self, written: Written) -> None:
+        self._nodes = [node for node in written.nodes if node.path]
+        self._offsets = [node.start.offset for node in self._nodes]
+
+    def after(self, comment: Comment) -> int:
+        """The line of what follows a comment; its own when nothing does."""
+        index = bisect_right(self._offsets, comment.offset)
+        return self._nodes[index].start.line if index < len(self._nodes) else comment.place.line
+
+
+def _ends(written: Written) -> dict[int, int]:
+    """Line → the last line of what begins there.
+
+    A block mapping begins where its first key does, but for whoever reads the file it is its own key that it begins with.
+    """
+    ends: dict[int, int] = {}
     for node in written.nodes:
-        if node.start.line == line and node.path and node.is_key:
-            value = written.node(node.path, node.document)
-            last = max(last, value.end.line if value else line)
-        elif node.start.line == line and node.path:
-            last = max(last, node.end.line)
-    return range(line, last + 1)
+        value = written.node(node.path, node.document) if node.is_key else node
+        inner = node.style == "block" and not _is_item(node.path)
+        if node.path and value is not None and not inner:
+            ends[node.start.line] = max(ends.get(node.start.line, 0), value.end.line)
+    return ends
 
 
-def in_keys(root: Map, services: Mapping[str, Any]) -> Iterator[Suppression]:
+def _is_item(path: KeyPath) -> bool:
+    return bool(path) and isinstance(path[-1], int)
+
+
+def in_keys(root: Map, services: Iterable[tuple[str, Any]]) -> Iterator[Suppression]:
     """Of the file's own `x-stackrun.ignore` and of each service's."""
     yield from _of(root, None)
-    for name, service in services.items():
+    for name, service in services:
         if isinstance(service, Map):
             yield from _of(service, name)
 

@@ -123,6 +123,13 @@ class Written:
         """Whether what is written there also counts elsewhere."""
         return any(anchor in self.aliased for anchor in node.anchors)
 
+    def position(self, offset: int) -> Position:
+        """The line and column of an offset."""
+        line = bisect_right(self._line_starts, offset)
+        begin = self._line_starts[line - 1]
+        mark = 1 if line == 1 and self.text.startswith("\ufeff") else 0
+        return Position(line, offset - begin - mark + 1, offset)
+
     def line(self, number: int) -> str:
         """One line, from 1, without its break; empty past the end."""
         starts = self._line_starts
@@ -180,11 +187,9 @@ class Written:
             position = self.text.find("#", end, self.read_to)
 
     def _comment(self, start: int, end: int) -> Comment:
-        line = bisect_right(self._line_starts, start)
-        begin = self._line_starts[line - 1]
-        mark = 1 if line == 1 and self.text.startswith("\ufeff") else 0
-        alone = not self.text[begin:start].removeprefix("\ufeff").strip(" \t")
-        return Comment(self.text[start + 1 : end].strip(), Place(self.path, line, start - begin - mark + 1), start, alone)
+        line, column, _ = self.position(start)
+        alone = not self.text[self._line_starts[line - 1] : start].removeprefix("\ufeff").strip(" \t")
+        return Comment(self.text[start + 1 : end].strip(), Place(self.path, line, column), start, alone)
 
     def _without_comments(self) -> list[tuple[int, int]]:
         """Spans of scalars with a `#`, in order; libyaml takes none in an anchor, a tag or a directive."""
