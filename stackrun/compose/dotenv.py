@@ -21,7 +21,7 @@ MAX_CHARACTERS = 20_000_000
 """Of all values of one file, once variables are replaced."""
 _SPACE = " \t\v\f\r\x85\xa0"
 _KEY = re.compile(r"[^=:\n]*")
-_ESCAPE = re.compile(r"\\([abcfnrtv$\"'\\])")
+_ESCAPE = re.compile(r"\\([abcfnrtv$\"\\])")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "c": "\\c", "$": "$$"}
 
 
@@ -49,11 +49,13 @@ def parse_env(
 def parse_raw(text: str, path: str, faults: Faults, lookup: Lookup) -> dict[str, str]:
     """`format: raw`: NAME=VALUE lines, nothing quoted or replaced; a bare NAME is the caller's."""
     values: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         name, separator, value = line.lstrip().removesuffix("\r").partition("=")
-        if not name or name.startswith("#"):
+        if not (name or separator) or name.startswith("#"):
             continue
-        if re.search(r"\s", name):
+        if not name:
+            faults.error(Place(path, number, 1), "a line without a variable's name", hint="write NAME=VALUE", code="env-file")
+        elif re.search(r"\s", name):
             faults.error(Place(path, number, 1), f"a space in the variable's name {name!r}", code="env-file")
         elif separator:
             values[name] = value
@@ -64,7 +66,7 @@ def parse_raw(text: str, path: str, faults: Faults, lookup: Lookup) -> dict[str,
 
 class _Reader:
     def __init__(self, text: str, path: str, faults: Faults, lookup: Lookup, known: Mapping[str, str]) -> None:
-        self.text, self.path, self.faults = text.removeprefix("\ufeff").replace("\r\n", "\n"), path, faults
+        self.text, self.path, self.faults = text.removeprefix("\ufeff"), path, faults
         self.outer, self.known = lookup, known
         self.values: dict[str, str] = {}
         self.starts: dict[str, int] = {}

@@ -32,10 +32,10 @@ def resolve_env_files(root: Map, directory: str, environment: Mapping[str, str],
 def _merge_files(service: Map, key: str, files: Seq, directory: str, environment: Mapping[str, str], reader: Reader) -> None:
     own = service.get(key)
     own = own if isinstance(own, Map) else Map(place=files.place)
-    lookup = environment.get
+    known: Mapping[str, str] = {}  # a label file sees nothing but itself
     if key == "environment":
-        values = {name: value for name, value in own.items() if value is not None}
-        lookup = (values | dict(environment)).get
+        known = {name: value for name, value in own.items() if value is not None} | dict(environment)
+    lookup = known.get
     merged = Map(place=own.place)
     for index, entry in enumerate(files):
         at = files.item_place(index)

@@ -85,7 +85,19 @@ def tagged(tag: str, text: str) -> Scalar:
     if tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
         value = resolve(text)
         return float(value) if tag.endswith("float") and isinstance(value, int) else value
+    if tag == "tag:yaml.org,2002:binary":
+        return _decoded(text)
     return text
+
+
+def _decoded(text: str) -> str:
+    """Base64 as the text that it is of; what is none stays."""
+    import binascii
+
+    try:
+        return binascii.a2b_base64(text, strict_mode=False).decode("utf-8")
+    except ValueError:
+        return text
 
 
 def text_of(value: Any) -> str:

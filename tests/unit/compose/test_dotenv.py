@@ -70,3 +70,12 @@ def test_raw_names_have_no_spaces() -> None:
     faults = Faults()
     parse_raw("A B=1\n", "e", faults, {}.get)
     assert [str(one) for one in faults.all] == ["e:1:1: a space in the variable's name 'A B'"]
+
+
+def test_what_is_odd_and_what_docker_compose_makes_of_it() -> None:
+    """An apostrophe needs no backslash in double quotes; a carriage return counts within quotes alone."""
+    faults = Faults()
+    assert parse_env('A="\\\'"\r\nB="a\r\nb"\r\nC=c\r\n', "e", faults) == {"A": "\\'", "B": "a\r\nb", "C": "c"}
+    assert parse_raw("\ufeffA=1\n", "e", faults, {}.get) == {"A": "1"} and not faults
+    parse_raw("=1", "e", faults, {}.get)
+    assert [one.message for one in faults.errors] == ["a line without a variable's name"]

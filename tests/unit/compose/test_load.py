@@ -254,3 +254,18 @@ def test_any_stack_is_a_fixed_point(services: dict[str, Any]) -> None:
     again = load(StackSource("/nowhere", ("-",), stdin=to_yaml(once.to_dict()), environment={}), for_up=False)
     assert again.to_dict() == once.to_dict()
     assert again.services == once.services
+
+
+def test_a_label_file_sees_nothing_but_itself(stack: Stack) -> None:
+    project = stack.load("services: {a: {image: x, label_file: l, env_file: l}}", l="B=2\nA=$B$HOME\n")
+    assert project.services["a"].labels == {"A": "2", "B": "2"}
+    assert project.services["a"].environment == {"A": "2/home/user", "B": "2"}
+
+
+@pytest.mark.parametrize("text", ["%s\n---\n", "---\n---\n%s", "%s\n---\nnull\n"])
+def test_an_empty_document_beside_others_is_refused(stack: Stack, text: str) -> None:
+    assert "an empty document" in stack.findings(text % "services: {a: {image: x}}")[0]
+
+
+def test_base64_is_the_text_that_it_is_of(stack: Stack) -> None:
+    assert stack.load("services: {a: {image: x, environment: {D: !!binary aGk=}}}").services["a"].environment == {"D": "hi"}
