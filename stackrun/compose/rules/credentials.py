@@ -13,7 +13,8 @@ _NAME = re.compile(
 )
 _NOT_ONE = re.compile(
     r"\s*(?:true|false|yes|no|on|off|null|none|nil|enabled?|disabled?|required|optional|random|\d{0,3}|[*x.\-_#]+|<[^>]*>|\[[^\]]*\]|\{\{.*\}\}"
-    r"|[\w\-]+\.(?:key|pem|crt|cer|txt|json|jks|p12|pfx)|/run/secrets/.*|/[\w./\-]+|\.{1,2}/.*|file:.*|env:.*|(?:your|my|put|insert|enter|add|fill|replace|set|todo)[ _\-].*)\s*",
+    r"|[\w\-]+\.(?:key|pem|crt|cer|txt|json|jks|p12|pfx)|/run/secrets/.*|/[\w./\-]+|\.{1,2}/.*|file:.*|env:.*"
+    r"|(?:your|my|put|insert|enter|add|fill|replace|set|todo)[ _\-].*)\s*",
     re.IGNORECASE | re.DOTALL,
 )
 _REAL = re.compile(

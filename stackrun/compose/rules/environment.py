@@ -138,7 +138,7 @@ _FOR_TOOLS = re.compile(r"(COMPOSE|DOCKER|BUILDKIT|STACKRUN|NERDCTL|PODMAN)_.*")
 
 @GROUP.rule("unused-variable", "note", "A variable of .env is used nowhere.")
 def unused_variable(stack: Stack) -> Iterator[Found]:
-    """Reads the env files once more: their variables may use each other."""
+    """Reads the env files once more: their variables may use each other. Of a file that others read as well nothing is told."""
     given = {file for file in stack.env_files if file in stack.files}
     defined = [(name, place) for name, place in stack.origins.defined.items() if not _FOR_TOOLS.fullmatch(name)]
     if not defined or given:
@@ -146,8 +146,9 @@ def unused_variable(stack: Stack) -> Iterator[Found]:
     used = set(re.findall(_NAME, "\n".join(stack.sources.values())))
     for file in dict.fromkeys((*stack.env_files, *stack.files)):
         used.update(name for pair in re.findall(rf"\$(?:\{{({_NAME})|({_NAME}))", _content(file)) for name in pair)
-    for name, place in defined:
-        if name not in used:
+    unused = [(name, place) for name, place in defined if name not in used]
+    if 2 * len(unused) < len(defined) or len(defined) < 4:  # else the file serves others, too
+        for name, place in unused:
             yield Found(place, f"nothing uses {name}", "remove it, or correct its name")
 
 
