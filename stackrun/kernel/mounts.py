@@ -50,7 +50,8 @@ ATTRIBUTE_WORDS = {
 }
 """Option word → (attributes to set, attributes to clear), per mount point."""
 PROPAGATION_WORDS = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
-_SUPERBLOCK_WORDS = frozenset({"sync", "async", "dirsync", "lazytime", "mand", "silent"})
+SUPERBLOCK_WORDS = frozenset({"sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"})
+"""Options of every file system as a whole, which fsconfig(2) takes as they are."""
 _DEFAULT_WORDS = frozenset({"defaults", "bind", "rbind", "tmpcopyup", "idmap", "ridmap"})
 
 

@@ -69,8 +69,8 @@ def reset_signals() -> None:
     for signum in _ALL_SIGNALS - _FORCED:
         if signal.getsignal(signum) is not signal.SIG_DFL:
             signal.signal(signum, signal.SIG_DFL)
-    for signum in _INTERNAL:
-        syscalls.default_signal(signum)
+    for number in _INTERNAL:
+        syscalls.default_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

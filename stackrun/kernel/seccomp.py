@@ -111,6 +111,25 @@ _NEW_SYSCALLS = {
 """Numbers for names that an older libseccomp does not know."""
 _ENOSYS = 0x00050000 | errno.ENOSYS
 
+
+def is_supported() -> bool:
+    """Whether a filter can be compiled and installed here."""
+    try:
+        _library()
+    except Unsupported:
+        return False
+    return _knows_flags(0)
+
+
+def words() -> dict[str, list[str]]:
+    """What a profile may say, by the names that the runtime-spec's features document has for them."""
+    supported = [name for name, flag in _FLAGS.items() if _knows_flags(flag | (_NEW_LISTENER if "KILLABLE" in name else 0))]
+    return {
+        "actions": list(_ACTIONS), "operators": list(_OPERATORS), "archs": list(_ARCHITECTURES),
+        "knownFlags": list(_FLAGS), "supportedFlags": supported,
+    }  # fmt: skip
+
+
 _compiled: dict[str, bytes] = {}
 
 

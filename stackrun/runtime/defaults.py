@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stackrun.kernel import caps, mounts, namespaces
-from stackrun.runtime import spec
+from stackrun.kernel import caps, cgroup, mounts, namespaces, probe, seccomp
+from stackrun.runtime import hooks, spec
+from stackrun.runtime.record import SPEC_VERSION
 
 _GRANTED = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 _MOUNTS = (
@@ -24,7 +25,7 @@ _READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 def config() -> dict[str, Any]:
     """A shell in ./rootfs with few rights and namespaces of its own."""
     return {
-        "ociVersion": "1.2.0",
+        "ociVersion": SPEC_VERSION,
         "process": {
             "terminal": True,
             "user": {"uid": 0, "gid": 0},
@@ -58,23 +59,38 @@ def _allowed_devices() -> list[dict[str, Any]]:
 
 
 def features() -> dict[str, Any]:
-    """The features document (features.md of the runtime-spec)."""
+    """The features document (features.md, features-linux.md of the runtime-spec): what this runtime does on this kernel."""
+    works = {one.name: one.available for one in probe.probes()}
+    layout = cgroup.detect()
     return {
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.2.0",
-        "hooks": [],
-        "mountOptions": sorted(
-            {*mounts.ATTRIBUTE_WORDS, *(f"r{word}" for word in mounts.ATTRIBUTE_WORDS)}
-            | {*mounts.PROPAGATION_WORDS, *(f"r{word}" for word in mounts.PROPAGATION_WORDS), "bind", "rbind"}
-        ),
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(hooks.NAMES),
+        "mountOptions": _mount_options(),
         "linux": {
-            "namespaces": sorted(kind for kind in namespaces.FLAGS if kind != "time"),
+            "namespaces": sorted(kind for kind in namespaces.FLAGS if works.get(f"{kind} namespace", True)),
             "capabilities": list(caps.NAMES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False},
-            "seccomp": {"enabled": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": "rdma" in layout.controllers},
+            "seccomp": _filters(),
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {"stackrun.capability-sets": ",".join(spec.CAPABILITY_SETS)},
+        "potentiallyUnsafeConfigAnnotations": [],
     }
+
+
+def _mount_options() -> list[str]:
+    own = {"bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap", *mounts.SUPERBLOCK_WORDS}
+    for words in (mounts.ATTRIBUTE_WORDS, mounts.PROPAGATION_WORDS):
+        own |= {*words, *(f"r{word}" for word in words)}
+    return sorted(own)
+
+
+def _filters() -> dict[str, Any]:
+    if not seccomp.is_supported():
+        return {"enabled": False}
+    words = seccomp.words()
+    return {"enabled": True, **{name: sorted(values) for name, values in words.items()}}

@@ -98,6 +98,8 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     tree.execute(launch.plan)
     console = _open_console(launch, tree) if spec.terminal else _take_streams(launch.streams, tree)
     (mounts.pivot if not launch.alone or launch.alone.pivots else mounts.move_root)(tree.root_fd)
+    if spec.root_propagation in (syscalls.MS_SHARED, syscalls.MS_UNBINDABLE):
+        syscalls.mount(None, "/", None, spec.root_propagation)  # the others it has from the host's by now
     identity.resolve(spec.process, tree.root_fd)
     tree.close()
     identity.own_streams(spec.process.uid)

@@ -170,10 +170,10 @@ def _clone_below(born: Born, flags: int) -> None:
 
 
 def _be_helper(born: Born, flags: int, fds: dict[str, int], sock: socket.socket) -> None:
-    """Never returns.  The user namespace first: it owns the rest.  Its root's rights, but still the host's user, who may
-    write to the cgroup."""
+    """Never returns.  The user namespace last: some of the others may belong to the host's.  In it this process has its root's
+    rights, but is still the host's user, who may write to the cgroup."""
     try:
-        for kind in sorted(fds, key=lambda kind: kind != "user"):
+        for kind in sorted(fds, key=lambda kind: kind == "user"):
             namespaces.join(fds[kind], kind)
         pid, _ = _clone(flags | syscalls.CLONE_PARENT, born.group, exit_signal=0)
         if not pid:

@@ -135,7 +135,8 @@ class Root:
         return f"mount root file system {self.path}"
 
     def execute(self, tree: Tree) -> None:
-        mounts.set_root_propagation(self.propagation)
+        # An unbindable root could not be bound onto itself; it becomes so once it is the container's.
+        mounts.set_root_propagation(syscalls.MS_PRIVATE if self.propagation == syscalls.MS_UNBINDABLE else self.propagation)
         if self.propagation == syscalls.MS_SHARED:
             # pivot_root refuses a shared parent, and the mount would appear on the host.
             mounts.make_parent_private(self.path)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not has_busybox or not shutil.which("runc"), rea
 
 CAPABILITIES = ["CAP_CHOWN", "CAP_NET_RAW", "CAP_SETUID", "CAP_SYS_ADMIN"]
 PROCESS = (
-    "grep -E 'Uid|Gid|Groups|Cap|NoNew|Seccomp:|Sig|Shd' /proc/self/status; umask; pwd; env | sort; ulimit -a;"
+    "grep -E 'Uid|Gid|Groups|Cap|NoNew|Seccomp:|Sig[PBIC]|Shd' /proc/self/status; umask; pwd; env | sort; ulimit -a;"
     "cat /proc/self/oom_score_adj; ls /proc/self/fd; cat /proc/self/limits | grep -v Units"
 )
 MOUNTS = "cut -d' ' -f4- /proc/self/mountinfo | grep -vE ' /(proc|sys)/.* - (tmpfs|devtmpfs|proc|sysfs) ' | sed 's/ [^ ]* [^ ]*$//'"
@@ -95,7 +95,7 @@ CASES: list[tuple[str, Callable[[Config], None], str]] = [
     ("limits", with_limits, PROCESS),
     ("filter", with_filter, PROCESS + "; mkdir /x 2>&1 | cut -d: -f3"),
     ("plain mounts", lambda config: None, MOUNTS),
-    ("mounts", with_mounts, MOUNTS + "; stat -c '%u %g' /t; df /t | tail -1; ls /b | head -3; (echo x > /b/x) 2>&1; (echo x > /f) 2>&1; true"),
+    ("mounts", with_mounts, MOUNTS + "; stat -c '%u %g' /t; df /t | tail -1; ls /b | head -3; (echo > /b/x) 2>&1; (echo > /f) 2>&1; true"),
     ("devices", with_devices, DEVICES + "; ls -l /dev/deep | wc -l; ls -l /dev/fd /dev/ptmx /dev/stdin | awk '{print $NF}'"),
     ("device rules", lambda config: None, "mknod /dev/shm/d b 7 0; (cat /dev/shm/d) 2>&1 | cut -d: -f3; head -c 3 /dev/zero | wc -c"),
     ("no device rules", lambda config: config["linux"].pop("resources"), "mknod /dev/shm/d b 7 0; (cat /dev/shm/d) 2>&1 | cut -d: -f3"),
