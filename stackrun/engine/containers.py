@@ -221,7 +221,10 @@ class Containers:
         self._lifecycle.publish(entry, "restart")
 
     async def kill(self, ref: str, signal_name: str) -> None:
-        """Any signal marks the container as stopped by the user, as with dockerd: no policy brings it back if it dies of it."""
+        """A signal marks the container as stopped by the user, as with dockerd: no policy brings it back if it dies of it.
+
+        One that has a stop signal of its own is told other things by other signals: they do not count.
+        """
         entry = self._registry.find(ref)
         try:
             number = signal_number(signal_name or "SIGKILL")
@@ -233,7 +236,9 @@ class Containers:
                     return
         if not entry.alive:
             raise Conflict(f"cannot kill container: {ref}: container {entry.id} is not running")
-        entry.situation = replace(entry.situation, stopped_by_user=True)
+        stop_signal = entry.definition.spec.stop_signal
+        if number == signal.SIGKILL or not stop_signal or number == signal_number(stop_signal):
+            entry.situation = replace(entry.situation, stopped_by_user=True)
         was_paused = entry.status is Status.PAUSED
         ended = entry.ended
         await self._signal(entry, number)
@@ -459,4 +464,3 @@ def _withdraw(entry: Entry, pending: tuple[socket.socket, AttachQuery]) -> None:
     if pending in entry.attached:
         entry.attached.remove(pending)
         pending[0].close()
-
