@@ -88,6 +88,11 @@ class DesiredService:
     def volumes(self) -> tuple[str, ...]:
         return tuple(mount.source for mount in self.spec.mounts if mount.type is MountType.VOLUME and mount.source)
 
+    @property
+    def signalled(self) -> bool:
+        """Whether it is told by signals that something has changed."""
+        return any(one.on_change.action == "signal" for one in self.file_mounts)
+
     def name_of(self, number: int, project: str) -> str:
         return self.container_name or f"{project}-{self.name}-{number}"
 
@@ -148,8 +153,14 @@ def desired(
     return Desired(project.name, services, networks, volumes, frozenset(project.disabled_services), state_dir)
 
 
-def container_spec(service: DesiredService, number: int, project: str, *, image_id: str = "", replaces: str = "") -> ContainerSpec:
-    """The spec of one replica: its number, its own name as an alias, the image it is made from."""
+def container_spec(
+    service: DesiredService, number: int, project: str, *, image_id: str = "", replaces: str = "", stop_signal: str = ""
+) -> ContainerSpec:
+    """The spec of one replica: its number, its own name as an alias, the image it is made from.
+
+    `stop_signal` is its image's.  Engines take any signal for an order to stop, after which no restart policy holds, unless a
+    container has a stop signal of its own: one that is told by signals gets the usual one.
+    """
     own = {labels.CONTAINER_NUMBER: str(number)}
     if image_id:
         own[labels.IMAGE] = image_id
@@ -157,7 +168,10 @@ def container_spec(service: DesiredService, number: int, project: str, *, image_
         own[labels.REPLACE] = replaces
     name = service.name_of(number, project)
     endpoints = tuple(replace(one, aliases=_with_alias(one, name)) for one in service.spec.endpoints)
-    return replace(service.spec, labels={**service.spec.labels, **own}, endpoints=endpoints)
+    stops_by = service.spec.stop_signal
+    if service.signalled and not stops_by:
+        stops_by = stop_signal or "SIGTERM"
+    return replace(service.spec, labels={**service.spec.labels, **own}, endpoints=endpoints, stop_signal=stops_by)
 
 
 def contents_of(spec: ContainerSpec) -> dict[str, str]:

@@ -27,6 +27,8 @@ class Observed:
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     """Image reference, as the services write it → image id; a missing image is not a key."""
+    stop_signals: Mapping[str, str] = field(default_factory=dict)
+    """Image reference → its stop signal, of those that `with_stop_signals` asked for."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Private file of a config or secret → digest of what it holds; a missing one is not a key."""
     told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -131,9 +133,17 @@ def with_private_files(observed: Observed, desired: Desired) -> Observed:
     return replace(observed, files=present_files(files.values()), told=told)
 
 
-async def refreshed(observed: Observed, engine: Engine, images: Iterable[str]) -> Observed:
+async def with_stop_signals(observed: Observed, engine: Engine, desired: Desired) -> Observed:
+    """And how the images end of services that are told things by signals."""
+    wanted = {one.image for one in desired.services.values() if one.signalled and not one.spec.stop_signal}
+    found = {reference: (await engine.image(id)).config.stop_signal for reference in wanted if (id := observed.images.get(reference))}
+    return replace(observed, stop_signals=found) if found else observed
+
+
+async def refreshed(observed: Observed, engine: Engine, desired: Desired) -> Observed:
     """After a pull: tags point elsewhere, nothing else has changed."""
-    return replace(observed, images=await observe_images(engine, images))
+    images = await observe_images(engine, [service.image for service in desired.services.values()])
+    return await with_stop_signals(replace(observed, images=images), engine, desired)
 
 
 async def _image_id(engine: Engine, reference: str) -> str:

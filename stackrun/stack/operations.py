@@ -26,7 +26,7 @@ from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, execute
 from stackrun.stack.explain import Inspected, Plans, explained, notice_events, replaced_containers, warning_event
-from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files
+from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
 from stackrun.stack.plan import Plan
 from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
 from stackrun.stack.seal import PLAN, moved, plan_digest, sealed
@@ -109,7 +109,7 @@ class StackOperations:
             now, then = decided.observed, decided.plans.main
             if decided.plans.pulls:
                 await self._execute(decided.plans.pulls, now, emit)
-                now = await refreshed(now, self._engine, stack.images())
+                now = await refreshed(now, self._engine, stack.wanted)
                 then = decide(stack.wanted, now, stack.policy)
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
                     raise Conflict("an image that was pulled changes the plan", hint="the image is here now: plan again")
@@ -181,6 +181,7 @@ class StackOperations:
     async def _decided(self, stack: _Stack) -> _Decided:
         """Raises what `up` would be refused for."""
         observed = await observe(self._engine, stack.wanted.project, stack.images())
+        observed = await with_stop_signals(observed, self._engine, stack.wanted)
         observed = await asyncio.to_thread(with_private_files, observed, stack.wanted)
         plans = Plans(decide_pulls(stack.wanted, observed, stack.policy), decide(stack.wanted, observed, stack.policy))
         return _Decided(observed, plans)

@@ -229,7 +229,8 @@ class _Writer:
         project = self._desired.project
         image_id = self._observed.images.get(service.image, "")
         replaces = slot.old[0].name if slot.old else ""
-        spec = container_spec(service, slot.number, project, image_id=image_id, replaces=replaces)
+        stop_signal = self._observed.stop_signals.get(service.image, "")
+        spec = container_spec(service, slot.number, project, image_id=image_id, replaces=replaces, stop_signal=stop_signal)
         if slot.old and not self._policy.renew_anonymous_volumes:
             spec = with_anonymous_volumes(spec, slot.old[0])
         after = [self._resources[one] for one in _resources(service) if one in self._resources]

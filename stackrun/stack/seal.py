@@ -78,7 +78,7 @@ def _state(container: Container) -> str:
 
 
 def plan_digest(plan: Plan) -> str:
-    """Of every node with all that it would do, but for the id of the image: what a tag names is known after the pull."""
+    """Of every node with all that it would do, but for what is the image's: what a tag names is known after the pull."""
     return _digest([word for node in plan.nodes for word in _node_words(node)])
 
 
@@ -86,7 +86,7 @@ def _node_words(node: Node) -> Iterable[str]:
     yield str(node)
     match node.action:
         case CreateContainer(spec=spec):
-            yield config_hash(_without_image_id(spec))
+            yield config_hash(_without_images_own(spec))
         case CreateNetwork(spec=network):
             yield config_hash(network)
         case CreateVolume(spec=volume):
@@ -95,8 +95,9 @@ def _node_words(node: Node) -> Iterable[str]:
             pass
 
 
-def _without_image_id(spec: ContainerSpec) -> ContainerSpec:
-    return replace(spec, labels={name: text for name, text in spec.labels.items() if name != labels.IMAGE})
+def _without_images_own(spec: ContainerSpec) -> ContainerSpec:
+    """Its id, and its stop signal (which the definition's digest counts when the file says it)."""
+    return replace(spec, labels={name: text for name, text in spec.labels.items() if name != labels.IMAGE}, stop_signal="")
 
 
 def _digest(words: Iterable[str]) -> str:

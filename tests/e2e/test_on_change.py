@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ name: live
 services:
   app:
     image: busybox:test
-    command: [sh, -c, "trap 'cp /site /tmp/told' USR1; while true; do sleep 100000 & wait; done"]
+    command: [sh, -c, "trap 'cp /site /tmp/told' USR1; rm -f /tmp/end; until [ -e /tmp/end ]; do sleep 0.1; done"]
+    restart: always
     stop_grace_period: 0s
     configs: [site]
 configs:
@@ -45,6 +48,12 @@ def wait_for(machine: Machine, folder: Path, path: str, text: str) -> None:
     machine.run("exec", "-T", "app", "sh", "-c", script, cwd=folder, timeout=10)
 
 
+def next_line(events: subprocess.Popen[str]) -> str:
+    ready, _, _ = select.select([events.stdout], [], [], 20)
+    assert ready and events.stdout, "no event in 20 s"
+    return events.stdout.readline()
+
+
 def state(machine: Machine) -> tuple[str, str]:
     told = machine.inspect("live-app-1")
     return told["Id"], told["State"]["StartedAt"]
@@ -59,6 +68,22 @@ def test_a_signal_reaches_the_process_with_the_new_content(machine: Machine, fol
     wait_for(machine, folder, "/tmp/told", "two")
     assert state(machine) == before
     assert machine.run("plan", "--detailed-exitcode", cwd=folder).stdout.endswith("2 unchanged\n")
+
+
+def test_its_restart_policy_still_holds(machine: Machine, folder: Path) -> None:
+    """An engine takes a signal for an order to stop, unless the container has a stop signal of its own."""
+    before = state(machine)
+    assert machine.inspect("live-app-1")["Config"]["StopSignal"] == "SIGTERM"
+    follow = ["docker", "-H", machine.host, "events", "--filter", "event=start", "--since", before[1], "--format", "{{.Action}}"]
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as events:
+        try:
+            assert next_line(events) == "start\n", "the first start, told again"
+            machine.run("exec", "-T", "app", "touch", "/tmp/end", cwd=folder)
+            assert next_line(events) == "start\n"
+        finally:
+            events.terminate()
+    after = state(machine)
+    assert after[0] == before[0] and after[1] > before[1]
 
 
 def test_a_command_is_run_in_it_and_its_failure_is_told(machine: Machine, folder: Path) -> None:

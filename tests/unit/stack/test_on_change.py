@@ -10,6 +10,7 @@ from fakes.engine import Behaviour
 from unit.stack.stage import Play, Scene
 
 from stackrun.api.stacks import FieldChange, Phase, Symbol
+from stackrun.api.types import ImageConfig
 from stackrun.errors import ComposeError, KernelError
 from stackrun.stack.content import live_path, note_contents, noted_contents, present_files, told_path, write_private
 from stackrun.stack.plan import NoteContents, WriteFile
@@ -155,6 +156,33 @@ def test_another_way_of_telling_alone_changes_no_container(play: Play) -> None:
         await stage.up()
         stage.write(TEXT.format(content="one", how="restart"))
         assert not (await stage.plan()).actions
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("how", "image", "stops_by"), [
+    ("{signal: HUP}", "", "SIGTERM"), ("{signal: HUP}", "SIGQUIT", "SIGQUIT"), ("restart", "", ""), ("restart", "SIGQUIT", "SIGQUIT"),
+])  # fmt: skip
+def test_who_is_told_by_signals_has_a_stop_signal(play: Play, how: str, image: str, stops_by: str) -> None:
+    """Without one an engine takes any signal for an order to stop, and no restart policy holds after it."""
+
+    async def scene(stage: Scene) -> None:
+        stage.engine.images_by_id.clear()
+        stage.engine.add_image("busybox:1", ImageConfig(command=("sh",), stop_signal=image))
+        stage.write(TEXT.format(content="one", how=how))
+        await stage.up()
+        assert (await stage.engine.container("shop-web-1")).spec.stop_signal == stops_by
+        assert not (await stage.plan()).actions
+
+    play(scene)
+
+
+def test_the_images_stop_signal_breaks_no_seal(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.engine.images_by_id.clear()
+        stage.engine.pullable["busybox:1"] = ImageConfig(command=("sh",), stop_signal="SIGQUIT")
+        stage.write(TEXT.format(content="one", how="{signal: HUP}"))
+        assert (await stage.up(seal=(await stage.plan()).seal)).phase is Phase.DONE
 
     play(scene)
 
