@@ -278,7 +278,7 @@ def changed_value(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("ambiguous-value", "note", "Other YAML readers take a value without quotes for something else.")
 def ambiguous_value(stack: Stack) -> Iterator[Found]:
     for service, name, _, written, place in _plain_values(stack):
-        if _OTHER_WORDS.fullmatch(written) or isinstance(resolve(written), Timestamp) or _SIXTIES.fullmatch(written):
+        if _OTHER_WORDS.fullmatch(written) or _SIXTIES.fullmatch(written):
             yield Found(place, f"{name} of {_of(service)}: other YAML readers do not take {written} for a text", f'write "{written}"')
     for service in stack.services:
         for _, place in service.items("ports"):
