@@ -1,59 +1,107 @@
-"""`validate --fix`: the edits as a diff, or written to the files, each at once or not at all."""
+"""`validate --fix`: the edits as a diff, or written to the files, each file at once or not at all."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from stackrun.compose.fixes import Fix, applied, fix_of
 from stackrun.compose.source import STDIN
 from stackrun.compose.validation import Validation
 from stackrun.errors import InvalidArgument, PermissionDenied
 
+Look = Callable[[Mapping[str, str]], Validation]
+"""Path as shown → text to look at instead of what the file has."""
+_TRIED = 50
+"""Fixes that are tried one by one when all of them together do harm."""
 
-def fixed(validation: Validation, *, unsafe: bool) -> dict[str, tuple[str, str, int]]:
-    """Path as shown → (text, text with the fixes, how many they are), of each file that has any."""
-    fixes: dict[str, list[Fix]] = {}
+
+class Fixed(NamedTuple):
+    """A file's text before and after its fixes, and how many they are."""
+
+    before: str
+    after: str
+    number: int
+
+
+def fixed(validation: Validation, look: Look, *, unsafe: bool) -> dict[str, Fixed]:
+    """By path as shown, each file that has fixes; of those that together bring a new error, the ones that do not alone."""
+    fixes = []
     for one in validation.open:
         fix = fix_of(one, validation.sources.get(one.place.path))
         if fix is not None and (fix.safe or unsafe):
-            fixes.setdefault(one.place.path, []).append(fix)
-    found = {}
-    for path, chosen in sorted(fixes.items()):
-        written = validation.sources[path]
-        text, count = applied(written, chosen)
-        found[path] = (written.text, text, count)
-    return found
+            fixes.append((one.place.path, fix))
+    found = _applied(validation, fixes)
+    if not found or _harmless(validation, found, look):
+        return found
+    kept: list[tuple[str, Fix]] = []
+    for one_fix in fixes[:_TRIED]:
+        if _harmless(validation, _applied(validation, [*kept, one_fix]), look):
+            kept.append(one_fix)
+    return _applied(validation, kept)
+
+
+def _applied(validation: Validation, fixes: list[tuple[str, Fix]]) -> dict[str, Fixed]:
+    by_path: dict[str, list[Fix]] = {}
+    for path, fix in fixes:
+        by_path.setdefault(path, []).append(fix)
+    sources = validation.sources
+    return {path: Fixed(sources[path].text, *applied(sources[path], some)) for path, some in sorted(by_path.items())}
+
+
+def _harmless(validation: Validation, found: Mapping[str, Fixed], look: Look) -> bool:
+    """Whether no rule finds more errors in a file than before."""
+    after = look({path: one.after for path, one in found.items()})
+    return not _errors(after) - _errors(validation)
+
+
+def _errors(validation: Validation) -> Counter[tuple[str, str]]:
+    return Counter((one.place.path, one.code) for one in validation.findings if one.level == "error")
 
 
 def diff(path: str, before: str, after: str) -> Iterator[str]:
-    """A unified diff that `patch -p1` takes."""
-    for line in difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{path}", f"b/{path}"):
+    """A unified diff that `patch -p1` takes; lines end at a line feed alone, as they do for `patch`."""
+    name = path.lstrip("/") + ("\t" if " " in path else "")
+    for line in difflib.unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}"):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
+def _lines(text: str) -> list[str]:
+    return re.findall("[^\n]*\n|[^\n]+", text)
+
+
 def write(working_dir: str, path: str, before: str, after: str) -> None:
-    """Replace a file's content; refused when somebody has changed it meanwhile. Its mode and a link to it stay."""
+    """Replace a file's content; refused when somebody has changed it meanwhile. Its mode, its owner and a link to it stay."""
     if path == STDIN:
         raise InvalidArgument("what came from stdin cannot be written", hint="leave --apply out for the diff")
     file = Path(os.path.realpath(os.path.join(working_dir, path)))
     try:
         if file.read_bytes() != before.encode():
             raise InvalidArgument(f"{path} has changed meanwhile, or is not UTF-8: nothing was written to it", hint="run it again")
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "wb") as new:
-                new.write(after.encode())
-                os.fsync(new.fileno())
-            status = file.stat()
-            os.chmod(name, status.st_mode & 0o7777)
-            os.chown(name, status.st_uid, status.st_gid)
-            os.replace(name, file)
-        except BaseException:
-            os.unlink(name)
-            raise
+        _replace(file, after.encode())
     except OSError as error:
         raise PermissionDenied(f"cannot write {path}: {(error.strerror or '').lower()}") from None
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """In one step: whoever reads the file sees the old content or the new, also after a crash."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as new:
+            new.write(content)
+            status = file.stat()
+            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(new.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(new.fileno(), status.st_mode & 0o7777)
+            new.flush()
+            os.fsync(new.fileno())
+        os.replace(name, file)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -15,7 +15,8 @@ from stackrun.kernel import listening, netlink
 from stackrun.kernel.listening import Holder, Listener
 from stackrun.units import format_bytes, parse_bytes
 
-_ANY = ("", "0.0.0.0", "::")
+_EVERY = {"": (4, 6), "0.0.0.0": (4,), "::": (4, 6)}
+"""Addresses that stand for all of a family; a listener on `::` takes IPv4 as well, unless it says otherwise."""
 _NETLINK_ROUTE = 0
 
 
@@ -100,14 +101,21 @@ def _ports(service: Service, host: Host, own: frozenset[tuple[int, str]]) -> Ite
         if not published.isdigit() or (int(published), protocol) in own:
             continue  # of a range the engine takes one that is free
         for listener in host.listeners:
-            if listener.port == int(published) and listener.protocol == protocol and _same(port.text("host_ip"), listener.address):
+            if listener.port == int(published) and listener.protocol == protocol and _clash(port.text("host_ip").strip("[]"), listener.address):
                 message = f"port {published}/{protocol} is in use: {_owner(listener, host)} listens on {listener.address}"
                 yield _told(port.at("published"), "host-port-taken", message, "stop it, or publish another port")
                 break
 
 
-def _same(wanted: str, held: str) -> bool:
-    return wanted in _ANY or held in _ANY or wanted == held
+def _clash(wanted: str, held: str) -> bool:
+    """Whether the one address cannot be bound beside the other."""
+    if wanted in _EVERY or held in _EVERY:
+        return bool(set(_families(wanted)) & set(_families(held)))
+    return wanted == held
+
+
+def _families(address: str) -> tuple[int, ...]:
+    return _EVERY.get(address) or ((6,) if ":" in address else (4,))
 
 
 def _owner(listener: Listener, host: Host) -> str:

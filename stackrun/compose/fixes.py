@@ -7,11 +7,13 @@ refers to), came from a variable, or is not there, there is none.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from stackrun.compose.suppress import COMMENT
 from stackrun.compose.validation import Finding
-from stackrun.compose.written import Node, Written
+from stackrun.compose.written import Comment, Node, Written
 
 
 class Edit(NamedTuple):
@@ -39,7 +41,7 @@ def fix_of(finding: Finding, written: Written | None) -> Fix | None:
     if written is None or make is None or not finding.place.line or finding.suppressed:
         return None
     if finding.code == "unused-suppression":
-        return _without_comment(finding, written)
+        return _without_suppression(finding, written)
     node = written.at(finding.place.line, finding.place.column)
     if node is None or node.kind == "alias" or written.reached_by_alias(node) or "$" in node.raw:
         return None
@@ -49,7 +51,7 @@ def fix_of(finding: Finding, written: Written | None) -> Fix | None:
 def applied(written: Written, fixes: Iterable[Fix]) -> tuple[str, int]:
     """The text with as many of the fixes as do not touch each other's characters, and how many those are."""
     text, before, count = written.text, len(written.text) + 1, 0
-    for fix in sorted(fixes, key=lambda one: max(edit.end for edit in one.edits), reverse=True):
+    for fix in sorted(set(fixes), key=lambda one: max(edit.end for edit in one.edits), reverse=True):
         edits = sorted(set(fix.edits), reverse=True)
         if edits[0].end > before:
             continue
@@ -70,8 +72,9 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _plain(node: Node) -> bool:
-    return node.kind == "scalar" and node.style in ("plain", "single", "double")
+def _one_line(node: Node) -> bool:
+    """A scalar that can be replaced as it stands."""
+    return node.kind == "scalar" and node.style in ("plain", "single", "double") and node.start.line == node.end.line
 
 
 def _line_break(text: str, offset: int) -> int:
@@ -80,15 +83,28 @@ def _line_break(text: str, offset: int) -> int:
     return len(text) if end < 0 else end + 1
 
 
-def _removed(written: Written, begin: Node, end: Node, description: str, *, safe: bool = True) -> Fix | None:
-    """Whole lines from one node to another, when nothing else stands on them but a comment."""
+def _removed(written: Written, begin: Node, end: Node, description: str) -> Fix | None:
+    """Whole lines from one node to another, when nothing else stands on them but a comment and an item's dash."""
     start = written.text.rfind("\n", 0, begin.start.offset) + 1
     stop = _line_break(written.text, end.end.offset)
-    before = written.text[start : begin.start.offset].strip(" \t-")
+    before = written.text[start : begin.start.offset].strip(" \t")
     after = written.text[end.end.offset : stop].strip()
-    if before or (after and not after.startswith("#")):
+    dash = "-" if not begin.is_key and isinstance(begin.path[-1], int) else ""
+    if before != dash or (after and not after.startswith("#")) or _referred_to(written, start, stop):
         return None
-    return Fix(description, (Edit(start, stop, ""),), safe)
+    return Fix(description, (Edit(start, stop, ""),))
+
+
+def _referred_to(written: Written, start: int, stop: int) -> bool:
+    """Whether an alias elsewhere refers to something between the two offsets."""
+    first = bisect_left(written.nodes, start, key=lambda node: node.start.offset)
+    last = bisect_left(written.nodes, stop, key=lambda node: node.start.offset)
+    return any(written.reached_by_alias(node) for node in written.nodes[first:last])
+
+
+def _only_of_its_list(written: Written, node: Node) -> bool:
+    last = node.path[-1]
+    return isinstance(last, int) and not last and written.node((*node.path[:-1], 1), node.document) is None
 
 
 # --- a maker a rule -------------------------------------------------------------------------------
@@ -96,42 +112,60 @@ def _removed(written: Written, begin: Node, end: Node, description: str, *, safe
 
 def _without_key(finding: Finding, written: Written, node: Node) -> Fix | None:
     value = written.node(node.path, node.document)
-    if not node.is_key or value is None or written.text_of(value).startswith(("|", ">")):
+    if not node.is_key or value is None:
         return None
     return _removed(written, node, value if value.end.offset > node.end.offset else node, f"remove {node.value}")
 
 
+def _without_version(finding: Finding, written: Written, node: Node) -> Fix | None:
+    return _without_key(finding, written, node) if node.path == ("version",) else None
+
+
 def _without_entry(finding: Finding, written: Written, node: Node) -> Fix | None:
-    """A declaration that nobody uses; the last one of its section would leave an empty section, which is fine too."""
+    """A declaration that nobody uses; the last one of its section leaves an empty section, which is fine too."""
     fix = _without_key(finding, written, node)
     return fix._replace(safe=False) if fix else None
 
 
 def _without_item(finding: Finding, written: Written, node: Node) -> Fix | None:
-    return _removed(written, node, node, "remove the second one") if _plain(node) else None
-
-
-def _meant_key(finding: Finding, written: Written, node: Node) -> Fix | None:
-    match = re.fullmatch(r'did you mean "([A-Za-z0-9_.-]+)"\?', finding.hint)
-    if not match or not _plain(node) or written.key((*node.path[:-1], match[1]), node.document):
+    """The second one of two: a line of a block, or what follows the item before it in brackets."""
+    if not _one_line(node) or not isinstance(node.path[-1:][0], int) or _only_of_its_list(written, node):
         return None
-    return _replaced(node, match[1], f"{node.value} → {match[1]}")
+    before = written.node((*node.path[:-1], int(node.path[-1]) - 1), node.document)
+    parent = written.node(node.path[:-1], node.document)
+    if parent is None or parent.style != "flow":
+        return _removed(written, node, node, "remove the second one")
+    between = written.text[before.end.offset : node.start.offset].strip() if before else ""
+    if before is None or between != ",":
+        return None
+    return Fix("remove the second one", (Edit(before.end.offset, node.end.offset, ""),))
 
 
-def _meant_value(finding: Finding, written: Written, node: Node) -> Fix | None:
+def _meant(finding: Finding, written: Written, node: Node) -> Fix | None:
+    """A misspelt key or name. What names something else is not safe: it may be the other that is wrong."""
     match = re.fullmatch(r'did you mean "([A-Za-z0-9_.-]+)"\?', finding.hint)
-    return _replaced(node, match[1], f"{node.value} → {match[1]}", safe=False) if match and _plain(node) and not node.is_key else None
+    if not match or not _one_line(node):
+        return None
+    if node.is_key:
+        if written.key((*node.path[:-1], match[1]), node.document):
+            return None
+    elif f'"{node.value}"' not in finding.message and repr(node.value) not in finding.message:
+        return None
+    safe = finding.code == "unknown-key"
+    return _replaced(node, match[1], f"{node.value} → {match[1]}", safe=safe)
 
 
 def _in_quotes(finding: Finding, written: Written, node: Node) -> Fix | None:
-    return _replaced(node, _quoted(node.raw), f"quote {node.raw}") if node.style == "plain" and node.raw else None
+    if node.style != "plain" or not node.raw or node.tag or not _one_line(node):
+        return None
+    return _replaced(node, _quoted(node.raw), f"quote {node.raw}")
 
 
 def _typed(finding: Finding, written: Written, node: Node) -> Fix | None:
     """A value of the wrong type, where the hint says how it is written right."""
-    if not _plain(node) or node.is_key:
+    if not _one_line(node) or node.is_key or node.tag:
         return None
-    if finding.hint.startswith("quote it: "):
+    if finding.hint.startswith("quote it"):
         return _in_quotes(finding, written, node)
     match = re.fullmatch(r"write (?:a unit: (\S+)|(\S+) without quotes)", finding.hint)
     return _replaced(node, match[1] or match[2], f"{node.raw} → {match[1] or match[2]}") if match else None
@@ -139,44 +173,80 @@ def _typed(finding: Finding, written: Written, node: Node) -> Fix | None:
 
 def _with_shell_word(finding: Finding, written: Written, node: Node) -> Fix | None:
     """`test: [curl, -f, …]` lacks its first word."""
-    if node.kind != "sequence" or node.style != "flow":
+    if node.kind != "sequence" or not finding.hint.startswith('write ["CMD", '):
         return None
-    return Fix("add CMD", (Edit(node.start.offset + 1, node.start.offset + 1, "CMD, "),))
+    first = written.node((*node.path, 0), node.document)
+    if first is None or first.kind != "scalar":
+        return None
+    if node.style == "flow":
+        return Fix("add CMD", (Edit(first.start.offset, first.start.offset, "CMD, "),))
+    begin = written.text.rfind("\n", 0, first.start.offset) + 1
+    indent = written.text[begin : first.start.offset]
+    if indent.strip(" ") != "-":
+        return None
+    return Fix("add CMD", (Edit(begin, begin, f"{indent}CMD{_break_of(written.text)}"),))
+
+
+def _break_of(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _on_loopback(finding: Finding, written: Written, node: Node) -> Fix | None:
-    if not _plain(node) or node.value.count(":") != 1:
+    if not _one_line(node) or node.is_key or node.value.count(":") != 1:
         return None
     return _replaced(node, _quoted(f"127.0.0.1:{node.value}"), "publish on this machine alone", safe=False)
 
 
-def _without_comment(finding: Finding, written: Written) -> Fix | None:
-    for comment in written.comments:
-        if comment.place == finding.place and "," not in comment.text.partition("]")[0]:
-            start = comment.offset
-            end = _line_break(written.text, start)
-            if comment.alone:
-                return Fix("remove the suppression", (Edit(written.text.rfind("\n", 0, start) + 1, end, ""),))
-            start = len(written.text[:start].rstrip(" \t"))
-            break_at = end - 1 if written.text[end - 1 : end] == "\n" else end
-            return Fix("remove the suppression", (Edit(start, break_at - (written.text[break_at - 1] == "\r"), ""),))
-    return None
+def _without_suppression(finding: Finding, written: Written) -> Fix | None:
+    """The whole comment, or the code alone where others are still of use."""
+    comment = next((one for one in written.comments if _holds(one, finding)), None)
+    if comment is None:
+        node = written.at(finding.place.line, finding.place.column)
+        return _without_key(finding, written, node) if node is not None and not written.reached_by_alias(node) else None
+    match = COMMENT.fullmatch(comment.text)
+    assert match is not None
+    listed = match[1].split(",")
+    if len(listed) == 1:
+        return _without_comment(comment, written.text)
+    offset = comment.offset + finding.place.column - comment.place.column
+    end = offset + finding.end[1] - finding.place.column
+    after = re.compile(r"\s*,\s*").match(written.text, end)
+    if after:
+        return Fix("remove the suppression", (Edit(offset, after.end(), ""),))
+    return Fix("remove the suppression", (Edit(written.text.rindex(",", 0, offset), end, ""),))
+
+
+def _holds(comment: Comment, finding: Finding) -> bool:
+    return comment.place.line == finding.place.line and comment.place.column < finding.place.column
+
+
+def _without_comment(comment: Comment, text: str) -> Fix:
+    end = _line_break(text, comment.offset)
+    if comment.alone:
+        return Fix("remove the suppression", (Edit(text.rfind("\n", 0, comment.offset) + 1, end, ""),))
+    start = len(text[: comment.offset].rstrip(" \t"))
+    return Fix("remove the suppression", (Edit(start, len(text[:end].rstrip("\r\n")), ""),))
 
 
 _MAKERS: dict[str, Make] = {
-    "deprecated-version": _without_key,
+    "deprecated": _without_version,
     "duplicate-item": _without_item,
-    "healthcheck-form": _with_shell_word,
-    "invalid-value": _meant_value,
+    "healthcheck": _with_shell_word,
     "key-type": _in_quotes,
     "public-port": _on_loopback,
-    "unknown-key": _meant_key,
+    "type": _typed,
+    "undefined-config": _meant,
+    "undefined-network": _meant,
+    "undefined-secret": _meant,
+    "undefined-service": _meant,
+    "undefined-volume": _meant,
+    "unknown-key": _meant,
     "unused-config": _without_entry,
     "unused-network": _without_entry,
     "unused-secret": _without_entry,
     "unused-suppression": lambda finding, written, node: None,
     "unused-volume": _without_entry,
-    "wrong-type": _typed,
+    "value": _meant,
     "yaml-boolean": _in_quotes,
     "yaml-number": _in_quotes,
 }

@@ -77,10 +77,14 @@ def holders(inodes: Iterable[int], proc: str = "/proc") -> dict[int, Holder]:
 
 def _descriptors(folder: str) -> Iterator[str]:
     try:
-        for name in os.listdir(folder):
-            yield os.readlink(f"{folder}/{name}")
+        names = os.listdir(folder)
     except OSError:  # it ended, or is somebody else's
         return
+    for name in names:
+        try:
+            yield os.readlink(f"{folder}/{name}")
+        except OSError:  # closed meanwhile
+            continue
 
 
 def _program(path: str) -> str:

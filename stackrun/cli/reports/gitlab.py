@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from stackrun.cli.reports.report import from_root
 from stackrun.compose.rules.rule import Level
 from stackrun.compose.validation import Finding, Validation
 
@@ -27,5 +28,5 @@ def _issue(one: Finding) -> dict[str, Any]:
         "categories": ["Security" if one.rule.group == "security" else "Bug Risk"],
         "severity": _SEVERITIES[one.level],
         "fingerprint": one.fingerprint,
-        "location": {"path": one.place.path, "lines": {"begin": max(1, one.place.line), "end": max(1, one.end[0])}},
+        "location": {"path": from_root(one.place.path), "lines": {"begin": max(1, one.place.line), "end": max(1, one.end[0])}},
     }

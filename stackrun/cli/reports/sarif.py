@@ -11,11 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import quote
 
+from stackrun.cli.reports.report import from_root
+from stackrun.compose.fixes import Edit, Fix, fix_of
 from stackrun.compose.origins import Note
 from stackrun.compose.rules.catalog import page, rules
 from stackrun.compose.rules.rule import Level, Rule
 from stackrun.compose.tree import Place
-from stackrun.compose.validation import Finding, Validation
+from stackrun.compose.validation import IN_BASELINE, Finding, Validation
+from stackrun.compose.written import Written
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 MAX_RESULTS = 25_000
@@ -29,10 +32,10 @@ def render(validation: Validation, *, shown: Level, colour: bool) -> str:
     notifications = [] if validation.complete else [_notification("not everything could be checked: something could not be read")]
     run = {
         "tool": {"driver": {"name": "stackrun", "semanticVersion": _version(), "rules": [_rule(rules()[code]) for code in used]}},
-        "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The folder that validate was run in."}}},
+        "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The repository, or the folder that validate was run in."}}},
         "columnKind": "unicodeCodePoints",
         "invocations": [{"executionSuccessful": validation.complete, "toolExecutionNotifications": notifications}],
-        "results": [_result(one, used.index(one.code)) for one in found],
+        "results": [_result(one, used.index(one.code), validation.sources.get(one.place.path)) for one in found],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
 
@@ -66,7 +69,7 @@ def _prose(markdown: str) -> str:
     return re.sub(r"\s+", " ", markdown.partition("\n")[2].partition("\n## ")[0]).strip()[:1000]
 
 
-def _result(one: Finding, index: int) -> dict[str, Any]:
+def _result(one: Finding, index: int, written: Written | None) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": one.code,
         "ruleIndex": index,
@@ -79,9 +82,24 @@ def _result(one: Finding, index: int) -> dict[str, Any]:
     if related:
         result["relatedLocations"] = related
     if one.suppressed:
-        kind = "external" if one.suppressed == "in the baseline" else "inSource"
+        kind = "external" if one.suppressed == IN_BASELINE else "inSource"
         result["suppressions"] = [{"kind": kind, "status": "accepted", "justification": one.suppressed}]
+    if written is not None and (fix := fix_of(one, written)) is not None:
+        result["fixes"] = [_fix(fix, one.place.path, written)]
     return result
+
+
+def _fix(fix: Fix, path: str, written: Written) -> dict[str, Any]:
+    replacements = [{"deletedRegion": _span(edit, written), "insertedContent": {"text": edit.text}} for edit in fix.edits]
+    return {
+        "description": {"text": fix.description},
+        "artifactChanges": [{"artifactLocation": _artifact(path), "replacements": replacements}],
+    }
+
+
+def _span(edit: Edit, written: Written) -> dict[str, int]:
+    start, end = written.position(edit.start), written.position(edit.end)
+    return {"startLine": start.line, "startColumn": start.column, "endLine": end.line, "endColumn": end.column}
 
 
 def _location(place: Place, end: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -96,7 +114,7 @@ def _location(place: Place, end: tuple[int, int] | None = None) -> dict[str, Any
 def _artifact(path: str) -> dict[str, Any]:
     if path.startswith("/"):
         return {"uri": f"file://{quote(path)}"}
-    return {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
+    return {"uri": quote(from_root(path)), "uriBaseId": "%SRCROOT%"}
 
 
 def _related(number: int, note: Note) -> dict[str, Any]:

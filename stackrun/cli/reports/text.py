@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from stackrun.cli.reports.report import at_least
+from stackrun.cli.reports.report import at_least, visible
 from stackrun.compose.rules.rule import LEVELS, Level
 from stackrun.compose.validation import Finding, Validation
 from stackrun.compose.written import Written
@@ -32,43 +33,54 @@ def _plain(text: str, style: str) -> str:
 
 
 def _lines(one: Finding, written: Written | None, paint: _Paint) -> Iterator[str]:
-    place = one.place if one.place.line else one.place.path
-    yield f"{paint(f'{place}:', '1')} {paint(f'{one.level}[{one.code}]', _COLOURS[one.level])} {one.message}"
+    place = visible(str(one.place if one.place.line else one.place.path))
+    yield f"{paint(f'{place}:', '1')} {paint(f'{one.level}[{one.code}]', _COLOURS[one.level])} {visible(one.message)}"
     if written is not None and one.place.line:
         yield from _excerpt(one, written, paint)
-    for place, sentence in one.notes:
-        yield f"  note: {f'{place}: ' if place.line else ''}{sentence}"
+    for at, sentence in one.notes:
+        yield visible(f"  note: {f'{at}: ' if at.line else ''}{sentence}")
     if one.hint:
-        yield f"  hint: {one.hint}"
+        yield visible(f"  hint: {one.hint}")
 
 
 def _excerpt(one: Finding, written: Written, paint: _Paint) -> Iterator[str]:
-    line, column = written.line(one.place.line), one.place.column
-    start = max(0, column - _WIDTH // 2) if len(line) > _WIDTH else 0
+    """The line, or of a long one the part around the column, and carets below it."""
+    line, index = written.line(one.place.line), one.place.column - 1
+    start = max(0, index - _WIDTH // 2) if len(line) > _WIDTH else 0
     text = line[start : start + _WIDTH]
-    if not text.strip():
+    if not text.strip() or index > len(line):
         return
-    end = one.end[1] if one.end[0] == one.place.line else column + 1
-    length = max(1, min(end, start + len(text) + 1) - column)
+    left, right = "…" if start else "", "…" if start + len(text) < len(line) else ""
+    end = one.end[1] - 1 if one.end[0] == one.place.line else index + 1
+    marked = line[index : min(end, start + _WIDTH)]
     gutter = f"{one.place.line:>5} | "
-    before = "".join(char if char == "\t" else " " for char in text[: column - 1 - start])
-    yield f"{gutter}{_visible(text)}"
-    yield f"{' ' * (len(gutter) - 2)}| {before}{paint('^' * length, _COLOURS[one.level])}"
+    yield f"{gutter}{left}{visible(text)}{right}"
+    before = " " * len(left) + "".join("\t" if char == "\t" else " " * _columns(char) for char in line[start:index])
+    yield f"{' ' * (len(gutter) - 2)}| {before}{paint('^' * max(1, sum(map(_columns, marked))), _COLOURS[one.level])}"
 
 
-def _visible(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+def _columns(char: str) -> int:
+    """How many columns of a terminal a character takes."""
+    if char.isascii():
+        return 1
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _summary(validation: Validation, shown: Level) -> str:
     counts = Counter(one.level for one in validation.open)
     files = len(validation.files)
     where = f"in {files} file{'' if files == 1 else 's'}"
-    parts = [f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in LEVELS if counts[level]]
-    text = f"{', '.join(parts)} {where}" if parts else f"no findings {where}"
-    hidden = sum(counts[level] for level in LEVELS if LEVELS.index(level) > LEVELS.index(shown))
+    text = f"{_counted(counts, LEVELS) or 'no findings'} {where}"
     silenced = len(validation.findings) - len(validation.open)
     text += f"; {silenced} suppressed" if silenced else ""
-    text += f" (--level {LEVELS[-1]} shows {'it' if hidden == 1 else f'the {hidden} notes'})" if hidden else ""
+    hidden = LEVELS[LEVELS.index(shown) + 1 :]
+    if any(counts[level] for level in hidden):
+        least = next(level for level in reversed(hidden) if counts[level])
+        text += f" (--level {least} shows the {_counted(counts, hidden)})"
     return text if validation.complete else f"{text}\nnot everything could be checked: something could not be read"
+
+
+def _counted(counts: Counter[Level], levels: Iterable[Level]) -> str:
+    return ", ".join(f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in levels if counts[level])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stackrun.compose.faults import did_you_mean
 from stackrun.compose.rules.rule import LEVELS, Rule
-from stackrun.errors import InvalidArgument, NotFound
+from stackrun.errors import InvalidArgument
 
 GROUPS = (
     "structure", "files", "references", "graph", "health", "ports", "names", "images", "storage", "security", "environment",
@@ -30,9 +30,9 @@ def rules() -> Mapping[str, Rule]:
 
 
 def rule(code: str) -> Rule:
-    """NotFound for a code that no rule has."""
+    """InvalidArgument for a code that no rule has."""
     if code not in rules():
-        raise NotFound(f"there is no rule {code}", hint=did_you_mean(code, rules()) or "`stackrun rules` lists them")
+        raise InvalidArgument(f"there is no rule {code}", hint=did_you_mean(code, rules()) or "`stackrun rules` lists them")
     return rules()[code]
 
 
