@@ -90,6 +90,7 @@ class _Checker:
         self._healthcheck(service)
         self._build(name, service)
         self._scale(name, service)
+        self._job(service)
         self._limits(service)
         self._mounts(service)
         self._watch(service)
@@ -149,6 +150,16 @@ class _Checker:
         if isinstance(count, int) and count > 1 and service.get("container_name"):
             message = f"{count} containers cannot all be named {service['container_name']}"
             self.faults.error(service.value_place("container_name"), message, hint="remove container_name", code="container-name")
+
+    def _job(self, service: Map) -> None:
+        own = service.get("x-stackrun")
+        if not isinstance(own, Map) or own.get("kind") != "job":
+            return
+        policy = (service.get("deploy") or {}).get("restart_policy")
+        said = policy.get("condition", "any") if isinstance(policy, Map) else service.get("restart")
+        if said in ("any", "always", "unless-stopped"):
+            at = service.value_place("deploy" if isinstance(policy, Map) else "restart")
+            self.faults.error(at, "a job that is always restarted is never done", hint="restart: on-failure, or no", code="conflict")
 
     def _limits(self, service: Map) -> None:
         """The older keys and deploy.resources must say the same, once deploy.resources says anything."""

@@ -58,3 +58,17 @@ def test_a_job_is_named_as_one(stack: Stack) -> None:
     assert (project.services["a"].kind, project.services["b"].kind) == ("job", "service")
     with pytest.raises(ComposeError, match="kind must be service or job, not 'cron'"):
         stack.load("services: {a: {image: x, x-stackrun: {kind: cron}}}")
+
+
+@pytest.mark.parametrize(
+    ("also", "column"), [("restart: always", 26), ("restart: unless-stopped", 26), ("deploy: {restart_policy: {delay: 1s}}", 25)]
+)
+def test_a_job_that_is_restarted_for_ever_is_refused(stack: Stack, also: str, column: int) -> None:
+    with pytest.raises(ComposeError, match="a job that is always restarted is never done") as caught:
+        stack.load(f"services:\n  a: {{image: x, {also}, x-stackrun: {{kind: job}}}}\n")
+    assert [(one.line, one.column) for one in caught.value.diagnostics] == [(2, column)]
+
+
+@pytest.mark.parametrize("also", ["restart: on-failure:3", "restart: 'no'", "deploy: {restart_policy: {condition: on-failure}}"])
+def test_a_job_may_be_tried_again(stack: Stack, also: str) -> None:
+    assert stack.load(f"services: {{a: {{image: x, {also}, x-stackrun: {{kind: job}}}}}}").services["a"].kind == "job"
