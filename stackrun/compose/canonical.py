@@ -124,7 +124,7 @@ def _volume(self: _Canonical, value: Any, at: Place) -> Any:
 def _device(self: _Canonical, value: Any, at: Place) -> Any:
     if isinstance(value, Map):
         if "target" not in value:
-            self.faults.error(at, "the device has no target", hint="target: path in the container", code="missing-key")
+            self.faults.error(at, "the device has no target", hint="target: path in the container", code="incomplete-device")
         return value
     if self.keep and _has_variable(value):
         return value
@@ -192,8 +192,8 @@ def _external(self: _Canonical, value: Any, at: Place) -> Any:
     if "name" in old:
         place = old.key_place("name")
         if "name" in value and value["name"] != old["name"]:
-            self.faults.error(place, "name and external.name are both given and differ", hint="write name alone, beside external: true")
-        self.faults.warning(place, "external.name is deprecated", hint="write name beside external: true", code="deprecated")
+            self.faults.error(place, "name and external.name are both given and differ", hint="write name alone, beside external: true", code="external-name")
+        self.faults.warning(place, "external.name is deprecated", hint="write name beside external: true", code="external-name")
         value.take(old, "name", old["name"])
     value["external"] = True
     return value

@@ -86,7 +86,7 @@ class _Checker:
             self.faults.error(at, f'service "{name}" has neither an image nor a build', hint="give it an image", code="no-image")
         if service.get("network_mode") and service.get("networks"):
             place = service.key_place("networks")
-            self.faults.error(place, "networks and network_mode exclude each other", hint="remove one of them", code="conflict")
+            self.faults.error(place, "networks and network_mode exclude each other", hint="remove one of them", code="network-mode-conflict")
         self._healthcheck(service)
         self._build(name, service)
         self._scale(name, service)
@@ -111,7 +111,7 @@ class _Checker:
         if isinstance(test, Seq) and test and test[0] not in ("NONE", "CMD", "CMD-SHELL"):
             hint = f'write ["CMD", "{test[0]}", …], or one string for a shell'
             at = check.value_place("test") if isinstance(check, Map) else test.place
-            self.faults.error(at, "a healthcheck's test starts with CMD, CMD-SHELL or NONE", hint=hint, code="healthcheck")
+            self.faults.error(at, "a healthcheck's test starts with CMD, CMD-SHELL or NONE", hint=hint, code="healthcheck-form")
 
     def _build(self, name: str, service: Map) -> None:
         build = service.get("build")
@@ -119,7 +119,7 @@ class _Checker:
             return
         if build.get("dockerfile") and build.get("dockerfile_inline"):
             place = build.key_place("dockerfile_inline")
-            self.faults.error(place, "dockerfile and dockerfile_inline exclude each other", hint="remove one of them", code="conflict")
+            self.faults.error(place, "dockerfile and dockerfile_inline exclude each other", hint="remove one of them", code="dockerfile-conflict")
         for key, context in (build.get("additional_contexts") or {}).items():
             target = text_of(context).removeprefix("service:")
             if not text_of(context).startswith("service:"):
@@ -128,28 +128,28 @@ class _Checker:
             if target not in self.services:
                 self.faults.error(at, f'no service "{target}"', hint=did_you_mean(target, self.services), code="undefined-service")
             elif not isinstance(self.services[target], Map) or not self.services[target].get("build"):
-                self.faults.error(at, f'service "{target}" is not built, so its files are no context', code="conflict")
+                self.faults.error(at, f'service "{target}" is not built, so its files are no context', code="context-not-built")
         platforms = build.get("platforms")
         if platforms and service.get("platform") and service["platform"] not in platforms:
             place = build.value_place("platforms")
-            self.faults.error(place, f"build.platforms lacks the service's platform {service['platform']}", code="conflict")
+            self.faults.error(place, f"build.platforms lacks the service's platform {service['platform']}", code="platform-conflict")
 
     def _scale(self, name: str, service: Map) -> None:
         replicas = (service.get("deploy") or {}).get("replicas")
         scale = service.get("scale")
         if scale is not None and replicas is not None and scale != replicas:
             hint = f"deploy.replicas is {replicas}: write one of them"
-            self.faults.error(service.value_place("scale"), f"scale is {scale}, deploy.replicas is not", hint=hint, code="conflict")
+            self.faults.error(service.value_place("scale"), f"scale is {scale}, deploy.replicas is not", hint=hint, code="scale-conflict")
         elif scale is not None and isinstance(service.get("deploy"), Map):
             service["deploy"]["replicas"] = scale
         count = scale if scale is not None else replicas
         if isinstance(count, int) and count < 0:
             self.faults.error(
-                service.value_place("scale" if scale is not None else "deploy"), f"{count} containers make no sense", code="value"
+                service.value_place("scale" if scale is not None else "deploy"), f"{count} containers make no sense", code="negative-scale"
             )
         if isinstance(count, int) and count > 1 and service.get("container_name"):
             message = f"{count} containers cannot all be named {service['container_name']}"
-            self.faults.error(service.value_place("container_name"), message, hint="remove container_name", code="container-name")
+            self.faults.error(service.value_place("container_name"), message, hint="remove container_name", code="scaled-container-name")
 
     def _job(self, service: Map) -> None:
         own = service.get("x-stackrun")
@@ -173,16 +173,16 @@ class _Checker:
                 said = f"is {limits[new]}" if limits.get(new) else "is not given"
                 hint = "write the limit in one of the two places"
                 message = f"{old} is {service[old]}, deploy.resources.{group}.{new} {said}"
-                self.faults.error(service.value_place(old), message, hint=hint, code="conflict")
+                self.faults.error(service.value_place(old), message, hint=hint, code="limits-conflict")
 
     def _mounts(self, service: Map) -> None:
         mounts = service.get("volumes") or Seq()
         for index, mount in enumerate(mounts):
             at = mounts.item_place(index)
             if not mount.get("target"):
-                self.faults.error(at, "the mount has no target", hint="target: path in the container", code="missing-key")
+                self.faults.error(at, "the mount has no target", hint="target: path in the container", code="mount-without-target")
             if mount.get("type") == "bind" and not mount.get("source"):
-                self.faults.error(at, "a bind mount needs a source", hint="source: path on the host", code="missing-key")
+                self.faults.error(at, "a bind mount needs a source", hint="source: path on the host", code="bind-without-source")
         self._mounted_twice(service)
 
     def _mounted_twice(self, service: Map) -> None:
@@ -194,7 +194,7 @@ class _Checker:
                 target = mount.get("target") if isinstance(mount, Map) else text_of(mount).partition(":")[0]
                 if target and target in taken:
                     message = f"{target} is mounted already, by {taken[target]}"
-                    self.faults.error(mounts.item_place(index), message, hint="remove one of the two", code="conflict")
+                    self.faults.error(mounts.item_place(index), message, hint="remove one of the two", code="mount-conflict")
                 elif target:
                     taken[target] = f"item {index + 1} of {key}"
 
@@ -203,10 +203,10 @@ class _Checker:
         rules = develop.get("watch") if isinstance(develop, Map) else None
         for rule in rules or ():
             if not rule.get("path"):
-                self.faults.error(rule.value_place("path"), "path must not be empty", code="value")
+                self.faults.error(rule.value_place("path"), "path must not be empty", code="watch-without-path")
             if str(rule.get("action", "")).startswith("sync") and not rule.get("target"):
                 hint = "target: path in the container"
-                self.faults.error(rule.place, f"action {rule['action']} needs a target", hint=hint, code="missing-key")
+                self.faults.error(rule.place, f"action {rule['action']} needs a target", hint=hint, code="watch-without-target")
 
     def _addresses(self, service: Map) -> None:
         ports = service.get("ports") or Seq()
@@ -214,7 +214,7 @@ class _Checker:
             address = port.get("host_ip")
             if address and not _is_address(address):
                 at = port.value_place("host_ip") if "host_ip" in port.values_at else ports.item_place(index)
-                self.faults.error(at, f"{address!r} is not an IP address", code="value")
+                self.faults.error(at, f"{address!r} is not an IP address", code="invalid-address")
 
     def _device_requests(self, service: Map) -> None:
         reservations = ((service.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
@@ -222,7 +222,7 @@ class _Checker:
             for request in requests or ():
                 if "count" in request and "device_ids" in request:
                     place = request.key_place("count")
-                    self.faults.error(place, "count and device_ids exclude each other", hint="remove one of them", code="conflict")
+                    self.faults.error(place, "count and device_ids exclude each other", hint="remove one of them", code="device-count-conflict")
 
     # --- references -------------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ class _Checker:
             if container and container in owners:
                 at = service.value_place("container_name")
                 message = f'container_name "{container}" is also that of service "{owners[container]}"'
-                self.faults.error(at, message, hint="names of containers are unique", code="container-name")
+                self.faults.error(at, message, hint="names of containers are unique", code="duplicate-container-name")
             elif container:
                 owners[container] = name
 
@@ -312,7 +312,7 @@ class _Checker:
                     if key in volume:
                         place = volume.key_place(key)
                         hint = "an external volume is taken as it is"
-                        self.faults.error(place, f'volume "{name}" is external and cannot have {key}', hint=hint, code="conflict")
+                        self.faults.error(place, f'volume "{name}" is external and cannot have {key}', hint=hint, code="external-volume-options")
 
     def _on_change(self, resource: Map) -> None:
         own = resource.get("x-stackrun")
@@ -321,12 +321,12 @@ class _Checker:
         said: Map = own["on_change"]
         if ("signal" in said) == ("exec" in said):
             hint = "signal: HUP, or exec: [command]"
-            self.faults.error(own.value_place("on_change"), "on_change is a signal or an exec, one of them", hint=hint, code="value")
+            self.faults.error(own.value_place("on_change"), "on_change is a signal or an exec, one of them", hint=hint, code="invalid-on-change")
         elif "signal" in said and signal_name(said["signal"]) not in SIGNALS:
             hint = did_you_mean(text_of(said["signal"]), (name.removeprefix("SIG") for name in SIGNALS))
-            self.faults.error(said.value_place("signal"), f"there is no signal {text_of(said['signal'])}", hint=hint, code="value")
+            self.faults.error(said.value_place("signal"), f"there is no signal {text_of(said['signal'])}", hint=hint, code="invalid-on-change")
         elif "exec" in said and not said["exec"]:
-            self.faults.error(said.value_place("exec"), "exec has no command", code="value")
+            self.faults.error(said.value_place("exec"), "exec has no command", code="invalid-on-change")
 
     def _one_source(self, section: str, name: str, resource: Map, keys: tuple[str, ...]) -> None:
         given = [key for key in keys if resource.get(key) is not None or key in resource.keys_at]
@@ -336,10 +336,10 @@ class _Checker:
             return
         if not given or (kind == "secret" and not any(resource.get(key) for key in (*keys, "driver"))):
             hint = f"give it one of {', '.join(keys)}, or say external: true"
-            self.faults.error(at, f'{kind} "{name}" has no value', hint=hint, code="missing-key")
+            self.faults.error(at, f'{kind} "{name}" has no value', hint=hint, code="no-source")
         elif len(given) > 1:
             place = resource.key_place(given[1])
-            self.faults.error(place, f"{' and '.join(given)} exclude each other", hint="keep one of them", code="conflict")
+            self.faults.error(place, f"{' and '.join(given)} exclude each other", hint="keep one of them", code="several-sources")
 
 
 def _map(value: Any) -> Map:

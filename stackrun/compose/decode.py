@@ -54,7 +54,7 @@ class _Decode:
 
     def value(self, value: Any, known: Pattern[Decoder], at: Place) -> Any:
         if known.known in _SCALARS and isinstance(value, (Map, Seq)):
-            return self.fault(at, f"must be one value, not a {'mapping' if isinstance(value, Map) else 'list'}", code="type")
+            return self.fault(at, f"must be one value, not a {'mapping' if isinstance(value, Map) else 'list'}", code="wrong-type")
         if known.known is not None:
             value = known.known(self, value, at)
         if isinstance(value, Map):
@@ -63,7 +63,7 @@ class _Decode:
             self.sequence(value, known)
         return value
 
-    def fault(self, at: Place, message: str, hint: str = "", code: str = "value") -> Any:
+    def fault(self, at: Place, message: str, hint: str = "", code: str = "invalid-value") -> Any:
         self.faults.error(at, message, hint=hint, code=code)
         return _DROP
 
@@ -82,7 +82,7 @@ def _text_kept(_self: _Decode, value: Any, _at: Place) -> Any:
 def _flag_or_none(self: _Decode, value: Any, at: Place) -> Any:
     if isinstance(value, str):
         truth = is_true(value)
-        return self.fault(at, f"must be true or false, not {value!r}", code="type") if truth is None else truth
+        return self.fault(at, f"must be true or false, not {value!r}", code="wrong-type") if truth is None else truth
     return _DROP if value is None else value
 
 
@@ -97,7 +97,7 @@ def _integer_kept(self: _Decode, value: Any, at: Place) -> Any:
     if isinstance(value, (int, float)) and math.isfinite(value):
         return int(value)
     hint = f"write {value} without quotes" if isinstance(value, str) and is_digits(value.lstrip("-")) else ""
-    return self.fault(at, f"must be a whole number, not {value!r}", hint, code="type")
+    return self.fault(at, f"must be a whole number, not {value!r}", hint, code="wrong-type")
 
 
 def _integer(self: _Decode, value: Any, at: Place) -> Any:
@@ -135,7 +135,7 @@ def _number(self: _Decode, value: Any, at: Place) -> Any:
         if not math.isfinite(number):
             raise ValueError
     except (ValueError, OverflowError):
-        return self.fault(at, f"must be a number, not {value!r}", code="type")
+        return self.fault(at, f"must be a number, not {value!r}", code="wrong-type")
     return (int(number) if number.is_integer() else number) if number else _DROP
 
 
@@ -176,7 +176,7 @@ def _mode(self: _Decode, value: Any, at: Place) -> Any:
 
 def _bits(self: _Decode, value: Any, at: Place) -> Any:
     if isinstance(value, str):
-        return self.fault(at, f"must be a number such as 0755, not {value!r}", f"write {value} without quotes", code="type")
+        return self.fault(at, f"must be a number such as 0755, not {value!r}", f"write {value} without quotes", code="wrong-type")
     text = _mode(self, value, at)
     return text if text is _DROP else int(text, 8) or _DROP
 
@@ -186,7 +186,7 @@ def _device_count(self: _Decode, value: Any, at: Place) -> Any:
         return -1
     if isinstance(value, int) or (isinstance(value, str) and is_digits(value.removeprefix("-"))):
         return int(value)
-    return self.fault(at, f'must be a whole number or "all", not {text_of(value)!r}', code="type")
+    return self.fault(at, f'must be a whole number or "all", not {text_of(value)!r}', code="wrong-type")
 
 
 _SCALARS = frozenset((
@@ -226,7 +226,7 @@ def _strings(self: _Decode, value: Any, at: Place) -> Any:
     items = value if isinstance(value, Seq) else Seq([value], at, [at])
     for index, item in enumerate(items):
         if isinstance(item, float):
-            self.fault(items.item_place(index), f"must be a string or a whole number, not {text_of(item)}", code="type")
+            self.fault(items.item_place(index), f"must be a string or a whole number, not {text_of(item)}", code="wrong-type")
     items[:] = [text_of(item) for item in items]
     return items or _DROP
 
@@ -241,7 +241,7 @@ def _texts(self: _Decode, value: Any, at: Place) -> Any:
     """A mapping of names to strings, which says so of anything else."""
     for name, item in value.items() if isinstance(value, Map) else ():
         if isinstance(item, (bool, float, Map, Seq)):
-            self.fault(value.value_place(name), f"must be a string, not {text_of(item)}", "quote it", code="type")
+            self.fault(value.value_place(name), f"must be a string, not {text_of(item)}", "quote it", code="wrong-type")
     return _mapping(self, value, at)
 
 
@@ -303,13 +303,13 @@ def _ulimit(self: _Decode, value: Any, at: Place) -> Any:
     if isinstance(value, Map) and {"soft", "hard"} <= value.keys():
         return value
     if isinstance(value, (Map, Seq, float)):
-        return self.fault(at, "must be a whole number, or soft and hard", code="type")
+        return self.fault(at, "must be a whole number, or soft and hard", code="wrong-type")
     return _integer_kept(self, value, at)
 
 
 def _ulimit_bound(self: _Decode, value: Any, at: Place) -> Any:
     if isinstance(value, float):
-        return self.fault(at, f"must be a whole number, not {text_of(value)}", code="type")
+        return self.fault(at, f"must be a whole number, not {text_of(value)}", code="wrong-type")
     return _integer_kept(self, value, at)
 
 
@@ -320,7 +320,7 @@ def _contexts(self: _Decode, value: Any, at: Place) -> Any:
             self.fault(value.item_place(index), f"the context {text_of(item)!r} has no name", "write NAME=PATH", code="short-form")
     for name, context in value.items() if isinstance(value, Map) else ():
         if not isinstance(context, str):
-            self.fault(value.value_place(name), "a context is a path, a URL, an image or a service", code="type")
+            self.fault(value.value_place(name), "a context is a path, a URL, an image or a service", code="wrong-type")
     return _mapping(self, value, at)
 
 

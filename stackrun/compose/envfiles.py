@@ -63,16 +63,16 @@ def _read(entry: Any, at: Place, directory: str, lookup: Lookup, known: Mapping[
         text, wrong = decoded(contents(path))
     except Unreadable as error:
         if error.missing and path and not optional:
-            reader.faults.error(at, f"file {name} is not there", hint="create it, or say required: false", code="file")
+            reader.faults.error(at, f"file {name} is not there", hint="create it, or say required: false", code="missing-file")
         elif not optional or (path and not error.missing):
-            reader.faults.error(at, f"cannot read {name}: {error.message}", hint=error.hint, code="file")
+            reader.faults.error(at, f"cannot read {name}: {error.message}", hint=error.hint, code=error.code)
         return {}
     for line, column, message, hint in wrong:
-        reader.faults.error(Place(name, line, column), message, hint=hint, code="file")
+        reader.faults.error(Place(name, line, column), message, hint=hint, code="env-file")
     reader.inputs.append(path)
     reader.faults.spend("characters", len(text), at)
     if options.get("format") not in (None, "", "raw"):
-        reader.faults.error(at, f"unknown format {options['format']!r}", hint="raw, or none at all", code="value")
+        reader.faults.error(at, f"unknown format {options['format']!r}", hint="raw, or none at all", code="env-file-format")
     if options.get("format") == "raw":
         return parse_raw(text, name, reader.faults, lookup)
     return parse_env(text, name, reader.faults, lookup=lookup, known=known)

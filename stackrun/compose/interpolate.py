@@ -136,7 +136,7 @@ class _Walk:
         try:
             return cast(text)
         except _NotCast as wanted:
-            self.faults.error(at, f"must be {wanted}, not {text!r}", code="type")
+            self.faults.error(at, f"must be {wanted}, not {text!r}", code="wrong-type")
             return _FAILED
 
 

@@ -58,7 +58,7 @@ class _Merge:
         return over
 
     def _clash(self, at: Place, kind: str) -> Any:
-        self.faults.error(at, f"must be {kind}, as in the file that this one is laid over", code="merge")
+        self.faults.error(at, f"must be {kind}, as in the file that this one is laid over", code="merge-conflict")
         return _KEPT
 
 

@@ -91,7 +91,7 @@ class Reader:
         try:
             data = self.unsaved.get(name) or (self.stdin or "" if file == STDIN else contents(file))
         except Unreadable as error:
-            self.faults.error(at if at.line else Place(name), f"cannot read {name}: {error.message}", hint=error.hint, code="file")
+            self.faults.error(at if at.line else Place(name), f"cannot read {name}: {error.message}", hint=error.hint, code=error.code)
             self.incomplete = True
             return ()
         self.inputs.append(file)
@@ -105,11 +105,11 @@ class Reader:
         if len(documents) > 1:
             for document in documents:
                 if document.root is None:
-                    self.faults.error(document.place, "an empty document", hint="remove the --- that begins it", code="type")
+                    self.faults.error(document.place, "an empty document", hint="remove the --- that begins it", code="empty-document")
         for document in filled:
             if not isinstance(document.root, Map):
                 self.faults.error(
-                    document.place, "a stack file must be a mapping at the top level", hint="start with services:", code="type"
+                    document.place, "a stack file must be a mapping at the top level", hint="start with services:", code="no-mapping"
                 )
                 self.incomplete = True
             else:
@@ -149,7 +149,7 @@ class Reader:
     def _drop_version(self, model: Map) -> None:
         if "version" in model:
             hint = "remove it: every file is read as the current Compose Specification"
-            self.faults.warning(model.key_place("version"), "version is obsolete and ignored", hint=hint, code="deprecated")
+            self.faults.warning(model.key_place("version"), "version is obsolete and ignored", hint=hint, code="obsolete-version")
             del model["version"]
 
     # --- extends ----------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Reader:
             path = " → ".join(link[1] for link in (*chain[chain.index((file, name)) :], (file, name)))
             self.faults.error(at, f"services extend each other in a circle: {path}", code="extends-cycle")
         else:
-            self.faults.error(at, f"more than {MAX_CHAIN} services extend each other", code="extends")
+            self.faults.error(at, f"more than {MAX_CHAIN} services extend each other", code="extends-cycle")
 
     def _unextended(self, service: Map, chain: Chain) -> Map:
         """The service alone; none of the chain can be judged by what it lacks."""
@@ -236,11 +236,11 @@ class Reader:
             self.faults.origins.reached.setdefault(name, (at, how))
 
     def _not_extendable(self, name: str, file: str, known: Any, at: Place) -> None:
-        self.faults.error(at, f'service "{name}" to extend is not in {file}', hint=did_you_mean(name, known), code="extends")
+        self.faults.error(at, f'service "{name}" to extend is not in {file}', hint=did_you_mean(name, known), code="undefined-base")
         self.incomplete = True
 
     def _remote(self, file: str, at: Place) -> None:
-        self.faults.error(at, f"{file} is a remote file", hint="fetch it first, and name it where it is then", code="file")
+        self.faults.error(at, f"{file} is a remote file", hint="fetch it first, and name it where it is then", code="remote-file")
         self.incomplete = True
 
     # --- include ----------------------------------------------------------------------------------

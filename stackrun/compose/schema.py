@@ -140,16 +140,16 @@ class _Report:
 
     def _wrong_type(self, kinds: Any, value: Any, path: Path) -> None:
         wanted = _alternatives([_KINDS[kind] for kind in dict.fromkeys(_as_list(kinds)) if kind != "null" or len(_as_list(kinds)) == 1])
-        self._found(path, f"{_subject(path)} must be {wanted}, not {_described(value)}", hint=_type_hint(kinds, value, path), code="type")
+        self._found(path, f"{_subject(path)} must be {wanted}, not {_described(value)}", hint=_type_hint(kinds, value, path), code="wrong-type")
 
     def _enum(self, error: Violation, path: Path) -> None:
         words = [text_of(word) for word in error.validator_value]
         hint = did_you_mean(text_of(error.instance), words) or _containing(text_of(error.instance), words)
-        self._found(path, f"{_subject(path)} must be {_alternatives(words)}, not {text_of(error.instance)!r}", hint=hint, code="value")
+        self._found(path, f"{_subject(path)} must be {_alternatives(words)}, not {text_of(error.instance)!r}", hint=hint, code="invalid-value")
 
     def _pattern(self, error: Violation, path: Path) -> None:
         known = _PATTERN_WORDS.get(str(path[-1]) if path else "", "of the form " + str(error.validator_value))
-        self._found(path, f"{_subject(path)} must be {known}, not {text_of(error.instance)!r}", code="value")
+        self._found(path, f"{_subject(path)} must be {known}, not {text_of(error.instance)!r}", code="invalid-value")
 
     def _required(self, error: Violation, path: Path) -> None:
         missing = [key for key in error.validator_value if key not in error.instance]
@@ -165,10 +165,10 @@ class _Report:
                 self._found((*path, index), message, hint=_first_at(items, first), code="duplicate-item")
 
     def _minimum(self, error: Violation, path: Path) -> None:
-        self._found(path, f"{_subject(path)} must be at least {error.validator_value}, not {text_of(error.instance)}", code="value")
+        self._found(path, f"{_subject(path)} must be at least {error.validator_value}, not {text_of(error.instance)}", code="invalid-value")
 
     def _maximum(self, error: Violation, path: Path) -> None:
-        self._found(path, f"{_subject(path)} must be at most {error.validator_value}, not {text_of(error.instance)}", code="value")
+        self._found(path, f"{_subject(path)} must be at most {error.validator_value}, not {text_of(error.instance)}", code="invalid-value")
 
 
 _HANDLERS: dict[str, Callable[[_Report, Violation, Path], None]] = {

@@ -119,7 +119,7 @@ def read_env(path: str, shown_as: str, faults: Faults, environment: Mapping[str,
     try:
         text, wrong = decoded(contents(path))
     except Unreadable as error:
-        faults.error(Place(shown_as), f"env file cannot be read: {error.message}", hint=error.hint, code="env-file")
+        faults.error(Place(shown_as), f"env file cannot be read: {error.message}", hint=error.hint, code=error.code)
         return {}
     for line, column, message, hint in wrong:
         faults.error(Place(shown_as, line, column), message, hint=hint, code="env-file")

@@ -133,14 +133,14 @@ def _restart(service: Map, faults: Faults) -> None:
     policy = service.get("restart")
     if policy and not _RESTART.fullmatch(policy):
         hint = "one of no, always, unless-stopped, on-failure, on-failure:N"
-        faults.error(service.value_place("restart"), f"there is no restart policy {policy!r}", hint=hint, code="value")
+        faults.error(service.value_place("restart"), f"there is no restart policy {policy!r}", hint=hint, code="invalid-restart-policy")
 
 
 def _platform(service: Map, faults: Faults) -> None:
     platform = text_of(service.get("platform"))
     if platform and platform.partition("/")[2].partition("/")[0] not in ("", _architecture()):
         message = f"the image is for {platform}, this machine is linux/{_architecture()}"
-        faults.warning(service.value_place("platform"), message, hint="it runs only where an emulator is registered", code="platform")
+        faults.warning(service.value_place("platform"), message, hint="it runs only where an emulator is registered", code="foreign-platform")
 
 
 def _architecture() -> str:
@@ -155,9 +155,9 @@ def _ports(service: Map, faults: Faults) -> None:
         at = port.value_place("published") if "published" in port.values_at else ports.item_place(index)
         if published and not _is_published(published):
             hint = "a number up to 65535, or a range such as 8000-8010"
-            faults.error(at, f"invalid published port {published!r}", hint=hint, code="value")
+            faults.error(at, f"invalid published port {published!r}", hint=hint, code="invalid-published-port")
         if not port.get("target"):
-            faults.error(ports.item_place(index), "port 0 is none that a container could listen on", code="value")
+            faults.error(ports.item_place(index), "port 0 is none that a container could listen on", code="zero-port")
         if protocol not in ("tcp", "udp"):
             faults.error(at, f"publishing {protocol} ports is not supported", hint="tcp or udp", code="unsupported")
 
@@ -175,7 +175,7 @@ def _fixed_ports(service: Map, faults: Faults) -> None:
     for index, port in enumerate(ports):
         if replicas > 1 and text_of(port.get("published")).isdigit() and port["published"] != "0":
             message = f"{replicas} containers cannot all publish port {port['published']}"
-            faults.error(ports.item_place(index), message, hint="publish a range of ports, or put a proxy in front", code="port-clash")
+            faults.error(ports.item_place(index), message, hint="publish a range of ports, or put a proxy in front", code="scaled-host-port")
 
 
 def _targets(service: Map, faults: Faults) -> None:
@@ -187,7 +187,7 @@ def _targets(service: Map, faults: Faults) -> None:
             at = mount.value_place("target") if "target" in mount.values_at else mounts.item_place(index)
             drive = "a name of one letter before a colon is read as a Windows drive: give the volume a longer name"
             hint = drive if ":" in target or ":" in text_of(mount.get("source")) else "it starts with a slash"
-            faults.error(at, f"the mount's target {target!r} is not an absolute path", hint=hint, code="value")
+            faults.error(at, f"the mount's target {target!r} is not an absolute path", hint=hint, code="relative-mount-target")
 
 
 def _devices(service: Map, faults: Faults) -> None:
@@ -197,7 +197,7 @@ def _devices(service: Map, faults: Faults) -> None:
         missing = next((key for key in ("source", "target") if not device.get(key)), "")
         if missing:
             hint = "write SOURCE[:TARGET[:PERMISSIONS]]; is a variable in it unset?"
-            faults.error(devices.item_place(index), f"the device has no {missing}", hint=hint, code="value")
+            faults.error(devices.item_place(index), f"the device has no {missing}", hint=hint, code="incomplete-device")
 
 
 def _health_conditions(root: Map, service: Map, faults: Faults) -> None:
@@ -210,7 +210,7 @@ def _health_conditions(root: Map, service: Map, faults: Faults) -> None:
         check = target.get("healthcheck")
         at = entry.value_place("condition")
         if isinstance(check, Map) and (check.get("disable") or (check.get("test") or [""])[0] == "NONE"):
-            faults.error(at, f'service "{name}" can never be healthy: its healthcheck is disabled', code="no-healthcheck")
+            faults.error(at, f'service "{name}" can never be healthy: its healthcheck is disabled', code="disabled-healthcheck")
         elif not isinstance(check, Map) or not check.get("test"):
             hint = f"give {name} a healthcheck, or wait for service_started"
             faults.warning(at, f'service "{name}" has no healthcheck here: its image must have one', hint=hint, code="no-healthcheck")
@@ -225,4 +225,4 @@ def _subnets(network: Any, faults: Faults) -> None:
         try:
             ipaddress.ip_network(subnet, strict=False)
         except ValueError:
-            faults.error(pool.value_place("subnet"), f"{subnet!r} is not a subnet", hint="write 172.30.0.0/16", code="value")
+            faults.error(pool.value_place("subnet"), f"{subnet!r} is not a subnet", hint="write 172.30.0.0/16", code="invalid-subnet")

@@ -25,6 +25,11 @@ class Unreadable(Exception):
         super().__init__(message)
         self.message, self.hint, self.missing = message, hint, missing
 
+    @property
+    def code(self) -> str:
+        """Of the finding that it becomes."""
+        return "missing-file" if self.missing else "unreadable-file"
+
 
 class Wrong(NamedTuple):
     """A place in a text, from 1, and what is wrong there."""

@@ -102,7 +102,7 @@ def test_an_include_of_the_wrong_kind_is_told_and_not_followed(stack: Stack, ent
     stack.write({"compose.yaml": f"include: [{entry}]\nservices: {{a: {{image: x}}}}\n"})
     with pytest.raises(ComposeError) as caught:
         load(stack.source(), for_up=False)
-    assert [one.code for one in caught.value.diagnostics] == ["type"]
+    assert [one.code for one in caught.value.diagnostics] == ["wrong-type"]
 
 
 @pytest.mark.parametrize(

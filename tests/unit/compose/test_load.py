@@ -216,14 +216,14 @@ def test_a_service_tells_the_same_text_however_it_was_written(stack: Stack) -> N
 
 def test_warnings_come_with_the_project(stack: Stack) -> None:
     project = stack.load("version: '3'\nservices: {a: {image: x}}")
-    assert [(one.line, one.code) for one in project.warnings] == [(1, "deprecated")]
+    assert [(one.line, one.code) for one in project.warnings] == [(1, "obsolete-version")]
 
 
 def test_errors_are_sorted_and_all_there(stack: Stack) -> None:
     stack.write({"compose.yaml": "services:\n  b: {image: 5}\n  a: {imge: x, image: y}\n  c: {image: x, networks: [gone]}\n"})
     with pytest.raises(ComposeError) as caught:
         load(stack.source())
-    assert [(one.line, one.code) for one in caught.value.diagnostics] == [(2, "type"), (3, "unknown-key"), (4, "undefined-network")]
+    assert [(one.line, one.code) for one in caught.value.diagnostics] == [(2, "wrong-type"), (3, "unknown-key"), (4, "undefined-network")]
 
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=8)
