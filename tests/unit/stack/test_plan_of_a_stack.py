@@ -191,6 +191,19 @@ def test_pulls_are_part_of_it_and_say_what_may_follow(play: Play) -> None:
     play(scene)
 
 
+def test_another_image_under_the_same_name(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(WEB.format(1, 1, 1))
+        await stage.up()
+        await _other_image(stage)
+        (action,) = (await stage.plan()).actions
+        assert (action.symbol, action.cause) == (Symbol.REPLACE, "image changed")
+        (change,) = action.changes
+        assert change.field == "image" and str(change.after) == "busybox:1 (eeeeeeeeeeee)" and change.place == "compose.yaml:4:12"
+
+    play(scene)
+
+
 def test_what_up_is_refused_for_a_plan_is_refused_for_too(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         stage.write("name: shop\nservices: {web: {build: .}}\n")
