@@ -49,12 +49,16 @@ class Watch:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             found = self._differing()
-            if found or self._closed:
-                return found
+            if found:
+                self._settle()
+                every = {*found, *self._differing()}
+                return tuple(file for file in self._digests if file in every)
+            if self._closed:
+                return ()
             left = None if deadline is None else deadline - time.monotonic()
             if (left is not None and left <= 0) or not self._stirred.wait(left):
                 return ()
-            self._settle()
+            self._stirred.clear()
 
     def close(self) -> None:
         """Ends a `changed` that waits in another thread, too."""
