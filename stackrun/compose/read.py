@@ -216,19 +216,21 @@ class Reader:
         if not documents or not isinstance(services, Map) or name not in services:
             known = services if isinstance(services, Map) else ()
             return self._not_extendable(name, shown(file, self.working_dir), known, at) if documents else None
+        for one in _in_one_file(name, services):
+            self._canonicalize_base(one, services[one], inner)
         base = self._extended(name, services, file, inner, tuple(resets), chain)
-        if not isinstance(base, Map):
-            return None
-        base = copy(base)
-        refused = _take_refused(name, base)
-        alone = Map({"services": Map({name: base}, services.place)}, root.place)
+        return copy(base) if isinstance(base, Map) else None
+
+    def _canonicalize_base(self, name: str, service: Map, scope: Scope) -> None:
+        """Long forms and absolute paths, before anything is laid over: a service that it extends gets its defaults, too. In place."""
+        refused = _take_refused(name, service)
+        alone = Map({"services": Map({name: service})})
         unique(alone)
         canonicalize(alone, self.faults, keep=not self.phases.interpolate)
         if self.phases.paths:
-            resolve_paths(alone, inner.directory, scope.environment.get("HOME", ""))
+            resolve_paths(alone, scope.directory, scope.environment.get("HOME", ""))
         for key, value in refused.items():
-            base.take(refused, key, value)
-        return base
+            service.take(refused, key, value)
 
     def _reached(self, file: str, at: Place, how: str) -> None:
         name = shown(file, self.working_dir)
@@ -323,6 +325,18 @@ def _extends(service: Any) -> tuple[str, str | None] | None:
     if isinstance(extends, Map) and isinstance(extends.get("service"), str) and isinstance(extends.get("file", ""), str):
         return extends["service"], extends.get("file")
     return None
+
+
+def _in_one_file(name: str, services: Map) -> list[str]:
+    """A service of a file and those of the same file that it extends, one after the other."""
+    found: list[str] = []
+    while name not in found and isinstance(services.get(name), Map):
+        found.append(name)
+        reference = _extends(services[name])
+        if reference is None or reference[1] is not None:
+            break
+        name = reference[0]
+    return found
 
 
 def _take_refused(name: str, service: Map) -> Map:

@@ -115,3 +115,14 @@ def test_remote_files_are_not_fetched(stack: Stack, file: str) -> None:
     said = f"{file} is a remote file"
     assert stack.findings(f"include: ['{file}']\nservices: {{a: {{image: x}}}}") == [f"1:11: {said}"]
     assert stack.findings(f"services: {{a: {{extends: {{file: '{file}', service: a}}}}}}") == [f"1:25: {said}"]
+
+
+def test_a_base_has_its_long_forms_before_it_is_laid_over_its_own_base(stack: Stack) -> None:
+    """The defaults of a long form win over what the service below says: `required` here."""
+    project = stack.load(
+        "services: {a: {extends: {file: one.yaml, service: b}}, d: {image: y}}",
+        one_DOT_yaml="services: {b: {extends: {file: two.yaml, service: c}, depends_on: {d: {condition: service_healthy}}, gpus: all}}",
+        two_DOT_yaml="services: {c: {image: x, depends_on: {d: {condition: service_started, required: false}}, gpus: all}}",
+    )
+    assert project.services["a"].depends_on["d"].required is True
+    assert [one.count for one in project.services["a"].gpus] == [-1, -1]
