@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from stackrun import units
 from stackrun.compose import model
-from stackrun.compose.scalar import text_of
+from stackrun.compose.normalize import services_of
+from stackrun.compose.scalar import signal_name, text_of
+from stackrun.compose.source import Inputs
 from stackrun.compose.template import Lookup
 from stackrun.compose.tree import Map, plain
+from stackrun.errors import Diagnostic
 
 T = TypeVar("T")
 Node = Mapping[str, Any]
@@ -291,12 +295,6 @@ def on_change(node: Node) -> model.OnChange:
     return model.OnChange("exec", command=tuple(text_of(word) for word in said["exec"]))
 
 
-def signal_name(value: Any) -> str:
-    """`HUP`, `sighup` → `SIGHUP`."""
-    word = text_of(value).upper()
-    return word if word.startswith("SIG") else f"SIG{word}"
-
-
 def config(key: str, node: Node, lookup: Lookup) -> model.Config:
     content = node.get("content", lookup(node["environment"]) if node.get("environment") else None)
     picked = _picked(node, "name", "file", "environment", "external", "labels", "template_driver")
@@ -320,3 +318,43 @@ def env_files(node: Node) -> tuple[model.EnvFile, ...]:
 
 def label_files(node: Node) -> tuple[str, ...]:
     return tuple(os.fspath(path) for path in node.get("label_file") or ())
+
+
+# --- the whole ----------------------------------------------------------------------------------
+
+
+def project(
+    root: Map, disabled: Map, inputs: Inputs, environment: Mapping[str, str], warnings: tuple[Diagnostic, ...], read: tuple[str, ...]
+) -> model.Project:
+    """`read`: every stack file, env file and label file that was read."""
+    lookup = environment.get
+    return model.Project(
+        name=root["name"],
+        working_dir=inputs.directory,
+        files=inputs.files,
+        services={name: _enabled(name, node, root["services"]) for name, node in sorted(services_of(root))},
+        disabled_services={name: service(name, node) for name, node in sorted(disabled.items())},
+        networks={key: network(key, node) for key, node in _section(root, "networks")},
+        volumes={key: volume(key, node) for key, node in _section(root, "volumes")},
+        configs={key: config(key, node, lookup) for key, node in _section(root, "configs")},
+        secrets={key: secret(key, node, lookup) for key, node in _section(root, "secrets")},
+        models={key: language_model(key, node) for key, node in _section(root, "models")},
+        environment=environment,
+        env_files=inputs.env_files,
+        profiles=inputs.profiles,
+        extensions={key: value for key, value in root.items() if key.startswith("x-")},
+        warnings=warnings,
+        inputs=(*read, *inputs.env_files),
+        canonical=root,
+    )
+
+
+def _enabled(name: str, node: Map, known: Map) -> model.Service:
+    """Without the dependencies that no profile enables and that are not required."""
+    found = service(name, node)
+    dependencies = {target: entry for target, entry in found.depends_on.items() if target in known}
+    return found if len(dependencies) == len(found.depends_on) else replace(found, depends_on=dependencies)
+
+
+def _section(root: Map, name: str) -> list[tuple[str, Any]]:
+    return sorted((root.get(name) or {}).items())

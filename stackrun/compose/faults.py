@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NoReturn
@@ -121,5 +120,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @lru_cache(512)
 def _nearest(word: str, candidates: tuple[str, ...]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.7)
     return f'did you mean "{near[0]}"?' if near else ""

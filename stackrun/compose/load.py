@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stackrun.api.stacks import StackSource
-from stackrun.compose import bind
 from stackrun.compose.check import Edge, check_project, edges
 from stackrun.compose.decode import decode
 from stackrun.compose.envfiles import resolve_env_files
 from stackrun.compose.faults import Faults, Stop
-from stackrun.compose.model import Project, Service
 from stackrun.compose.normalize import normalize, services_of
 from stackrun.compose.phases import WHOLE, Phases
 from stackrun.compose.read import Reader, Scope
@@ -23,6 +21,9 @@ from stackrun.compose.support import check_support
 from stackrun.compose.template import TemplateError, substitute
 from stackrun.compose.tree import NOWHERE, Map
 from stackrun.errors import Diagnostic, InvalidArgument
+
+if TYPE_CHECKING:
+    from stackrun.compose.model import Project
 
 __all__ = ["GraphFaults", "check", "discover", "load"]
 
@@ -122,7 +123,12 @@ def _load(source: StackSource, faults: Faults, graph_faults: GraphFaults, *, for
         check_use(loaded)
     elif not faults:
         keep_used(loaded.root)
-    return None if faults else _project(loaded.root, loaded.disabled, loaded.inputs, loaded.environment, loaded.reader)
+    if faults:
+        return None
+    from stackrun.compose import bind  # the model's classes take 30 ms to make: not for who only checks
+
+    inputs, reader = loaded.inputs, loaded.reader
+    return bind.project(loaded.root, loaded.disabled, inputs, loaded.environment, faults.warnings, tuple(reader.inputs))
 
 
 def _project_name(inputs: Inputs, reader: Reader) -> str:
@@ -156,40 +162,6 @@ def _split_profiles(root: Map, active: tuple[str, ...], asked_for: tuple[str, ..
             disabled.take(root["services"], name, service)
             del root["services"][name]
     return disabled
-
-
-def _project(root: Map, disabled: Map, inputs: Inputs, environment: Mapping[str, str], reader: Reader) -> Project:
-    lookup = environment.get
-    return Project(
-        name=root["name"],
-        working_dir=inputs.directory,
-        files=inputs.files,
-        services={name: _service(name, node, root["services"]) for name, node in sorted(services_of(root))},
-        disabled_services={name: bind.service(name, node) for name, node in sorted(disabled.items())},
-        networks={key: bind.network(key, node) for key, node in _section(root, "networks")},
-        volumes={key: bind.volume(key, node) for key, node in _section(root, "volumes")},
-        configs={key: bind.config(key, node, lookup) for key, node in _section(root, "configs")},
-        secrets={key: bind.secret(key, node, lookup) for key, node in _section(root, "secrets")},
-        models={key: bind.language_model(key, node) for key, node in _section(root, "models")},
-        environment=environment,
-        env_files=inputs.env_files,
-        profiles=inputs.profiles,
-        extensions={key: value for key, value in root.items() if key.startswith("x-")},
-        warnings=reader.faults.warnings,
-        inputs=(*reader.inputs, *inputs.env_files),
-        canonical=root,
-    )
-
-
-def _service(name: str, node: Map, known: Map) -> Service:
-    """Without the dependencies that no profile enables and that are not required."""
-    service = bind.service(name, node)
-    dependencies = {target: entry for target, entry in service.depends_on.items() if target in known}
-    return service if len(dependencies) == len(service.depends_on) else replace(service, depends_on=dependencies)
-
-
-def _section(root: Map, name: str) -> list[tuple[str, Any]]:
-    return sorted((root.get(name) or {}).items())
 
 
 def keep_used(root: Map) -> None:

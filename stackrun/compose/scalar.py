@@ -132,3 +132,9 @@ def is_true(text: str) -> bool | None:
     if word in ("false", "n", "no", "off"):
         return False
     return None
+
+
+def signal_name(value: Any) -> str:
+    """`HUP`, `sighup` → `SIGHUP`."""
+    word = text_of(value).upper()
+    return word if word.startswith("SIG") else f"SIG{word}"

@@ -5,7 +5,6 @@ A form that cannot be read raises ShortFormError: the caller knows the place.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any
 
@@ -47,6 +46,8 @@ def _split_port(body: str) -> tuple[str, str, str]:
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
     if address:
+        import ipaddress
+
         try:
             ipaddress.ip_address(address.replace("%", "/"))  # a zone is refused, too
         except ValueError:
