@@ -43,8 +43,8 @@ _HASH = re.compile(r"\$(?:2[abxy]|apr1|argon2\w*|pbkdf2[\w-]*|scrypt|[1568y])\$"
 
 @GROUP.rule("eaten-dollar", "warning", "A dollar sign that is meant as one starts a variable that nobody has set.")
 def eaten_dollar(stack: Stack) -> Iterator[Found]:
-    inner = _names_in_containers(stack)
-    for place, names in stack.origins.variables.items():
+    inner = _names_in_containers(stack) if stack.origins.unset else {}
+    for place, names in stack.origins.variables.items() if stack.origins.unset else ():
         lost = stack.origins.unset.intersection(names)
         if not lost:
             continue
@@ -82,7 +82,8 @@ _OF_THE_CALLER = frozenset(("HOME", "HOSTNAME", "LANG", "OLDPWD", "PATH", "PWD",
 
 @GROUP.rule("variable-of-caller", "warning", "A command gets a value of whoever starts the stack where its own was meant.")
 def variable_of_caller(stack: Stack) -> Iterator[Found]:
-    for service in stack.services:
+    used = {name for names in stack.origins.variables.values() for name in names}
+    for service in stack.services if used & _OF_THE_CALLER else ():
         for place in dict.fromkeys(_commands(service)):
             names = _OF_THE_CALLER.intersection(stack.origins.variables.get(place, ()))
             if names and not names <= stack.origins.defined.keys():
@@ -102,7 +103,7 @@ def variable_of_caller(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("path-from-unset-variable", "warning", "A path begins with a variable that is not set, so another folder is meant.")
 def path_from_unset_variable(stack: Stack) -> Iterator[Found]:
     begins = re.compile(rf"(?:-\s+)?['\"]?\$(?:\{{({_NAME})\}}|({_NAME}))/")
-    for service in stack.services:
+    for service in stack.services if stack.origins.unset else ():
         places = [(node.at("source"), node.text("source")) for node in service.nodes("volumes") if node.text("type") == "bind"]
         places.append((service.at("build", "context"), service.text("build", "context")))
         for place, path in places:
@@ -254,8 +255,19 @@ _OTHER_WORDS = re.compile(r"(?:y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF
 _SIXTIES = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+")
 
 
-def _plain_values(stack: Stack) -> Iterator[tuple[Service, str, str, str, Place]]:
-    """Values of mappings without quotes: service, name, value, what is written, place."""
+Plain = tuple[Service, str, str, str, Place]
+"""A value of a mapping that stands without quotes: service, name, value, what is written, place."""
+
+
+def _plain_values(stack: Stack) -> list[Plain]:
+    return stack.once(_find_plain_values)
+
+
+def _find_plain_values(stack: Stack) -> list[Plain]:
+    return list(_each_plain_value(stack))
+
+
+def _each_plain_value(stack: Stack) -> Iterator[Plain]:
     for service in stack.services:
         for path in (("environment",), ("labels",), ("build", "args"), ("sysctls",)):
             for name, value, place in service.pairs(*path):

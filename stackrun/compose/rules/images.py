@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -43,7 +44,11 @@ _VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(?![\d.])")
 
 def reference(service: Service) -> Reference | None:
     """The service's image; None when it has none or its name is wrong."""
-    text = service.text("image")
+    return _parsed(service.text("image"))
+
+
+@functools.lru_cache(maxsize=1_000)
+def _parsed(text: str) -> Reference | None:
     try:
         return parse(text) if text else None
     except InvalidArgument:
@@ -65,19 +70,23 @@ def major_version(tag: str) -> int | None:
 def invalid_image(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         text = service.text("image")
+        if not text or reference(service) is not None:
+            continue
         try:
-            parse(text or "none")
+            parse(text)
         except InvalidArgument as error:
             hint = "leave the scheme out: registry/name:tag" if _SCHEME.match(text) else error.hint or "write it as name:tag, in lower case"
             yield Found(service.at("image"), f'service "{service.name}" has no valid image: {error.message}', hint)
 
 
-def _pulled(stack: Stack) -> Iterator[tuple[Service, Reference]]:
+def _pulled(stack: Stack) -> list[tuple[Service, Reference]]:
     """Services whose image somebody else built."""
-    for service in stack.services:
-        found = None if service.get("build") else reference(service)
-        if found is not None:
-            yield service, found
+    return stack.once(_find_pulled)
+
+
+def _find_pulled(stack: Stack) -> list[tuple[Service, Reference]]:
+    found = [(service, None if service.get("build") else reference(service)) for service in stack.services]
+    return [(service, image) for service, image in found if image is not None]
 
 
 @GROUP.rule("untagged-image", "note", "An image has no tag, so the newest one is taken.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stackrun.compose.rules.images import major_version, reference
-from stackrun.compose.rules.stack import Node, Service
+from stackrun.compose.rules.stack import Node, Service, Stack
 from stackrun.compose.tree import Place
 
 
@@ -20,6 +20,7 @@ class Mount:
     target: str
     read_only: bool
     place: Place
+    source_at: Place
     node: Node
 
     def covers(self, path: str) -> bool:
@@ -27,13 +28,23 @@ class Mount:
         return path == self.target or path.startswith(self.target.rstrip("/") + "/")
 
 
-def mounts(service: Service) -> Iterator[Mount]:
+def mounts(stack: Stack, service: Service) -> tuple[Mount, ...]:
     """The entries of `volumes`; those of `tmpfs` come as well, with their options left out."""
+    return stack.once(_all_mounts)[service.name]
+
+
+def _all_mounts(stack: Stack) -> dict[str, tuple[Mount, ...]]:
+    return {service.name: tuple(_mounts(service)) for service in stack.services}
+
+
+def _mounts(service: Service) -> Iterator[Mount]:
     for node in service.nodes("volumes"):
-        yield Mount(node.text("type"), node.text("source"), node.text("target"), node.get("read_only") is True, node.place, node)
+        yield Mount(
+            node.text("type"), node.text("source"), node.text("target"), node.get("read_only") is True, node.place, node.at("source"), node
+        )
     for item, place in service.items("tmpfs"):
         if isinstance(item, str):
-            yield Mount("tmpfs", "", item.partition(":")[0].rstrip("/") or "/", False, place, service)
+            yield Mount("tmpfs", "", item.partition(":")[0].rstrip("/") or "/", False, place, place, service)
 
 
 _DATA_FOLDERS: dict[str, tuple[str, ...]] = {

@@ -258,8 +258,19 @@ def unlimited_ulimit(stack: Stack) -> Iterator[Found]:
 # --- credentials ----------------------------------------------------------------------------------
 
 
-def _variables(stack: Stack, *path: str) -> Iterator[tuple[Service, str, str, Place]]:
-    """Names and values that are written in a stack file itself."""
+Variable = tuple[Service, str, str, Place]
+
+
+def _environment(stack: Stack) -> list[Variable]:
+    """Names and values of variables that are written in a stack file itself."""
+    return stack.once(_find_environment)
+
+
+def _find_environment(stack: Stack) -> list[Variable]:
+    return list(_variables(stack, "environment"))
+
+
+def _variables(stack: Stack, *path: str) -> Iterator[Variable]:
     for service in stack.services:
         for name, value, place in service.pairs(*path):
             own = isinstance(value, str) and place not in stack.origins.variables and place.path in stack.sources
@@ -276,7 +287,7 @@ def _from_env_file(service: Service, name: str, place: Place) -> bool:
 
 @GROUP.rule("literal-credential", "note", "A password, token or key is written in the stack file.")
 def literal_credential(stack: Stack) -> Iterator[Found]:
-    for service, name, value, place in _variables(stack, "environment"):
+    for service, name, value, place in _environment(stack):
         if credentials.is_credential(name, value) and not credentials.is_real(value):
             message = f"{name} of {_of(service)} is written in the file, for everybody who reads it"
             yield Found(place, message, "use a secret, or ${" + re.sub(r"\W", "_", name) + "} and an env file that is not committed")
@@ -285,8 +296,8 @@ def literal_credential(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("leaked-credential", "warning", "A stack file holds a token or private key of a known form.")
 def leaked_credential(stack: Stack) -> Iterator[Found]:
     hint = "revoke it, and use a secret"
-    for path in (("environment",), ("build", "args"), ("labels",)):
-        for service, name, value, place in _variables(stack, *path):
+    for found in (_environment(stack), _variables(stack, "build", "args"), _variables(stack, "labels")):
+        for service, name, value, place in found:
             if credentials.is_real(value):
                 yield Found(place, f"{name} of {_of(service)} looks like a real key or token", hint)
     for config in stack.resources("configs"):
@@ -297,7 +308,7 @@ def leaked_credential(stack: Stack) -> Iterator[Found]:
 
 @GROUP.rule("credential-in-url", "note", "A URL holds a password.")
 def credential_in_url(stack: Stack) -> Iterator[Found]:
-    for service, name, value, place in _variables(stack, "environment"):
+    for service, name, value, place in _environment(stack):
         if "://" in value and credentials.in_url(value):
             yield Found(place, f"the URL in {name} of {_of(service)} holds a password", "take it from a variable, or read it from a secret")
 
@@ -345,7 +356,7 @@ _YES = ("1", "true", "yes", "on")
 
 @GROUP.rule("no-password", "warning", "A database lets everybody in.")
 def no_password(stack: Stack) -> Iterator[Found]:
-    for service, name, value, place in _variables(stack, "environment"):
+    for service, name, value, place in _environment(stack):
         wanted = _OPEN.get(name)
         if wanted and (value == wanted or (wanted == "yes" and value.lower() in _YES)):
             yield Found(place, f"{_of(service)} lets everybody in: {name} is {value}", "set a password")

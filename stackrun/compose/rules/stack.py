@@ -5,16 +5,18 @@ The accessors give an empty value where the file says nothing or something of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from stackrun.compose.check import Edge
 from stackrun.compose.origins import Origins
 from stackrun.compose.scalar import text_of
 from stackrun.compose.tree import Map, Place, Seq, place_of
 from stackrun.compose.written import Written
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,16 @@ class Stack:
         if lines is None:
             lines = self._lines[place.path] = self.sources.get(place.path, "").splitlines()
         return lines[place.line - 1][place.column - 1 :] if 0 < place.line <= len(lines) and place.column else ""
+
+    def once(self, work_out: Callable[[Stack], T]) -> T:
+        """What several rules look at, worked out for the first of them."""
+        if work_out not in self._once:
+            self._once[work_out] = work_out(self)
+        return cast(T, self._once[work_out])
+
+    @cached_property
+    def _once(self) -> dict[Callable[[Stack], Any], Any]:
+        return {}
 
     @cached_property
     def _written(self) -> dict[str, Written]:

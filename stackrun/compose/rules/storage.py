@@ -31,7 +31,7 @@ def _of(service: Service) -> str:
 
 def _each(stack: Stack, kind: str = "") -> Iterator[tuple[Service, Mount]]:
     for service in stack.services:
-        for mount in mounts(service):
+        for mount in mounts(stack, service):
             if not kind or mount.kind == kind:
                 yield service, mount
 
@@ -63,7 +63,7 @@ def mount_over_system(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("mount-inside-read-only", "warning", "A mount lies in a read-only one that has no folder for it.")
 def mount_inside_read_only(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        listed = list(mounts(service))
+        listed = mounts(stack, service)
         outer = [one for one in listed if one.kind == "bind" and one.read_only and _is_own(stack, one.source)]
         for parent in outer:
             for mount in listed:
@@ -77,7 +77,7 @@ def mount_inside_read_only(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("file-inside-volume", "note", "A config or secret is put into a volume, where it leaves an empty file.")
 def file_inside_volume(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        volumes = [one for one in mounts(service) if one.kind == "volume" and one.source]
+        volumes = [one for one in mounts(stack, service) if one.kind == "volume" and one.source]
         for key in ("configs", "secrets") if volumes else ():
             for node in service.nodes(key):
                 target = node.text("target") or (f"/{node.text('source')}" if key == "configs" else "")
@@ -122,7 +122,7 @@ def engine_socket(stack: Stack) -> Iterator[Found]:
     for service, mount in _each(stack, "bind"):
         if _SOCKET.fullmatch(os.path.basename(mount.source)):
             message = f"{_of(service)} can do everything through {mount.source}: whoever may talk to it is root"
-            yield Found(mount.node.at("source"), message, "read-only does not help: put a proxy that filters requests in between")
+            yield Found(mount.source_at, message, "read-only does not help: put a proxy that filters requests in between")
 
 
 @GROUP.rule("writable-system-path", "warning", "A container may write into folders of the system.")
@@ -130,7 +130,7 @@ def writable_system_path(stack: Stack) -> Iterator[Found]:
     for service, mount in _each(stack, "bind"):
         if not mount.read_only and _is_system(_normal(mount.source)):
             message = f"{_of(service)} may write to {mount.source} of the machine"
-            yield Found(mount.node.at("source"), message, "mount it read-only, or only the part that is needed")
+            yield Found(mount.source_at, message, "mount it read-only, or only the part that is needed")
 
 
 @GROUP.rule("readable-system-path", "note", "A container may read folders of the system.")
@@ -138,7 +138,7 @@ def readable_system_path(stack: Stack) -> Iterator[Found]:
     for service, mount in _each(stack, "bind"):
         if mount.read_only and _is_system(_normal(mount.source)):
             message = f"{_of(service)} may read everything in {mount.source} of the machine"
-            yield Found(mount.node.at("source"), message, "mount only the part that is needed")
+            yield Found(mount.source_at, message, "mount only the part that is needed")
 
 
 @GROUP.rule("mounted-credentials", "warning", "A container gets somebody's keys.")
@@ -147,7 +147,7 @@ def mounted_credentials(stack: Stack) -> Iterator[Found]:
         found = _OWN_SECRETS.fullmatch(mount.source)
         if found and not mount.source.endswith(("/known_hosts", ".pub")):
             message = f"{_of(service)} gets the {found[1]} of whoever starts the stack"
-            yield Found(mount.node.at("source"), message, "give it keys of its own, as secrets")
+            yield Found(mount.source_at, message, "give it keys of its own, as secrets")
 
 
 @GROUP.rule("shared-propagation", "warning", "Mounts made in a container appear on the machine.")
@@ -162,7 +162,7 @@ def shared_propagation(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("personal-path", "note", "A mount names somebody's home folder.")
 def personal_path(stack: Stack) -> Iterator[Found]:
     for service, mount in _each(stack, "bind"):
-        place = mount.node.at("source")
+        place = mount.source_at
         found = _PERSONAL.match(mount.source)
         if found and f"/{found[1]}/" in stack.rest_of_line(place):
             message = f"{_of(service)} needs a folder of {found[1]}, which other machines do not have"
@@ -173,7 +173,7 @@ def personal_path(stack: Stack) -> Iterator[Found]:
 def windows_path(stack: Stack) -> Iterator[Found]:
     for service, mount in _each(stack, "bind"):
         if _DRIVE.match(mount.source):
-            yield Found(mount.node.at("source"), f"{_of(service)} mounts a Windows path", "write a path relative to this file")
+            yield Found(mount.source_at, f"{_of(service)} mounts a Windows path", "write a path relative to this file")
 
 
 # --- what is there --------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def missing_bind_file(stack: Stack) -> Iterator[Found]:
         if _looks_like_file(mount.source) and _looks_like_file(mount.target):
             shown = os.path.relpath(mount.source, stack.directory)
             message = f"{_of(service)} mounts {shown}, which is not there: it gets an empty folder instead"
-            yield Found(mount.node.at("source"), message, "create the file, or correct its name")
+            yield Found(mount.source_at, message, "create the file, or correct its name")
 
 
 @GROUP.rule("missing-bind-folder", "note", "A folder to be mounted is not there, so an empty one is made.")
@@ -210,7 +210,7 @@ def missing_bind_folder(stack: Stack) -> Iterator[Found]:
         if not (_looks_like_file(mount.source) and _looks_like_file(mount.target)):
             shown = os.path.relpath(mount.source, stack.directory)
             message = f"{_of(service)} mounts {shown}, which is not there: root makes an empty folder"
-            yield Found(mount.node.at("source"), message, "create it beforehand with the right owner, or use a volume")
+            yield Found(mount.source_at, message, "create it beforehand with the right owner, or use a volume")
 
 
 @GROUP.rule("folder-for-file", "warning", "A folder is mounted where a file belongs, or a file where a folder does.")
@@ -221,7 +221,7 @@ def folder_for_file(stack: Stack) -> Iterator[Found]:
         same_name = os.path.basename(mount.source) == os.path.basename(mount.target)
         if same_name and _looks_like_file(mount.target) and os.path.isdir(mount.source):
             message = f"{_of(service)} mounts a folder at {mount.target}, which looks like a file"
-            yield Found(mount.node.at("source"), message, "an earlier start may have made the folder: put the file there")
+            yield Found(mount.source_at, message, "an earlier start may have made the folder: put the file there")
         elif f"{mount.target}/" in stack.rest_of_line(mount.node.at("target")) and os.path.isfile(mount.source):
             written = stack.rest_of_line(mount.node.at("target"))
             if re.search(re.escape(mount.target) + r"/(?=[:'\"\s]|$)", written):
@@ -259,7 +259,7 @@ def readable_secret_file(stack: Stack) -> Iterator[Found]:
 def database_without_volume(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         folders = data_folders(service)
-        if folders and not service.get("volumes_from") and not _mounts_at(service, folders):
+        if folders and not service.get("volumes_from") and not _mounts_at(stack, service, folders):
             message = f"the data of {_of(service)} are gone when its container is replaced"
             yield Found(service.at("image"), message, f"mount a volume at {_data_folder(service, folders)}")
 
@@ -274,9 +274,9 @@ def _data_folder(service: Service, folders: tuple[str, ...]) -> str:
     )
 
 
-def _mounts_at(service: Service, folders: tuple[str, ...]) -> list[Mount]:
+def _mounts_at(stack: Stack, service: Service, folders: tuple[str, ...]) -> list[Mount]:
     """Mounts that hold a folder, or a part of it."""
-    return [one for one in mounts(service) if any(one.covers(folder) or one.target.startswith(folder + "/") for folder in folders)]
+    return [one for one in mounts(stack, service) if any(one.covers(folder) or one.target.startswith(folder + "/") for folder in folders)]
 
 
 @GROUP.rule("volume-beside-data", "warning", "A database's volume is not where this version keeps its data.")
@@ -284,7 +284,7 @@ def volume_beside_data(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         if not is_new_postgres(service) or any(name == "PGDATA" for name, _, _ in service.pairs("environment")):
             continue
-        for mount in mounts(service):
+        for mount in mounts(stack, service):
             if mount.target == "/var/lib/postgresql/data":
                 message = f"{_of(service)}: since version 18 PostgreSQL does not keep its data at {mount.target}"
                 yield Found(mount.node.at("target"), message, "mount the volume at /var/lib/postgresql")
@@ -294,7 +294,7 @@ def volume_beside_data(stack: Stack) -> Iterator[Found]:
 def database_files_shared(stack: Stack) -> Iterator[Found]:
     first: dict[str, tuple[Service, Mount]] = {}
     for service in stack.services:
-        for mount in _mounts_at(service, data_folders(service)) if database(service) else ():
+        for mount in _mounts_at(stack, service, data_folders(service)) if database(service) else ():
             if mount.kind not in ("volume", "bind") or not mount.source or mount.read_only:
                 continue
             replicas = service.get("scale") or service.get("deploy", "replicas")
@@ -316,7 +316,7 @@ def _can_meet(one: Service, other: Service) -> bool:
 @GROUP.rule("anonymous-volume", "note", "A volume has no name, so nobody finds its data again.")
 def anonymous_volume(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        listed = list(mounts(service))
+        listed = mounts(stack, service)
         for mount in listed:
             if mount.kind != "volume" or mount.source or not mount.target.startswith("/") or _DISPOSABLE.fullmatch(mount.target):
                 continue
@@ -345,7 +345,7 @@ def shared_volume(stack: Stack) -> Iterator[Found]:
 def _tmpfs(stack: Stack) -> Iterator[tuple[Service, str, set[str], Mount]]:
     """Each entry of `tmpfs` with its target and its options."""
     for service in stack.services:
-        for mount in mounts(service):
+        for mount in mounts(stack, service):
             if mount.kind == "tmpfs" and mount.node is service:
                 index = [place for _, place in service.items("tmpfs")].index(mount.place)
                 yield service, mount.target, set(str(service.get("tmpfs", index)).partition(":")[2].split(",")), mount
@@ -379,5 +379,5 @@ def unlimited_tmpfs(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("read-only-without-tmp", "note", "A service with a read-only root has nowhere to put temporary files.")
 def read_only_without_tmp(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        if service.get("read_only") is True and not any(one.covers("/tmp") for one in mounts(service)):
+        if service.get("read_only") is True and not any(one.covers("/tmp") for one in mounts(stack, service)):
             yield Found(service.at("read_only"), f"{_of(service)} cannot write to /tmp", "tmpfs: [/tmp:size=64m], if it needs to")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from stackrun.compose.rules.stack import Stack
 from stackrun.compose.tree import Place
 
-_ITEM = re.compile(r"( *-[ \t]+)(['\"]?)(.*)")
+_ITEM = re.compile(r"( *-[ \t]+)['\"]?(.*)")
 
 
 class Repeated(NamedTuple):
@@ -26,28 +26,40 @@ def repeated(stack: Stack, key: str, subject: re.Pattern[str]) -> Iterator[Repea
 
     Neighbouring lines are compared first; only for what looks repeated is the file read for how it is written.
     """
-    for path, text in stack.sources.items():
-        for name, first, second in _candidates(path, text, subject):
-            written = stack.written(path)
-            nodes = [written.at(place.line, place.column) for place in (first, second)]
-            paths = [node.path for node in nodes if node is not None]
-            if len(paths) == 2 and len(paths[1]) == 4 and paths[1][0] == "services" and paths[1][2] == key and paths[0][:3] == paths[1][:3]:
-                yield Repeated(str(paths[1][1]), name, first, second)
-
-
-def _candidates(path: str, text: str, subject: re.Pattern[str]) -> Iterator[tuple[str, Place, Place]]:
-    indent, seen = "", dict[str, Place]()
-    for number, line in enumerate(text.splitlines(), 1):
-        item = _ITEM.match(line)
-        if item is None:
-            if line.strip() and not line.lstrip().startswith("#"):
-                seen = {}
-            continue
-        if item[1] != indent:
-            indent, seen = item[1], {}
-        found = subject.match(item[3])
-        if found:
-            place = Place(path, number, len(item[1]) + 1)
-            if found[1] in seen:
-                yield found[1], seen[found[1]], place
+    written_at_all = any(f"{key}:" in text for text in stack.sources.values())
+    for items in stack.once(_lists) if written_at_all else ():
+        seen: dict[str, Place] = {}
+        for place, text in items:
+            found = subject.match(text)
+            if found is None:
+                continue
+            first = seen.get(found[1])
+            if first is not None and (service := _service_of(stack, key, first, place)):
+                yield Repeated(service, found[1], first, place)
             seen[found[1]] = place
+
+
+def _service_of(stack: Stack, key: str, first: Place, second: Place) -> str:
+    """The service in whose list `key` both items are; empty when they are elsewhere."""
+    written = stack.written(second.path)
+    one, other = written.at(first.line, first.column), written.at(second.line, second.column)
+    if one is None or other is None or len(other.path) != 4 or other.path[0] != "services" or other.path[2] != key:
+        return ""
+    return str(other.path[1]) if one.path[:3] == other.path[:3] else ""
+
+
+def _lists(stack: Stack) -> list[list[tuple[Place, str]]]:
+    """Runs of two and more lines that are items of one list, each item without its opening quote."""
+    runs: list[list[tuple[Place, str]]] = []
+    for path, text in stack.sources.items():
+        indent = ""
+        for number, line in enumerate(text.splitlines(), 1):
+            item = _ITEM.match(line)
+            if item is not None:
+                if item[1] != indent or not runs:
+                    indent = item[1]
+                    runs.append([])
+                runs[-1].append((Place(path, number, len(indent) + 1), item[2]))
+            elif line and not line.isspace() and not line.lstrip().startswith("#"):
+                indent = ""
+    return [run for run in runs if len(run) > 1]
