@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
@@ -12,19 +14,24 @@ from stackrun.compose.rules import catalog
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Stack
 
-READ = (
-    "conflict", "duplicate-item", "duplicate-key", "empty-file", "env-file", "extends", "file", "healthcheck", "interpolation", "key-type",
-    "missing-key", "missing-variable", "no-image", "short-form", "too-many", "too-much", "type", "undefined-network", "undefined-service",
-    "undefined-volume", "unknown-key", "unsupported", "value", "yaml-encoding", "yaml-limit", "yaml-syntax",
-)  # fmt: skip
-"""Errors that the reader reports."""
-WARNED = ("deprecated", "no-effect", "port-clash", "unset-variable")
+PACKAGE = Path(catalog.__file__).parents[2]
+SOURCES = [*(PACKAGE / "compose").glob("*.py"), *(PACKAGE / "stack").glob("*.py")]
+COMPOSED = {
+    "undefined-network",
+    "undefined-volume",
+    "undefined-config",
+    "undefined-secret",
+    "undefined-model",
+    "missing-file",
+    "unreadable-file",
+}
+"""Codes that do not stand in the source as they are."""
+READ = COMPOSED.union(*(re.findall(r'code(?:: str)? ?= ?"([a-z-]+)"', file.read_text(encoding="utf-8")) for file in SOURCES))
+WARNED = {"obsolete-version", "unset-variable", "no-effect"}
 
 STRUCTURE = Group("structure", "schema")
-for _code in READ:
-    STRUCTURE.reported(_code, f"The reader reports {_code}.")
-for _code in WARNED:
-    STRUCTURE.reported(_code, f"The reader warns of {_code}.", "warning")
+for _code in sorted(READ | WARNED):
+    STRUCTURE.reported(_code, f"The reader reports {_code}.", "warning" if _code in WARNED else "error")
 
 SECURITY = Group("security")
 

@@ -56,14 +56,14 @@ services:
 def test_faults_of_every_stage_are_told_in_one_run_and_in_the_order_of_the_file(stack: Stack) -> None:
     found = looked_at(stack, TEN)
     assert [(one.place.line, one.code) for one in found.findings] == [
-        (1, "deprecated"),
+        (1, "obsolete-version"),
         (6, "unknown-key"),
         (7, "privileged"),
-        (8, "value"),
+        (8, "invalid-restart-policy"),
         (9, "undefined-service"),
         (10, "undefined-network"),
         (11, "label"),
-        (12, "type"),
+        (12, "wrong-type"),
         (13, "duplicate-key"),
         (14, "no-image"),
         (16, "unset-variable"),
@@ -79,7 +79,7 @@ def test_a_finding_says_where_it_ends_and_what_it_leads_to(stack: Stack) -> None
 
 
 def test_what_is_below_several_lines_is_marked_where_it_begins(stack: Stack) -> None:
-    one = only(looked_at(stack, "services:\n  a:\n    image: x\n    user: a\n    restart:\n      on: [1,\n        2]\n"), "type")
+    one = only(looked_at(stack, "services:\n  a:\n    image: x\n    user: a\n    restart:\n      on: [1,\n        2]\n"), "wrong-type")
     assert one.end[0] == one.place.line
 
 
@@ -129,9 +129,6 @@ def prints(found: Validation) -> dict[str, str]:
 def test_a_fingerprint_stays_when_lines_are_put_above(stack: Stack) -> None:
     before = prints(looked_at(stack, TEN))
     after = prints(looked_at(stack, "# a\n# comment\n\n" + TEN.replace("  db:", "  # more\n\n  db:")))
-    assert before.keys() ^ after.keys() == {  # the line of the first stands in the hint alone
-        *()
-    }
     assert before == after and len(set(before.values())) == len(before)
 
 
@@ -143,7 +140,9 @@ def test_a_fingerprint_stays_when_services_change_places_and_items_are_put_befor
 
 
 def test_the_same_fault_twice_has_two_fingerprints(stack: Stack) -> None:
-    found = looked_at(stack, 'services:\n  a:\n    image: x\n    user: "1"\n    ports: ["80:80", "80:81", "80:80/udp"]\n', select=["fixed-port"])
+    found = looked_at(
+        stack, 'services:\n  a:\n    image: x\n    user: "1"\n    ports: ["80:80", "80:81", "80:80/udp"]\n', select=["fixed-port"]
+    )
     assert len(found.findings) == 3 == len({one.fingerprint for one in found.findings})
 
 
@@ -171,30 +170,36 @@ def notes(found: Validation, code: str) -> list[str]:
 def test_a_variable_is_traced_to_its_line_in_the_env_file(stack: Stack) -> None:
     text = "services:\n  a:\n    image: x\n    user: '1'\n    restart: ${POLICY}\n"
     found = looked_at(stack, text, files={".env": "# mine\nPOLICY=sometimes\n"})
-    assert notes(found, "value") == [".env:2:1: POLICY is given here"]
+    assert notes(found, "invalid-restart-policy") == [".env:2:1: POLICY is given here"]
     assert found.files == ("stack.yaml", ".env")
 
 
 def test_a_variable_of_the_environment_and_one_that_is_not_set(stack: Stack) -> None:
     stack.environment["POLICY"] = "sometimes"
     text = "services:\n  a:\n    image: x\n    user: '1'\n    restart: ${POLICY}${TAIL:-}\n"
-    assert notes(looked_at(stack, text), "value") == ["POLICY comes from the environment", "TAIL is not set"]
+    assert notes(looked_at(stack, text), "invalid-restart-policy") == ["POLICY comes from the environment", "TAIL is not set"]
 
 
 def test_the_environment_wins_over_the_env_file(stack: Stack) -> None:
     stack.environment["POLICY"] = "sometimes"
     text = "services:\n  a:\n    image: x\n    user: '1'\n    restart: ${POLICY}\n"
-    assert notes(looked_at(stack, text, files={".env": "POLICY=always\n"}), "value") == ["POLICY comes from the environment"]
+    assert notes(looked_at(stack, text, files={".env": "POLICY=always\n"}), "invalid-restart-policy") == [
+        "POLICY comes from the environment"
+    ]
 
 
 def test_an_override_says_what_it_replaces(stack: Stack) -> None:
-    stack.write({
-        "stack.yaml": "services:\n  a:\n    image: x\n    user: '1'\n    restart: always\n",
-        "more.yaml": "services:\n  a:\n    restart: sometimes\n",
-    })
+    stack.write(
+        {
+            "stack.yaml": "services:\n  a:\n    image: x\n    user: '1'\n    restart: always\n",
+            "more.yaml": "services:\n  a:\n    restart: sometimes\n",
+        }
+    )
     found = validate(stack.source("stack.yaml", "more.yaml"))
-    one = only(found, "value")
-    assert str(one.place) == "more.yaml:3:14" and notes(found, "value") == ["stack.yaml:5:14: it replaces the value given here"]
+    one = only(found, "invalid-restart-policy")
+    assert str(one.place) == "more.yaml:3:14" and notes(found, "invalid-restart-policy") == [
+        "stack.yaml:5:14: it replaces the value given here"
+    ]
     assert found.files == ("stack.yaml", "more.yaml")
 
 
@@ -218,7 +223,7 @@ def test_what_is_included_or_extended_says_by_whom(stack: Stack) -> None:
     [
         (b"services: [\n", "yaml-syntax"),
         (b"services:\n  a:\n    image: \xff\n", "yaml-encoding"),
-        (b"- 1\n", "type"),
+        (b"- 1\n", "no-mapping"),
     ],
 )
 def test_what_could_not_be_read_whole_is_not_complete(stack: Stack, content: bytes, code: str) -> None:
@@ -229,7 +234,7 @@ def test_what_could_not_be_read_whole_is_not_complete(stack: Stack, content: byt
 
 def test_a_missing_include_is_not_complete_and_the_rest_is_still_looked_at(stack: Stack) -> None:
     found = looked_at(stack, "include: [nowhere.yaml]\n" + SANE)
-    assert [one.code for one in found.findings] == ["file", "privileged"] and not found.complete
+    assert [one.code for one in found.findings] == ["missing-file", "privileged"] and not found.complete
 
 
 def test_a_file_in_utf_16_has_its_excerpts(stack: Stack) -> None:
