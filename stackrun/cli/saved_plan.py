@@ -33,7 +33,7 @@ def save(path: str, saved: dict[str, Any]) -> None:
     try:
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
-            file.write(json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
+            file.write(json.dumps(saved, indent=2) + "\n")
         os.replace(unfinished, path)
     except OSError as error:
         raise KernelError(f"save the plan to {path}", error.errno or 0) from None

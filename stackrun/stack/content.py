@@ -71,6 +71,11 @@ def private_path(state_dir: str, project: str, content: bytes, mode: int, uid: i
     return f"{state_dir}/{project}/{digest[:32]}"
 
 
+def encoded(text: str) -> bytes:
+    """As it came: a variable of the environment may be no UTF-8 (PEP 383)."""
+    return text.encode(errors="surrogateescape")
+
+
 def content_digest(content: bytes) -> str:
     """Enough to tell contents apart, for labels and for people."""
     return hashlib.sha256(content).hexdigest()[:12]

@@ -14,7 +14,7 @@ from stackrun.api.types import ContainerSpec, EndpointSpec, IpamPool, Mount, Mou
 from stackrun.compose import model
 from stackrun.errors import ComposeError, Diagnostic, InvalidArgument
 from stackrun.stack.container import Names, container_template, joined_services
-from stackrun.stack.content import Contents, content_digest, live_path, private_path
+from stackrun.stack.content import Contents, content_digest, encoded, live_path, private_path
 from stackrun.stack.plan import Condition, WriteFile
 
 JOINED = "stackrun.joined-containers"
@@ -329,9 +329,9 @@ class _Writer:
         if definition.file:
             return self._contents.get(definition.file, b"")
         if definition.content is not None:
-            return definition.content.encode()
+            return encoded(definition.content)
         value = self._project.environment.get(definition.environment)
-        return None if value is None else value.encode()
+        return None if value is None else encoded(value)
 
     def _fault(self, section: str, reference: model.FileReference, place: tuple[str, str, int]) -> None:
         at = self._project.place("services", *place)

@@ -21,7 +21,7 @@ from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackPlan, Stack
 from stackrun.api.types import Container, Filters
 from stackrun.errors import ComposeError, Conflict, NotFound, StackrunError
 from stackrun.stack import lifecycle
-from stackrun.stack.content import Contents, forget_private, read_contents
+from stackrun.stack.content import Contents, encoded, forget_private, read_contents
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, execute
@@ -55,7 +55,7 @@ class _Stack:
     def secrecy(self) -> Secrecy:
         secrets = self.project.secrets.values()
         held = [self.contents.get(one.file, b"") for one in secrets if one.file]
-        return Secrecy((*held, *(one.content.encode() for one in secrets if one.content)))
+        return Secrecy((*held, *(encoded(one.content) for one in secrets if one.content)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.out:
         save(options.out, saved)
     if options.format == "json":
-        print(json.dumps(saved, indent=2, ensure_ascii=False))
+        print(json.dumps(saved, indent=2))
     else:
         print("\n".join(lines(plan, coloured=colours(options))))
     return EXIT_CHANGES if options.detailed_exitcode and plan.actions else 0

@@ -123,6 +123,14 @@ def test_json_has_a_version_and_counts(planning: Any) -> None:
     assert told["options"]["services"] == ["web"]
 
 
+def test_what_cannot_be_printed_is_escaped(planning: Any) -> None:
+    change = FieldChange("environment.A", None, "\x1b[2J\udcff")
+    plan = StackPlan("shop", (PlannedAction(Symbol.REPLACE, "Container a", "x", changes=(change,)),))
+    assert "environment.A: \\x1b[2J\\udcff" in planning(answer=plan)[1]
+    told = json.loads(planning("--format", "json", "--out", "p.json", answer=plan)[1])
+    assert told["actions"][0]["changes"][0]["after"] == "\x1b[2J\udcff"
+
+
 def test_what_is_saved_has_no_environment_and_is_its_owners_alone(planning: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_TOKEN", "hush-hush")
     planning("-f", "a.yaml", "--out", "p.json", "--scale", "web=2")

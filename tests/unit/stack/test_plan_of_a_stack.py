@@ -337,3 +337,14 @@ def test_a_seal_holds_no_secret(play: Play, tmp_path: Path) -> None:
         assert "very-secret" not in repr(plan)
 
     play(scene)
+
+
+def test_an_environment_that_is_no_utf_8(play: Play, tmp_path: Path) -> None:
+    async def scene(stage: Scene) -> None:
+        source = StackSource(str(tmp_path), environment={"TOKEN": "a\udcffb"})
+        plan = await stage.plan(source)
+        assert (await stage.up(source, seal=plan.seal)).phase is Phase.DONE
+        (mount,) = [one for one in (await stage.engine.container("shop-db-1")).spec.mounts if one.target == "/run/secrets/token"]
+        assert Path(mount.source).read_bytes() == b"a\xffb"
+
+    play(scene)
