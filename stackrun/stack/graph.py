@@ -11,11 +11,12 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from stackrun.compose.check import Edge, dependency_edges
-from stackrun.compose.model import Project
 from stackrun.errors import ComposeError, Diagnostic
 
 if TYPE_CHECKING:
     import networkx
+
+    from stackrun.compose.model import Project
 
 CYCLES_MAX = 20
 """Elementary cycles can be exponentially many; more than these help nobody."""

@@ -53,8 +53,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _text(options: argparse.Namespace) -> str:
-    from stackrun.compose import render
-
     if options.format == "" and not options.variables:
         options.format = "yaml"
     interpolate = not (options.no_interpolate or options.variables)
@@ -69,6 +67,8 @@ def _text(options: argparse.Namespace) -> str:
         tree = _pinned(tree, alone=options.lock_image_digests)
     if options.quiet:
         return ""
+    from stackrun.compose import render
+
     if interpolate:
         return (render.to_json if options.format == "json" else render.to_yaml)(tree)
     return (render.written_json if options.format == "json" else render.written_yaml)(tree)
