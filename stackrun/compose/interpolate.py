@@ -116,10 +116,12 @@ class _Walk:
 
         def looked_up(name: str) -> str | None:
             used.append(name)
-            return self.lookup(name)
+            value = self.lookup(name)
+            if value is None:
+                self.faults.origins.unset.add(name)
+            return value
 
         def unset(name: str) -> None:
-            self.faults.origins.unset.add(name)
             self.faults.warning(at, f"variable {name} is not set, an empty string is taken", code="unset-variable")
 
         try:

@@ -20,6 +20,7 @@ class Origins:
     `variables`  value's place → names of the variables replaced in it
     `defined`    variable → the line of the env file that gave it
     `hidden`     place of a service's own variable → the env file's item that gives the variable another value
+    `unset`      variables that were looked up and have no value
     `replaced`   value's place → the place of the value that it replaced
     `reached`    file → the place that led there, and how (`included`, `extended`)
     """
