@@ -1,6 +1,7 @@
 """From the runtime's rights to the container's: limits, user, capabilities, seccomp, in the one order that works.
 
-    limits()     while the process may still raise them
+    limits()     while the process may still raise them; lower() does the rest at the end, since few descriptors, say, would
+                 hold up what is still to be done
     assume()     no_new_privs, bounding set, groups, user, working directory
     finish()     seccomp as close to execve as it can be, then the last capabilities
 
@@ -66,16 +67,24 @@ def limits(wanted: Process) -> list[str]:
     return warnings
 
 
+def lower(wanted: Process) -> None:
+    """The limits as they are to be in the end; by now that only lowers them, which takes no rights."""
+    for number, soft, hard in wanted.rlimits:
+        most = resource.getrlimit(number)[1]
+        resource.setrlimit(number, (_lower(_lower(soft, hard), most), _lower(hard, most)))
+
+
 def _limit(number: int, soft: int, hard: int) -> str:
-    """Set one rlimit; without CAP_SYS_RESOURCE a hard limit can only go down, so it is clamped."""
+    """Raise one rlimit, where that is needed; without CAP_SYS_RESOURCE it cannot go up, and `lower` will clamp it."""
+    present, most = resource.getrlimit(number)
+    if _lower(hard, most) == hard:
+        return ""
     try:
-        resource.setrlimit(number, (soft, hard))
+        resource.setrlimit(number, (present, hard))
         return ""
     except (ValueError, PermissionError):
-        most = resource.getrlimit(number)[1]
-    clamped_hard = _lower(hard, most)
-    clamped_soft = _lower(soft, clamped_hard)
-    resource.setrlimit(number, (clamped_soft, clamped_hard))
+        clamped_hard = most
+        clamped_soft = _lower(soft, most)
     name = next(name for name in dir(resource) if name.startswith("RLIMIT_") and getattr(resource, name) == number)
     return f"{name} {soft}:{hard} lowered to {clamped_soft}:{clamped_hard}: it takes CAP_SYS_RESOURCE to raise it"
 

@@ -175,6 +175,7 @@ def _become(launch: Launch, sock: socket.socket, path: str) -> None:
 def execute(path: str, wanted: Process, seccomp_program: bytes, sock: socket.socket, preserved: tuple[int, ...] = ()) -> None:
     """The end of the road: raises why it did not work."""
     process.reset_signals()
+    identity.lower(wanted)
     for number, fd in enumerate(preserved, 3):
         os.dup2(fd, number)
     # Python's descriptors are close-on-exec already; this is for those that somebody else's code has opened.
