@@ -28,11 +28,11 @@ _REAL = re.compile(
     r"|\bAIza[A-Za-z0-9_\-]{35}\b"
     r"|\bnpm_[A-Za-z0-9]{36}\b|\bpypi-[A-Za-z0-9_\-]{50,}"
     r"|\bhf_[A-Za-z0-9]{30,}\b|\bdckr_pat_[A-Za-z0-9_\-]{20,}"
-    r"|\bSG\.[A-Za-z0-9_\-]{20,}\.[A-Za-z0-9_\-]{30,}"
-    r"|\beyJ[A-Za-z0-9_\-]{15,}\.eyJ[A-Za-z0-9_\-]{15,}\.[A-Za-z0-9_\-]{20,}"
+    r"|\bSG\.[A-Za-z0-9_\-]{20,30}\.[A-Za-z0-9_\-]{30,}"
+    r"|\beyJ[A-Za-z0-9_\-]{15,500}\.eyJ[A-Za-z0-9_\-]{15,500}\.[A-Za-z0-9_\-]{20,}"
 )
-"""Forms that their issuers gave them, so that they can be told from anything else."""
-_URL = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s/:@'\"$]*:([^\s/@'\"$]+)@", re.IGNORECASE)
+"""Forms that their issuers gave them, so that they can be told from anything else; bounded, so that no text takes long."""
+_URL = re.compile(r"\b[a-z][a-z0-9+.\-]{0,20}://[^\s/:@'\"$]*:([^\s/@'\"$]+)@", re.IGNORECASE)
 _OPTION = re.compile(
     r"(?:^|\s)(?:--?(?:[a-z0-9]+[_\-])*(?:password|passwd|pass|requirepass|masterauth|secret|token|api-?key|secret-?key))(?:=|\s+)(['\"]?)([^\s'\"$]+)\1",
     re.IGNORECASE,

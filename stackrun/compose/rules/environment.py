@@ -43,7 +43,7 @@ _HASH = re.compile(r"\$(?:2[abxy]|apr1|argon2\w*|pbkdf2[\w-]*|scrypt|[1568y])\$"
 
 @GROUP.rule("eaten-dollar", "warning", "A dollar sign that is meant as one starts a variable that nobody has set.")
 def eaten_dollar(stack: Stack) -> Iterator[Found]:
-    inner = _names_in_containers(stack) if stack.origins.unset else {}
+    inner = {place: service for service in stack.services for place in _commands(service)} if stack.origins.unset else {}
     for place, names in stack.origins.variables.items() if stack.origins.unset else ():
         lost = stack.origins.unset.intersection(names)
         if not lost:
@@ -52,7 +52,7 @@ def eaten_dollar(stack: Stack) -> Iterator[Found]:
         bare = [name for name in _BARE.findall(text) if name in lost]
         if bare and _HASH.search(text):
             yield Found(place, f"${bare[0]} is taken for a variable, and what looks like a hash loses a part", "write every $ of it as $$")
-        elif bare and (wrong := next((name for name in bare if name != name.upper() or place in inner.get(name, ())), None)):
+        elif wrong := next((name for name in bare if name != name.upper() or _has(inner.get(place), name)), ""):
             yield Found(
                 place,
                 f"${wrong} is taken for a variable of this file, and nobody sets it",
@@ -60,14 +60,9 @@ def eaten_dollar(stack: Stack) -> Iterator[Found]:
             )
 
 
-def _names_in_containers(stack: Stack) -> dict[str, set[Place]]:
-    """Variable of a service → the places of its commands: a shell there would have it."""
-    found: dict[str, set[Place]] = {}
-    for service in stack.services:
-        places = set(_commands(service))
-        for name, _, _ in service.pairs("environment") if places else ():
-            found.setdefault(name, set()).update(places)
-    return found
+def _has(service: Service | None, name: str) -> bool:
+    """Whether a shell in the service's container would know the variable."""
+    return service is not None and name in service.map("environment")
 
 
 def _commands(service: Service) -> Iterator[Place]:
@@ -255,6 +250,12 @@ _OTHER_WORDS = re.compile(r"(?:y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF
 _SIXTIES = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+")
 
 
+def _plain(line: str) -> str:
+    """A short scalar without quotes at the beginning of a line's rest; empty when there is none."""
+    found = _PLAIN.fullmatch(line) if len(line) < 200 else None
+    return found[1] if found else ""
+
+
 Plain = tuple[Service, str, str, str, Place]
 """A value of a mapping that stands without quotes: service, name, value, what is written, place."""
 
@@ -273,9 +274,9 @@ def _each_plain_value(stack: Stack) -> Iterator[Plain]:
             for name, value, place in service.pairs(*path):
                 if value is None or place == service.key_at(*path, name) or place in stack.origins.variables:
                     continue
-                found = _PLAIN.fullmatch(stack.rest_of_line(place).partition(",")[0].rstrip("} "))
-                if found and len(found[1]) < 40:
-                    yield service, name, str(value), found[1], place
+                written = _plain(stack.rest_of_line(place).partition(",")[0].rstrip("} "))
+                if written:
+                    yield service, name, str(value), written, place
 
 
 @GROUP.rule("changed-value", "warning", "A number or word without quotes reaches the container in another form.")
@@ -294,7 +295,7 @@ def ambiguous_value(stack: Stack) -> Iterator[Found]:
             yield Found(place, f"{name} of {_of(service)}: other YAML readers do not take {written} for a text", f'write "{written}"')
     for service in stack.services:
         for _, place in service.items("ports"):
-            found = _PLAIN.fullmatch(stack.rest_of_line(place))
-            if found and _SIXTIES.fullmatch(found[1]):
-                message = f"other YAML readers take the port {found[1]} of {_of(service)} for a number to the base of 60"
-                yield Found(place, message, f'write "{found[1]}"')
+            written = _plain(stack.rest_of_line(place))
+            if _SIXTIES.fullmatch(written):
+                message = f"other YAML readers take the port {written} of {_of(service)} for a number to the base of 60"
+                yield Found(place, message, f'write "{written}"')

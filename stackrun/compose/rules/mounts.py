@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stackrun.compose.rules.images import major_version, reference
@@ -22,6 +22,8 @@ class Mount:
     place: Place
     source_at: Place
     node: Node
+    options: str = ""
+    """Those of an item of `tmpfs`."""
 
     def covers(self, path: str) -> bool:
         """Whether `path` of the container is in this mount."""
@@ -44,9 +46,22 @@ def _mounts(service: Service) -> Iterator[Mount]:
         )
     for item, place in service.items("tmpfs"):
         if isinstance(item, str):
-            yield Mount("tmpfs", "", item.partition(":")[0].rstrip("/") or "/", False, place, place, service)
+            target, _, options = item.partition(":")
+            yield Mount("tmpfs", "", target.rstrip("/") or "/", False, place, place, service, options)
 
 
+def around(path: str, known: Mapping[str, Mount]) -> Iterator[Mount]:
+    """Mounts, by their targets, that `path` lies in, the nearest first; what is mounted at `path` itself is none."""
+    for _ in range(_DEEPEST):
+        path = path.rpartition("/")[0]
+        if path in known:
+            yield known[path]
+        if not path:
+            return
+
+
+_DEEPEST = 100
+"""Folders of a path that are looked at."""
 _DATA_FOLDERS: dict[str, tuple[str, ...]] = {
     "cassandra": ("/var/lib/cassandra",),
     "clickhouse": ("/var/lib/clickhouse",),
@@ -88,7 +103,7 @@ def data_folders(service: Service) -> tuple[str, ...]:
     found = _DATA_FOLDERS.get(database(service), ())
     moved = [str(value) for name, value, _ in service.pairs("environment") if _PATHS_OF_DATA.fullmatch(name) and value]
     command = service.get("command")
-    words = [str(word) for word in command] if isinstance(command, list) else []
+    words = [str(word) for word in command[:20]] if isinstance(command, list) else []
     return (*found, *moved, *(word for word in words if word.startswith("/") and database(service) == "minio"))
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from stackrun.compose.origins import Note
-from stackrun.compose.rules.mounts import Mount, data_folders, database, is_new_postgres, mounts
+from stackrun.compose.rules.mounts import Mount, around, data_folders, database, is_new_postgres, mounts
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
 from stackrun.compose.rules.written_lists import repeated
@@ -64,24 +64,24 @@ def mount_over_system(stack: Stack) -> Iterator[Found]:
 def mount_inside_read_only(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         listed = mounts(stack, service)
-        outer = [one for one in listed if one.kind == "bind" and one.read_only and _is_own(stack, one.source)]
-        for parent in outer:
-            for mount in listed:
-                inside = os.path.relpath(mount.target, parent.target) if mount is not parent and parent.covers(mount.target) else "."
-                if inside != "." and os.path.isdir(parent.source) and not os.path.exists(os.path.join(parent.source, inside)):
-                    message = f"{_of(service)} cannot mount at {mount.target}: the mount around it is read-only and has no {inside}"
-                    hint = "make an empty one in the source, or drop read-only"
-                    yield Found(mount.place, message, hint, (Note(parent.place, "the read-only mount"),))
+        outer = {one.target: one for one in listed if one.kind == "bind" and one.read_only and _is_own(stack, one.source)}
+        for mount in listed if outer else ():
+            parent = next(around(mount.target, outer), None)
+            inside = mount.target[len(parent.target) + 1 :] if parent else ""
+            if parent and os.path.isdir(parent.source) and not os.path.exists(os.path.join(parent.source, inside)):
+                message = f"{_of(service)} cannot mount at {mount.target}: the mount around it is read-only and has no {inside}"
+                hint = "make an empty one in the source, or drop read-only"
+                yield Found(mount.place, message, hint, (Note(parent.place, "the read-only mount"),))
 
 
 @GROUP.rule("file-inside-volume", "note", "A config or secret is put into a volume, where it leaves an empty file.")
 def file_inside_volume(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        volumes = [one for one in mounts(stack, service) if one.kind == "volume" and one.source]
+        volumes = {one.target: one for one in mounts(stack, service) if one.kind == "volume" and one.source}
         for key in ("configs", "secrets") if volumes else ():
             for node in service.nodes(key):
                 target = node.text("target") or (f"/{node.text('source')}" if key == "configs" else "")
-                volume = next((one for one in volumes if one.covers(target)), None)
+                volume = next(around(target, volumes), None)
                 if volume is not None:
                     message = f"{_of(service)} gets {target} inside volume {volume.source}, where an empty file stays behind"
                     yield Found(node.at("target"), message, "put it outside the volume", (Note(volume.place, "the volume"),))
@@ -245,7 +245,7 @@ def readable_secret_file(stack: Stack) -> Iterator[Found]:
         file = secret.text("file")
         try:
             mode = os.stat(file).st_mode if _is_own(stack, file) else 0
-        except OSError:
+        except (OSError, ValueError):
             continue
         if stat.S_ISREG(mode) and mode & stat.S_IROTH:
             message = f'everybody on this machine may read the file of secret "{secret.name}"'
@@ -317,10 +317,11 @@ def _can_meet(one: Service, other: Service) -> bool:
 def anonymous_volume(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         listed = mounts(stack, service)
+        binds = {one.target: one for one in listed if one.kind == "bind"}
         for mount in listed:
             if mount.kind != "volume" or mount.source or not mount.target.startswith("/") or _DISPOSABLE.fullmatch(mount.target):
                 continue
-            if not any(other is not mount and other.kind == "bind" and other.covers(mount.target) for other in listed):
+            if next(around(mount.target, binds), None) is None:
                 message = f"{_of(service)} keeps {mount.target} in a volume without a name"
                 yield Found(mount.place, message, f"name it: data:{mount.target}, and declare it under volumes")
 
@@ -344,11 +345,9 @@ def shared_volume(stack: Stack) -> Iterator[Found]:
 
 def _tmpfs(stack: Stack) -> Iterator[tuple[Service, str, set[str], Mount]]:
     """Each entry of `tmpfs` with its target and its options."""
-    for service in stack.services:
-        for mount in mounts(stack, service):
-            if mount.kind == "tmpfs" and mount.node is service:
-                index = [place for _, place in service.items("tmpfs")].index(mount.place)
-                yield service, mount.target, set(str(service.get("tmpfs", index)).partition(":")[2].split(",")), mount
+    for service, mount in _each(stack, "tmpfs"):
+        if mount.node is service:
+            yield service, mount.target, set(mount.options.split(",")), mount
 
 
 @GROUP.rule("tmpfs-lifts-protection", "warning", "A tmpfs allows set-user-id programs or device files.")
