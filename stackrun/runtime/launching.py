@@ -83,7 +83,9 @@ def settle(born: Born) -> None:
         namespaces.write_id_maps(born.pid, checked.uid_mappings, checked.gid_mappings)
     if checked.in_user_namespace:
         born.group.join(born.pid)
-    close_trees(checked)
+    for mount in checked.given_trees:
+        os.close(mount.tree_fd)
+        mount.tree_fd = -1
 
 
 def forsake(order: Order) -> None:
@@ -106,7 +108,8 @@ def clone_init(born: Born) -> None:
             flags |= namespaces.FLAGS[kind]
     if wanted.get("time") == "":
         namespaces.new_time_namespace(checked.time_offsets)
-    open_trees(checked)
+    if checked.given_trees:
+        open_trees(checked)
     if wanted.get("user"):
         _clone_below(born, flags)
         return
@@ -126,10 +129,8 @@ def clone_init(born: Born) -> None:
 
 
 def open_trees(checked: Spec) -> None:
-    """The sources of binds whose ids are mapped, or of a user namespace whose root may not go where they are."""
-    for index, mount in enumerate(checked.mounts):
-        if mount.kind != "bind" or not (checked.in_user_namespace or mount.id_mappings):
-            continue
+    """While this process has the host's rights."""
+    for mount in checked.given_trees:
         try:
             mount.tree_fd = mounts.clone_tree(syscalls.AT_FDCWD, mount.source, recursive=mount.options.recursive)
             # Made in the host's mount namespace, it would be a peer of what it copies.
@@ -139,14 +140,7 @@ def open_trees(checked: Spec) -> None:
                 mounts.map_ids(mount.tree_fd, fd, recursive=mount.options.maps_ids == "ridmap")
                 os.close(fd)
         except KernelError as error:
-            raise KernelError(f"mounts[{index}] {mount.source}: {error.call}", error.errno, hint=error.hint) from error
-
-
-def close_trees(checked: Spec) -> None:
-    for mount in checked.mounts:
-        if mount.tree_fd >= 0:
-            os.close(mount.tree_fd)
-            mount.tree_fd = -1
+            raise KernelError(f"bind {mount.source} on {mount.destination}: {error.call}", error.errno, hint=error.hint) from error
 
 
 def _clone_below(born: Born, flags: int) -> None:

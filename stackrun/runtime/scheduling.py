@@ -127,3 +127,13 @@ def personality(linux: Message) -> int:
     if wanted.get("domain") not in _DOMAINS:
         raise InvalidArgument(f"linux.personality.domain: unknown domain {wanted.get('domain')!r}", hint=f"known are {', '.join(_DOMAINS)}")
     return _DOMAINS[wanted["domain"]]
+
+
+NONE = Scheduling({}, "")
+"""Of nearly every process."""
+
+
+def parse(process: Message, where: str) -> Scheduling:
+    if process.keys() & {"scheduler", "ioPriority", "execCPUAffinity"}:
+        return Scheduling(process, where)
+    return NONE

@@ -99,7 +99,7 @@ class Process:
         self.rlimits = [_rlimit(one, where) for one in process.get("rlimits") or ()]
         if len({number for number, _, _ in self.rlimits}) != len(self.rlimits):
             raise InvalidArgument(f"{where}.rlimits: a type is there twice")
-        self.scheduling = scheduling.Scheduling(process, where)
+        self.scheduling = scheduling.parse(process, where)
         self.console_size = _console_size(process.get("consoleSize"), f"{where}.consoleSize")
         self.personality = -1
         self.no_new_privileges = bool(process.get("noNewPrivileges"))
@@ -126,7 +126,8 @@ class Mount:
 
 
 class Spec:
-    """A checked configuration.  `namespaces` maps a kind to the path to join, or to "" for a new one."""
+    """A checked configuration.  `namespaces` maps a kind to the path to join, or to "" for a new one.  `given_trees` are binds
+    whose source init could not open: of mapped ids, or of a user namespace whose root may not go there."""
 
     __slots__ = (
         "annotations",
@@ -134,8 +135,10 @@ class Spec:
         "devices",
         "domainname",
         "gid_mappings",
+        "given_trees",
         "hooks",
         "hostname",
+        "in_user_namespace",
         "masked_paths",
         "mounts",
         "namespaces",
@@ -161,7 +164,7 @@ class Spec:
         self.read_only_root = bool(root.get("readonly"))
         self.hostname = _text(config, "hostname", "")
         self.domainname = _text(config, "domainname", "")
-        self.hooks = hooks.Hooks(config.get("hooks") or {})
+        self.hooks = hooks.Hooks(config["hooks"]) if config.get("hooks") else hooks.NONE
         self.namespaces = _namespaces(linux)
         self.mounts = [_mount(one, index, bundle) for index, one in enumerate(config.get("mounts") or ())]
         self.devices = [_device(one, index) for index, one in enumerate(linux.get("devices") or ())]
@@ -186,15 +189,13 @@ class Spec:
                 raise InvalidArgument(f"{field}: it takes a uts namespace of its own")
         if self.namespaces.get("mount", "join"):
             raise InvalidArgument("linux.namespaces: a new mount namespace is required")
+        self.in_user_namespace = "user" in self.namespaces
         for index, mount in enumerate(self.mounts):
             if mount.options.maps_ids and not mount.id_mappings:
                 if not self.uid_mappings:
                     raise InvalidArgument(f"mounts[{index}]: {mount.options.maps_ids} needs uidMappings and gidMappings")
                 mount.id_mappings = self.uid_mappings, self.gid_mappings
-
-    @property
-    def in_user_namespace(self) -> bool:
-        return "user" in self.namespaces
+        self.given_trees = [one for one in self.mounts if one.kind == "bind" and (self.in_user_namespace or one.id_mappings)]
 
 
 def load(bundle: str) -> Spec:
