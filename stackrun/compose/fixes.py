@@ -163,6 +163,8 @@ def _in_quotes(finding: Finding, written: Written, node: Node) -> Fix | None:
 
 def _typed(finding: Finding, written: Written, node: Node) -> Fix | None:
     """A value of the wrong type, where the hint says how it is written right."""
+    if node.path == ("version",) and (key := written.key(node.path, node.document)) is not None:
+        return _without_key(finding, written, key)
     if not _one_line(node) or node.is_key or node.tag:
         return None
     if finding.hint.startswith("quote it"):
@@ -229,12 +231,12 @@ def _without_comment(comment: Comment, text: str) -> Fix:
 
 
 _MAKERS: dict[str, Make] = {
-    "deprecated": _without_version,
+    "obsolete-version": _without_version,
     "duplicate-item": _without_item,
-    "healthcheck": _with_shell_word,
+    "healthcheck-form": _with_shell_word,
     "key-type": _in_quotes,
     "public-port": _on_loopback,
-    "type": _typed,
+    "wrong-type": _typed,
     "undefined-config": _meant,
     "undefined-network": _meant,
     "undefined-secret": _meant,
@@ -246,7 +248,7 @@ _MAKERS: dict[str, Make] = {
     "unused-secret": _without_entry,
     "unused-suppression": lambda finding, written, node: None,
     "unused-volume": _without_entry,
-    "value": _meant,
+    "invalid-value": _meant,
     "yaml-boolean": _in_quotes,
     "yaml-number": _in_quotes,
 }
