@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 _NAME = re.compile(
-    r"(?:^|[_.\-]|(?<=[a-z]))"
-    r"(?:pass|passwd|password|passphrase|pwd|(?<!tls.)secret|token|api[_\-]?key|private[_\-]?key|access[_\-]?key"
-    r"|secret[_\-]?key|encryption[_\-]?key|signing[_\-]?key|auth[_\-]?key|credentials?)"
+    r"(?:password|passwd|passphrase|(?:^|[_.\-]|(?-i:(?<=[a-z0-9])(?=[A-Z])))(?:pass|pwd|(?<!tls.)secret|token|credentials?"
+    r"|api[_\-]?key|private[_\-]?key|access[_\-]?key"
+    r"|secret[_\-]?key|encryption[_\-]?key|signing[_\-]?key|auth[_\-]?key))"
     r"(?:[_\-]?(?:base|hash|value|default)?\d*)?$",
     re.IGNORECASE,
 )

@@ -76,7 +76,8 @@ def invalid_image(stack: Stack) -> Iterator[Found]:
             parse(text)
         except InvalidArgument as error:
             hint = "leave the scheme out: registry/name:tag" if _SCHEME.match(text) else error.hint or "write it as name:tag, in lower case"
-            yield Found(service.at("image"), f'service "{service.name}" has no valid image: {error.message}', hint)
+            why = error.message if len(error.message) < 300 else "invalid reference format"
+            yield Found(service.at("image"), f'service "{service.name}" has no valid image: {why}', hint)
 
 
 def _pulled(stack: Stack) -> list[tuple[Service, Reference]]:

@@ -274,15 +274,13 @@ def _variables(stack: Stack, *path: str) -> Iterator[Variable]:
     for service in stack.services:
         for name, value, place in service.pairs(*path):
             own = isinstance(value, str) and place not in stack.origins.variables and place.path in stack.sources
-            if own and not _from_env_file(service, name, place):
+            if own and (service.key_at(*path, name) != place or _is_item(stack, name, place)):
                 yield service, name, value, place
 
 
-def _from_env_file(service: Service, name: str, place: Place) -> bool:
-    """What an env file gave has the place of the env_file's item, as key and as value, and is no item of `environment`."""
-    section = service.get("environment")
-    begin = service.at("environment")
-    return section is not None and place.path == begin.path and place < begin and service.key_at("environment", name) == place
+def _is_item(stack: Stack, name: str, place: Place) -> bool:
+    """Whether NAME=VALUE stands there; what an env file gave has the place at which that file is named."""
+    return stack.rest_of_line(place).lstrip("'\"").startswith(name)
 
 
 @GROUP.rule("literal-credential", "note", "A password, token or key is written in the stack file.")
@@ -373,7 +371,7 @@ def front_beside_database(stack: Stack) -> Iterator[Found]:
             continue
         for service in members:
             if database(service) and not any(network != other for other in service.map("networks")):
-                message = f'{_of(service)} can be reached from "{front.name}", which is open to the outside'
+                message = f'{_of(service)} can be reached from "{front.name}", whose ports are published'
                 yield Found(service.place, message, "put what is published and the database on different networks")
                 break
 
