@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from stackrun.compose.origins import Note
+from stackrun.compose.rules.git_index import tracked
 from stackrun.compose.rules.mounts import Mount, around, data_folders, database, is_new_postgres, mounts
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
@@ -250,6 +251,15 @@ def readable_secret_file(stack: Stack) -> Iterator[Found]:
         if stat.S_ISREG(mode) and mode & stat.S_IROTH:
             message = f'everybody on this machine may read the file of secret "{secret.name}"'
             yield Found(secret.at("file"), message, f"chmod o-rwx {os.path.relpath(file, stack.directory)}")
+
+
+@GROUP.rule("tracked-secret", "warning", "A secret's file is kept in the repository.")
+def tracked_secret(stack: Stack) -> Iterator[Found]:
+    for secret in stack.resources("secrets"):
+        file = secret.text("file")
+        if _is_own(stack, file) and os.path.isfile(file) and tracked(file):
+            message = f'the file of secret "{secret.name}" is in the repository, for everybody who has a copy'
+            yield Found(secret.at("file"), message, f"git rm --cached {os.path.relpath(file, stack.directory)}, and change the secret")
 
 
 # --- what is lost ---------------------------------------------------------------------------------
