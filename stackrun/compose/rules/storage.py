@@ -75,6 +75,29 @@ def mount_inside_read_only(stack: Stack) -> Iterator[Found]:
                 yield Found(mount.place, message, hint, (Note(parent.place, "the read-only mount"),))
 
 
+@GROUP.rule("mount-hides-files", "note", "A mount hides files of the mount around it.")
+def mount_hides_files(stack: Stack) -> Iterator[Found]:
+    for service in stack.services:
+        listed = mounts(stack, service)
+        outer = {one.target: one for one in listed if one.kind == "bind" and _is_own(stack, one.source)}
+        for mount in listed if outer else ():
+            parent = next(around(mount.target, outer), None)
+            if parent is None or (mount.kind == "volume" and not mount.source):
+                continue
+            inside = os.path.join(parent.source, mount.target[len(parent.target) + 1 :])
+            if inside != mount.source and _has_files(inside):
+                message = f"{_of(service)} does not see what {os.path.relpath(inside, stack.directory)} has: another mount lies over it"
+                yield Found(mount.place, message, "mount it at a folder of its own", (Note(parent.place, "the mount around it"),))
+
+
+def _has_files(path: str) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return any(True for _ in entries)
+    except (OSError, ValueError):
+        return False
+
+
 @GROUP.rule("file-inside-volume", "note", "A config or secret is put into a volume, where it leaves an empty file.")
 def file_inside_volume(stack: Stack) -> Iterator[Found]:
     for service in stack.services:

@@ -100,6 +100,32 @@ volumes:
         files={"srv/x.txt": "x"},
     ),
     Case(
+        "mount-hides-files",
+        6,
+        9,
+        _WEB
+        + """\
+    volumes:
+      - ./a:/a
+      - data:/a/b
+volumes:
+  data:
+""",
+        files={"a/b/c.txt": "x"},
+    ),
+    Case(
+        "mount-hides-files",
+        4,
+        13,
+        _WEB
+        + """\
+    tmpfs: ["/a/b:size=1m"]
+    volumes:
+      - ./a:/a
+""",
+        files={"a/b/c.txt": "x"},
+    ),
+    Case(
         "file-inside-volume",
         7,
         17,
