@@ -3,21 +3,24 @@ that the midwife has brought into the world."""
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import os
 import signal
 import socket
-from datetime import UTC, datetime
-from typing import Any
+import time
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unavailable, Unsupported
 from stackrun.kernel import seccomp
-from stackrun.runtime import messages, spec, state, steps, zygote
+from stackrun.runtime import interpreter, messages, spec, state, steps
 from stackrun.runtime.hooks import Hooks
 from stackrun.runtime.record import SPEC_VERSION, Record
 
-Config = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Config = dict[str, Any]
 
 
 class Midwife:
@@ -26,11 +29,7 @@ class Midwife:
     def __enter__(self) -> Midwife:
         self._connection, theirs = messages.pair()
         with theirs:
-            interpreter = zygote.sealed_interpreter()
-            try:
-                self._pid = zygote.execute(interpreter, "midwife", theirs.fileno())
-            finally:
-                os.close(interpreter)
+            self._pid = interpreter.execute("midwife", theirs.fileno())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,7 +107,7 @@ class Process:
 
 def create(record: Record, bundle: str, wishes: Wishes) -> Process:
     """The container up to its program.  On failure all of it is undone, but its `record` is the caller's to remove."""
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    now = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime())}.{time.time_ns() % 1_000_000_000:09d}Z"
     record.save(id=record.id, bundle=bundle, rootfs="", cgroup_path=_default_group(record), created=now, annotations={}, hooks={})
     record.save(kinds=[], pid=0, start_ticks=0)
     with Midwife() as midwife:
@@ -175,7 +174,7 @@ def _request(record: Record, bundle: str, wishes: Wishes, *, terminal: bool, pro
         "overlay": None,
         "tty": terminal,
         "init": False,
-        "seccomp": base64.b64encode(program).decode(),
+        "seccomp": binascii.b2a_base64(program, newline=False).decode(),
         "held": 0,
         "attached": 0,
         "stdio": 0 if terminal else 3,
@@ -309,7 +308,7 @@ def enter(record: Record, process: dict[str, Any], wishes: Wishes, group: str) -
             "process": process,
             "tty": terminal,
             "stdio": 0 if terminal else 3,
-            "seccomp": base64.b64encode(_kept_program(record)).decode(),
+            "seccomp": binascii.b2a_base64(_kept_program(record), newline=False).decode(),
             "preserved": wishes.preserved,
             "listen_fds": wishes.listen_fds,
         }

@@ -12,8 +12,6 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unsupported
 from stackrun.kernel import cgroup_devices
@@ -25,7 +23,13 @@ from stackrun.runtime.update import OPTIONS as UPDATE_OPTIONS
 VERSION = "0.1.0"
 DEFAULT_ROOT = "/run/stackrun-runtime"
 EXEC_FAILED = 255
-Arguments = Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Arguments = Any
 
 _GLOBAL = (
     Option("root", VALUE, "where the state is", default=DEFAULT_ROOT, metavar="DIR"),

@@ -8,13 +8,16 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stackrun.errors import KernelError
 from stackrun.kernel import process, syscalls
 from stackrun.runtime import terminal
 from stackrun.runtime.birth import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _KEPT = frozenset(("SIGCHLD", "SIGKILL", "SIGSTOP", "SIGURG", "SIGWINCH", "SIGPIPE", "SIGTTIN", "SIGTTOU"))
 """Signals that are this process's own affair; every other one is passed on."""

@@ -14,16 +14,18 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import signal
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound
 from stackrun.kernel import cgroup, syscalls
 from stackrun.runtime import state
 from stackrun.runtime.hooks import Hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 _ID = re.compile(r"[A-Za-z0-9_+.-]{1,255}")
 """As long as a directory's name may be; runc says 1024 and fails in mkdir."""
@@ -157,7 +159,7 @@ class Record:
         group.delete()
         hooks = Hooks(self.values["hooks"])
         failures = hooks.run_all("poststop", "stopped", {**self.hook_state(), "pid": 0}) if hooks else []
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove_tree(self.directory)
         return failures
 
 
@@ -175,6 +177,20 @@ def _kill_init(pid_fd: int) -> None:
             raise
     finally:
         os.close(pid_fd)
+
+
+def _remove_tree(directory: str) -> None:
+    """A directory of ours, which holds no links and may be gone."""
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            _remove_tree(entry.path)
+        else:
+            state.remove(entry.path)
+    os.rmdir(directory)
 
 
 def _send(pid: int, signum: int) -> None:

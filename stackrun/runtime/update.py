@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 from stackrun.errors import InvalidArgument, Unsupported
 from stackrun.runtime.options import NUMBER, VALUE, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FIELDS = (
     ("blkio-weight", "blockIO", "weight", "weight of its block I/O, 10 to 1000"),

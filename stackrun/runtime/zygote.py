@@ -1,9 +1,7 @@
 """The daemon's side of the zygote: one small preloaded process that forks the shims.
 
 A daemon has threads and an event loop, so it must not fork; and an interpreter started afresh costs more
-than a whole container.  So it execs this process once.  The interpreter it runs is the host's, but through
-a read-only file system of its own: whatever gets hold of /proc/PID/exe of a process on its way into a
-container can neither write to that file nor find the host's (CVE-2019-5736).
+than a whole container.  So it execs this process once, through an `interpreter` that cannot be written to.
 """
 
 from __future__ import annotations
@@ -12,17 +10,14 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
-from stackrun.errors import KernelError, Unavailable
-from stackrun.kernel import mounts
-from stackrun.runtime import messages
+from stackrun.errors import Unavailable
+from stackrun.runtime import interpreter, messages
 
 SPAWN_TIMEOUT_S = 30.0
-_START = "import sys; sys.path.append({package_root!r}); from stackrun.runtime.{module} import main; main({fd})"
 
 
 class Zygote:
@@ -42,12 +37,8 @@ class Zygote:
         """
         os.makedirs(run_dir, mode=0o711, exist_ok=True)
         ours, theirs = messages.pair()
-        interpreter = sealed_interpreter()
-        try:
-            pid = execute(interpreter, "nursery", theirs.fileno())
-        finally:
-            os.close(interpreter)
-            theirs.close()
+        with theirs:
+            pid = interpreter.execute("nursery", theirs.fileno())
         zygote = cls(pid, os.pidfd_open(pid), ours)
         try:
             zygote._receive()
@@ -101,54 +92,3 @@ class Zygote:
             pass  # somebody else has reaped it
         os.close(self._pid_fd)
         self._pid_fd = -1
-
-
-def sealed_interpreter() -> int:
-    """A descriptor of the Python interpreter through which the host's own file cannot be written.
-
-    A detached read-only overlay costs no memory, since its pages are the host file's; where overlayfs is
-    missing a sealed memfd serves, at the price of a copy.
-    """
-    path = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-    try:
-        return mounts.open_through_overlay(path)
-    except KernelError:
-        return _sealed_copy(path)
-
-
-def _sealed_copy(path: str) -> int:
-    import fcntl
-
-    fd = os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(source).st_size
-        while size > 0:
-            size -= os.sendfile(fd, source, None, size) or size
-    finally:
-        os.close(source)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
-    return fd
-
-
-def execute(interpreter: int, module: str, connection: int) -> int:
-    """Run `main` of a module of this package on `connection`; the pid.
-
-    posix_spawn rather than fork, which is not safe in a process with threads.
-    """
-    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-    inherited = 3
-    code = _START.format(package_root=package_root, module=module, fd=inherited)
-    argv = [python, "-I", "-S", "-X", "utf8", "-c", code]
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-    # The child opens /proc/self/fd/N while the descriptor, though close-on-exec, is still there.
-    return os.posix_spawn(
-        f"/proc/self/fd/{interpreter}",
-        argv,
-        environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, connection, inherited), (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
-        setsid=True,
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD],
-    )
