@@ -100,8 +100,9 @@ def _ports(service: Service, host: Host, own: frozenset[tuple[int, str]]) -> Ite
         published, protocol = port.text("published"), port.text("protocol") or "tcp"
         if not published.isdigit() or (int(published), protocol) in own:
             continue  # of a range the engine takes one that is free
+        wanted = port.text("host_ip").strip("[]")
         for listener in host.listeners:
-            if listener.port == int(published) and listener.protocol == protocol and _clash(port.text("host_ip").strip("[]"), listener.address):
+            if (listener.port, listener.protocol) == (int(published), protocol) and _clash(wanted, listener.address):
                 message = f"port {published}/{protocol} is in use: {_owner(listener, host)} listens on {listener.address}"
                 yield _told(port.at("published"), "host-port-taken", message, "stop it, or publish another port")
                 break

@@ -17,10 +17,10 @@ def run(options: argparse.Namespace) -> int:
     wanted = codes(options.groups) if options.groups else frozenset(rules())
     chosen = [one for one in rules().values() if one.code in wanted]
     if options.format == "json":
-        listed = [
-            {"code": one.code, "group": one.group, "level": one.level, "stage": one.stage, "summary": one.summary, "page": page(one.code)}
-            for one in chosen
-        ]
+        from stackrun.compose.fixes import FIXABLE
+
+        keys = ("code", "group", "level", "stage", "summary")
+        listed = [{key: getattr(one, key) for key in keys} | {"fix": one.code in FIXABLE, "page": page(one.code)} for one in chosen]
         print(json.dumps({"version": 1, "rules": listed}, indent=2, ensure_ascii=False))
         return 0
     width = max((len(one.code) for one in chosen), default=0)

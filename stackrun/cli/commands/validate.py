@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     validation = _validated(options)
     if options.write_baseline:
         baseline.write(options.write_baseline, validation)
-        print(f"{options.write_baseline}: {len(validation.open)} findings noted", file=sys.stderr)
+        count = len(validation.open)
+        print(f"{options.write_baseline}: {count} finding{'' if count == 1 else 's'} noted", file=sys.stderr)
         return INCOMPLETE if not validation.complete else 0
     if options.fix:
         validation, written = _fixed(validation, options)

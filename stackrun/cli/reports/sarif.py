@@ -6,6 +6,7 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/
 from __future__ import annotations
 
 import json
+import os
 import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -113,8 +114,8 @@ def _location(place: Place, end: tuple[int, int] | None = None) -> dict[str, Any
 
 def _artifact(path: str) -> dict[str, Any]:
     if path.startswith("/"):
-        return {"uri": f"file://{quote(path)}"}
-    return {"uri": quote(from_root(path)), "uriBaseId": "%SRCROOT%"}
+        return {"uri": f"file://{quote(os.fsencode(path))}"}
+    return {"uri": quote(os.fsencode(from_root(path))), "uriBaseId": "%SRCROOT%"}
 
 
 def _related(number: int, note: Note) -> dict[str, Any]:
