@@ -23,7 +23,7 @@ def canonicalize(root: Map, faults: Faults, *, keep: bool = False) -> None:
     _Canonical(faults, keep=keep).mapping(root, _TABLE)
 
 
-MAX_PORTS = 100_000
+MAX_PORTS = 66_000
 """Ports of one file, ranges counted out."""
 
 
@@ -57,8 +57,8 @@ class _Canonical:
             self.sequence(value, known)
         return value
 
-    def fault(self, at: Place, error: ShortFormError) -> None:
-        self.faults.error(at, error.message, hint=error.hint, code="short-form")
+    def fault(self, at: Place, error: ShortFormError, code: str) -> None:
+        self.faults.error(at, error.message, hint=error.hint, code=code)
 
 
 def _ports(self: _Canonical, value: Any, _at: Place) -> Any:
@@ -76,7 +76,7 @@ def _ports(self: _Canonical, value: Any, _at: Place) -> Any:
                 port.place = item.place if isinstance(item, Map) else at
                 ports.add(port, at)
         except ShortFormError as error:
-            self.fault(at, error)
+            self.fault(at, error, "invalid-port")
     return ports
 
 
@@ -113,7 +113,7 @@ def _volume(self: _Canonical, value: Any, at: Place) -> Any:
     try:
         volume = parse_volume(value)
     except ShortFormError as error:
-        return self.fault(at, error)
+        return self.fault(at, error, "invalid-mount")
     volume.place = at
     for inner in volume.values():
         if isinstance(inner, Map):
@@ -131,7 +131,7 @@ def _device(self: _Canonical, value: Any, at: Place) -> Any:
     try:
         device = parse_device(text_of(value))
     except ShortFormError as error:
-        return self.fault(at, error)
+        return self.fault(at, error, "invalid-device")
     device.place = at
     return device
 
@@ -192,7 +192,12 @@ def _external(self: _Canonical, value: Any, at: Place) -> Any:
     if "name" in old:
         place = old.key_place("name")
         if "name" in value and value["name"] != old["name"]:
-            self.faults.error(place, "name and external.name are both given and differ", hint="write name alone, beside external: true", code="external-name")
+            self.faults.error(
+                place,
+                "name and external.name are both given and differ",
+                hint="write name alone, beside external: true",
+                code="external-name",
+            )
         self.faults.warning(place, "external.name is deprecated", hint="write name beside external: true", code="external-name")
         value.take(old, "name", old["name"])
     value["external"] = True

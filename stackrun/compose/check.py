@@ -7,19 +7,19 @@ is in `support`.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stackrun.compose.bind import signal_name
-from stackrun.compose.faults import Faults, did_you_mean
-from stackrun.compose.model import Project
+from stackrun.compose.faults import did_you_mean
 from stackrun.compose.normalize import implied, services_of
 from stackrun.compose.read import Reader
-from stackrun.compose.scalar import text_of
+from stackrun.compose.scalar import signal_name, text_of
 from stackrun.compose.tree import Map, Place, Seq
+
+if TYPE_CHECKING:
+    from stackrun.compose.model import Project
 
 SIGNALS = frozenset(one.name for one in signal.Signals)
 
@@ -86,7 +86,8 @@ class _Checker:
             self.faults.error(at, f'service "{name}" has neither an image nor a build', hint="give it an image", code="no-image")
         if service.get("network_mode") and service.get("networks"):
             place = service.key_place("networks")
-            self.faults.error(place, "networks and network_mode exclude each other", hint="remove one of them", code="network-mode-conflict")
+            message = "networks and network_mode exclude each other"
+            self.faults.error(place, message, hint="remove one of them", code="network-mode-conflict")
         self._healthcheck(service)
         self._build(name, service)
         self._scale(name, service)
@@ -119,7 +120,8 @@ class _Checker:
             return
         if build.get("dockerfile") and build.get("dockerfile_inline"):
             place = build.key_place("dockerfile_inline")
-            self.faults.error(place, "dockerfile and dockerfile_inline exclude each other", hint="remove one of them", code="dockerfile-conflict")
+            message = "dockerfile and dockerfile_inline exclude each other"
+            self.faults.error(place, message, hint="remove one of them", code="dockerfile-conflict")
         for key, context in (build.get("additional_contexts") or {}).items():
             target = text_of(context).removeprefix("service:")
             if not text_of(context).startswith("service:"):
@@ -159,7 +161,8 @@ class _Checker:
         said = policy.get("condition", "any") if isinstance(policy, Map) else service.get("restart")
         if said in ("any", "always", "unless-stopped"):
             at = service.value_place("deploy" if isinstance(policy, Map) else "restart")
-            self.faults.error(at, "a job that is always restarted is never done", hint="restart: on-failure, or no", code="conflict")
+            message = "a job that is always restarted is never done"
+            self.faults.error(at, message, hint="restart: on-failure, or no", code="job-always-restarted")
 
     def _limits(self, service: Map) -> None:
         """The older keys and deploy.resources must say the same, once deploy.resources says anything."""
@@ -222,7 +225,8 @@ class _Checker:
             for request in requests or ():
                 if "count" in request and "device_ids" in request:
                     place = request.key_place("count")
-                    self.faults.error(place, "count and device_ids exclude each other", hint="remove one of them", code="device-count-conflict")
+                    message = "count and device_ids exclude each other"
+                    self.faults.error(place, message, hint="remove one of them", code="device-count-conflict")
 
     # --- references -------------------------------------------------------------------------------
 
@@ -312,7 +316,8 @@ class _Checker:
                     if key in volume:
                         place = volume.key_place(key)
                         hint = "an external volume is taken as it is"
-                        self.faults.error(place, f'volume "{name}" is external and cannot have {key}', hint=hint, code="external-volume-options")
+                        message = f'volume "{name}" is external and cannot have {key}'
+                        self.faults.error(place, message, hint=hint, code="external-volume-options")
 
     def _on_change(self, resource: Map) -> None:
         own = resource.get("x-stackrun")
@@ -321,10 +326,12 @@ class _Checker:
         said: Map = own["on_change"]
         if ("signal" in said) == ("exec" in said):
             hint = "signal: HUP, or exec: [command]"
-            self.faults.error(own.value_place("on_change"), "on_change is a signal or an exec, one of them", hint=hint, code="invalid-on-change")
+            message = "on_change is a signal or an exec, one of them"
+            self.faults.error(own.value_place("on_change"), message, hint=hint, code="invalid-on-change")
         elif "signal" in said and signal_name(said["signal"]) not in SIGNALS:
             hint = did_you_mean(text_of(said["signal"]), (name.removeprefix("SIG") for name in SIGNALS))
-            self.faults.error(said.value_place("signal"), f"there is no signal {text_of(said['signal'])}", hint=hint, code="invalid-on-change")
+            message = f"there is no signal {text_of(said['signal'])}"
+            self.faults.error(said.value_place("signal"), message, hint=hint, code="invalid-on-change")
         elif "exec" in said and not said["exec"]:
             self.faults.error(said.value_place("exec"), "exec has no command", code="invalid-on-change")
 
@@ -347,34 +354,10 @@ def _map(value: Any) -> Map:
 
 
 def _is_address(text: str) -> bool:
+    import ipaddress
+
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
     return True
-
-
-def port_clashes(root: Map, faults: Faults) -> None:
-    """Warn of two services that publish the same port of the same address; of a range the engine takes a free one."""
-    taken: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for name, service in services_of(root):
-        ports = service.get("ports") or Seq()
-        for index, port in enumerate(ports):
-            published, address = text_of(port.get("published")), port.get("host_ip", "")
-            if not published.isdigit() or published == "0":
-                continue
-            holders = taken.setdefault((published, port.get("protocol", "tcp")), [])
-            for owner, other in holders[:_HOLDERS_COMPARED]:
-                if owner != name and _overlap(address, other):
-                    message = f"port {published} is also published by service {owner}"
-                    hint = "only one of them can have it: publish another port"
-                    faults.warning(ports.item_place(index), message, hint=hint, code="port-clash")
-            holders.append((name, address))
-
-
-_HOLDERS_COMPARED = 20
-
-
-def _overlap(first: str, second: str) -> bool:
-    """Whether two listening addresses take the same port from each other."""
-    return first == second or any(address in ("", "0.0.0.0", "::") for address in (first, second))

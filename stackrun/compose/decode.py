@@ -259,7 +259,7 @@ def _command(self: _Decode, value: Any, at: Place) -> Any:
     try:
         words, dropped = split_command(value)
     except ShortFormError as error:
-        self.faults.error(at, error.message, hint=error.hint, code="short-form")
+        self.faults.error(at, error.message, hint=error.hint, code="unclosed-quote")
         return None
     if dropped:
         message = f"everything from {dropped[:12]!r} on is dropped, as Docker Compose does"
@@ -286,7 +286,7 @@ def _hosts(self: _Decode, value: Any, at: Place) -> Any:
             place = value.item_place(index)
             name, separator, address = _host(text_of(item))
             if not separator:
-                self.fault(place, f"invalid extra host {item!r}", "write NAME=ADDRESS", code="short-form")
+                self.fault(place, f"invalid extra host {item!r}", "write NAME=ADDRESS", code="invalid-extra-host")
             else:
                 found.append((name, address, place))
     hosts = Seq(place=value.place if isinstance(value, (Map, Seq)) else at)

@@ -129,7 +129,8 @@ class _Report:
                 break
             if key not in known and not _matches_pattern(key, error.schema):
                 message, hint = _unknown_key(key, path, known, error.instance[key])
-                self._found((*path, key), message, hint=hint, code="unknown-key", key=True)
+                code = "misplaced-key" if " belongs " in hint else "unknown-key"
+                self._found((*path, key), message, hint=hint, code=code, key=True)
 
     def _type(self, error: Violation, path: Path) -> None:
         self._wrong_type(error.validator_value, error.instance, path)
@@ -140,12 +141,14 @@ class _Report:
 
     def _wrong_type(self, kinds: Any, value: Any, path: Path) -> None:
         wanted = _alternatives([_KINDS[kind] for kind in dict.fromkeys(_as_list(kinds)) if kind != "null" or len(_as_list(kinds)) == 1])
-        self._found(path, f"{_subject(path)} must be {wanted}, not {_described(value)}", hint=_type_hint(kinds, value, path), code="wrong-type")
+        message = f"{_subject(path)} must be {wanted}, not {_described(value)}"
+        self._found(path, message, hint=_type_hint(kinds, value, path), code="wrong-type")
 
     def _enum(self, error: Violation, path: Path) -> None:
         words = [text_of(word) for word in error.validator_value]
         hint = did_you_mean(text_of(error.instance), words) or _containing(text_of(error.instance), words)
-        self._found(path, f"{_subject(path)} must be {_alternatives(words)}, not {text_of(error.instance)!r}", hint=hint, code="invalid-value")
+        message = f"{_subject(path)} must be {_alternatives(words)}, not {text_of(error.instance)!r}"
+        self._found(path, message, hint=hint, code="invalid-value")
 
     def _pattern(self, error: Violation, path: Path) -> None:
         known = _PATTERN_WORDS.get(str(path[-1]) if path else "", "of the form " + str(error.validator_value))

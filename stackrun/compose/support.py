@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable
 from typing import Any
 
-from stackrun.compose.check import port_clashes
 from stackrun.compose.faults import Faults
 from stackrun.compose.normalize import services_of
 from stackrun.compose.patterns import Pattern
@@ -108,7 +106,6 @@ def check_support(root: Map, faults: Faults) -> None:
         _health_conditions(root, service, faults)
     for _, network in (root.get("networks") or {}).items():
         _subnets(network, faults)
-    port_clashes(root, faults)
 
 
 def _walk(node: Any, known: Pattern[tuple[str, Verdict]], at: Place, faults: Faults) -> None:
@@ -140,7 +137,8 @@ def _platform(service: Map, faults: Faults) -> None:
     platform = text_of(service.get("platform"))
     if platform and platform.partition("/")[2].partition("/")[0] not in ("", _architecture()):
         message = f"the image is for {platform}, this machine is linux/{_architecture()}"
-        faults.warning(service.value_place("platform"), message, hint="it runs only where an emulator is registered", code="foreign-platform")
+        hint = "it runs only where an emulator is registered"
+        faults.warning(service.value_place("platform"), message, hint=hint, code="foreign-platform")
 
 
 def _architecture() -> str:
@@ -175,7 +173,8 @@ def _fixed_ports(service: Map, faults: Faults) -> None:
     for index, port in enumerate(ports):
         if replicas > 1 and text_of(port.get("published")).isdigit() and port["published"] != "0":
             message = f"{replicas} containers cannot all publish port {port['published']}"
-            faults.error(ports.item_place(index), message, hint="publish a range of ports, or put a proxy in front", code="scaled-host-port")
+            hint = "publish a range of ports, or put a proxy in front"
+            faults.error(ports.item_place(index), message, hint=hint, code="scaled-host-port")
 
 
 def _targets(service: Map, faults: Faults) -> None:
@@ -222,6 +221,8 @@ def _subnets(network: Any, faults: Faults) -> None:
         subnet = pool.get("subnet")
         if not subnet:
             continue
+        import ipaddress
+
         try:
             ipaddress.ip_network(subnet, strict=False)
         except ValueError:

@@ -99,6 +99,10 @@ def _from_least(cycle: list[str]) -> list[str]:
 
 def _diagnostic(cycle: list[Edge]) -> Diagnostic:
     path = " → ".join([*(edge.source for edge in cycle), cycle[0].source])
-    steps = ", ".join(f"{edge.source} needs {edge.target} ({edge.place}, {edge.reason})" for edge in cycle)
     at = cycle[0].place
-    return Diagnostic(at.path, at.line, at.column, f"dependency cycle: {path}", hint=f"{steps}; remove one of them", code="cycle")
+    if len(cycle) == 1:
+        message = f'service "{cycle[0].source}" depends on itself'
+        return Diagnostic(at.path, at.line, at.column, message, hint=f"remove it from {cycle[0].reason}", code="self-dependency")
+    found = Diagnostic(at.path, at.line, at.column, f"dependency cycle: {path}", hint="remove one of these", code="cycle")
+    found.notes = tuple((edge.place, f"{edge.source} needs {edge.target} ({edge.reason})") for edge in cycle)
+    return found

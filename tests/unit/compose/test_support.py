@@ -60,14 +60,6 @@ def test_networks_and_volumes(stack: Stack) -> None:
     ]
 
 
-def test_two_services_on_one_port(stack: Stack) -> None:
-    text = "services:\n a: {image: x, ports: ['80:80']}\n b: {image: x, ports: ['%s']}\n"
-    clash = ["3:24: port 80 is also published by service a"]
-    assert stack.findings(text % "127.0.0.1:80:81") == clash
-    assert stack.findings(text % "80:81/udp") == []
-    assert stack.findings(text % "80-81:80") == []
-
-
 def test_config_prints_what_up_refuses(stack: Stack) -> None:
     stack.write({"compose.yaml": "services: {a: {image: x, gpus: all}}"})
     assert load(stack.source(), for_up=False).services["a"].gpus[0].count == -1
