@@ -62,15 +62,21 @@ def summaries(options: argparse.Namespace, *, all: bool) -> list[dict[str, Any]]
     return _summaries_here(engine, all)
 
 
-def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
-    """What `up` with the same request would do; nothing is done."""
-    from stackrun.api.wire import stacks as wire
-
+def plan_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
+    """What `up` with the same request would do, as JSON of api.stacks.StackPlan; nothing is done."""
     transport = connect(options)
     engine = chosen(options)
     if engine.own or _reconciles(transport, engine):
-        return wire.plan_from_json(transport.json("POST", f"{ROUTE}/plan", payload=request))
+        told: Any = transport.json("POST", f"{ROUTE}/plan", payload=request)
+        return dict(told)
     return _planned_here(engine, request)
+
+
+def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
+    """The same as a value."""
+    from stackrun.api.wire import stacks as wire
+
+    return wire.plan_from_json(plan_document(options, request))
 
 
 def _events(response: Response) -> Generator[Event, None, None]:
@@ -148,17 +154,17 @@ async def _next(iterator: Any) -> Any:
     return await anext(iterator, None)
 
 
-def _planned_here(engine: Engine, request: dict[str, Any]) -> StackPlan:
+def _planned_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
     import asyncio
 
     from stackrun.api.wire import stacks as wire
     from stackrun.client.engine import HttpEngine
     from stackrun.stack.operations import StackOperations
 
-    async def ask() -> StackPlan:
+    async def ask() -> dict[str, Any]:
         async with HttpEngine(engine.host) as client:
             operations = StackOperations(client, state_dir=_state_dir(engine.host))
-            return await operations.plan(wire.source_from_json(request), wire.up_options_from_json(request))
+            return wire.plan_to_json(await operations.plan(wire.source_from_json(request), wire.up_options_from_json(request)))
 
     return asyncio.run(ask())
 

@@ -8,23 +8,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError
-
-if TYPE_CHECKING:
-    from stackrun.api.stacks import StackPlan
 
 _NOT_SAVED = ("environment", "stdin")
 """Of the source: the caller's own at the time; what it changes in the definition, the seal tells."""
 
 
-def document(plan: StackPlan, request: dict[str, Any], host: str) -> dict[str, Any]:
-    """The plan as JSON, with what is needed to carry it out."""
-    from stackrun.api.wire.stacks import plan_to_json
-
+def document(plan: dict[str, Any], request: dict[str, Any], host: str) -> dict[str, Any]:
+    """The plan's JSON, with what is needed to carry it out."""
     source = {name: value for name, value in request["source"].items() if name not in _NOT_SAVED}
-    return {**plan_to_json(plan), "host": host, "source": source, "options": request["options"]}
+    return {**plan, "host": host, "source": source, "options": request["options"]}
 
 
 def save(path: str, saved: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ def _symbol(value: Any, place: str) -> Symbol:
 def plan_to_json(plan: StackPlan) -> dict[str, Any]:
     """A document of its own: its version first, and the counts for those who only count."""
     counts = {symbol.name.lower(): plan.count(symbol) for symbol in Symbol}
-    return {"version": PLAN_VERSION, **write(_PLAN, plan), "summary": {**counts, "unchanged": len(plan.unchanged)}}
+    return {"version": PLAN_VERSION, **write(_PLAN, plan), "summary": {**counts, "unchanged": len(plan.unchanged), "text": plan.summary}}
 
 
 def plan_from_json(body: Any) -> StackPlan:

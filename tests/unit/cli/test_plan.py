@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stackrun.api.stacks import FieldChange, Phase, PlannedAction, StackEvent, StackPlan, Symbol
+from stackrun.api.wire.stacks import plan_to_json
 from stackrun.cli import main
 from stackrun.cli.commands import plan as verb
 from stackrun.cli.commands import up
@@ -60,20 +61,20 @@ plan: 1 to pull, 1 to create, 1 to change, 1 to replace, 1 to remove; 1 unchange
 
 
 def test_the_text() -> None:
-    assert "\n".join(lines(PLAN, coloured=False)) == TEXT
-    assert list(lines(StackPlan("shop"), coloured=False)) == ["plan: 0 to create, 0 to replace, 0 to remove; 0 unchanged"]
+    assert "\n".join(lines(plan_to_json(PLAN), coloured=False)) == TEXT
+    assert list(lines(plan_to_json(StackPlan("shop")), coloured=False)) == ["plan: 0 to create, 0 to replace, 0 to remove; 0 unchanged"]
 
 
 def test_colours_change_nothing_else() -> None:
     import re
 
-    coloured = "\n".join(lines(PLAN, coloured=True))
+    coloured = "\n".join(lines(plan_to_json(PLAN), coloured=True))
     assert coloured != TEXT and re.sub(r"\x1b\[[0-9;]*m", "", coloured) == TEXT
 
 
 def test_long_values_are_cut() -> None:
     plan = StackPlan("shop", (PlannedAction(Symbol.REPLACE, "Container a", "x", changes=(FieldChange("command", "a" * 500, "b"),)),))
-    (line,) = [one for one in lines(plan, coloured=False) if "command" in one]
+    (line,) = [one for one in lines(plan_to_json(plan), coloured=False) if "command" in one]
     assert "aaa…" in line and len(line) < 120
 
 
@@ -85,7 +86,7 @@ def planning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Cap
     monkeypatch.delenv("STACKRUN_HOST", raising=False)
 
     def run(*argv: str, answer: StackPlan = PLAN) -> tuple[int, str, str]:
-        monkeypatch.setattr(verb, "planned", lambda options, request: answer)
+        monkeypatch.setattr(verb, "plan_document", lambda options, request: plan_to_json(answer))
         code = main.run(["plan", *argv])
         told = capsys.readouterr()
         return code, told.out, told.err
@@ -109,7 +110,7 @@ def test_a_fault_is_no_change(planning: Any, monkeypatch: pytest.MonkeyPatch, ar
         raise InvalidArgument("no such service: x")
 
     planning()
-    monkeypatch.setattr(verb, "planned", refuse)
+    monkeypatch.setattr(verb, "plan_document", refuse)
     with pytest.raises(InvalidArgument) as caught:
         main.run(["plan", *argv])
     assert caught.value.exit_code == code
@@ -118,7 +119,7 @@ def test_a_fault_is_no_change(planning: Any, monkeypatch: pytest.MonkeyPatch, ar
 def test_json_has_a_version_and_counts(planning: Any) -> None:
     told = json.loads(planning("--format", "json", "-d", "web")[1])
     assert told["version"] == 1 and told["project"] == "shop"
-    assert told["summary"] == {"create": 1, "change": 1, "replace": 1, "remove": 1, "unchanged": 1}
+    assert told["summary"] == {"create": 1, "change": 1, "replace": 1, "remove": 1, "unchanged": 1, "text": PLAN.summary}
     assert told["actions"][2]["symbol"] == "-/+" and told["actions"][2]["changes"][1]["before"] is None
     assert told["options"]["services"] == ["web"]
 
