@@ -108,8 +108,18 @@ class Process:
 def create(record: Record, bundle: str, wishes: Wishes) -> Process:
     """The container up to its program.  On failure all of it is undone, but its `record` is the caller's to remove."""
     now = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime())}.{time.time_ns() % 1_000_000_000:09d}Z"
-    record.save(id=record.id, bundle=bundle, rootfs="", cgroup_path=_default_group(record), created=now, annotations={}, hooks={})
-    record.save(kinds=[], pid=0, start_ticks=0)
+    record.save(
+        id=record.id,
+        bundle=bundle,
+        rootfs="",
+        cgroup_path=_default_group(record),
+        created=now,
+        annotations={},
+        hooks={},
+        kinds=[],
+        pid=0,
+        start_ticks=0,
+    )
     with Midwife() as midwife:
         config = _configuration(bundle)
         terminal = bool((config.get("process") or {}).get("terminal"))

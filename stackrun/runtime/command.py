@@ -275,6 +275,7 @@ def _delete(arguments: Arguments) -> None:
     except NotFound:
         if not arguments.force:
             raise
+        Record(arguments.root, arguments.id).forget()
 
 
 def _exec(arguments: Arguments) -> int:

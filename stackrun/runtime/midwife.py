@@ -44,15 +44,22 @@ def main(fd: int) -> None:
     gc.disable()
     for place in (sys.path, sys.meta_path, sys.path_hooks, sys.path_importer_cache):
         place.clear()
-    request, fds = messages.receive(connection)
+    try:
+        request, fds = messages.receive(connection)
+    except ConnectionError:
+        return
     if request is None:
         return  # whoever wanted something has found out meanwhile that it cannot be
+    undo = ExitStack()
     try:
         connection, fds = _clear_low_numbers(connection, fds, request["preserved"])
-        reply, answer = (_bear if request["verb"] == "bear" else _enter)(request, fds, layout)
+        reply, answer = (_bear if request["verb"] == "bear" else _enter)(request, fds, layout, undo)
     except Exception as error:
         reply, answer = {"error": messages.pack_error(error)}, []
-    messages.send(connection, reply, answer)
+    try:
+        messages.send(connection, reply, answer)
+    except OSError:
+        undo.close()  # who asked is gone, and may have been cleaned up after already
 
 
 def _clear_low_numbers(connection: socket.socket, fds: list[int], count: int) -> tuple[socket.socket, list[int]]:
@@ -69,7 +76,7 @@ def _clear_low_numbers(connection: socket.socket, fds: list[int], count: int) ->
     return moved, found
 
 
-def _bear(request: Message, fds: list[int], layout: cgroup.Layout) -> Answer:
+def _bear(request: Message, fds: list[int], layout: cgroup.Layout, undone: ExitStack) -> Answer:
     """The container, up to where its init waits to be told `prepare`: its pid, pidfd and the conversation with it."""
     order = orders.Order(request, fds)
     _belongs_to_caller(order.spec.process, request)
@@ -86,7 +93,7 @@ def _bear(request: Message, fds: list[int], layout: cgroup.Layout) -> Answer:
         launching.clone_init(born)
         undo.callback(launching.kill, born)
         launching.settle(born)
-        undo.pop_all()
+        undone.push(undo.pop_all())
     answer = {
         "pid": born.pid,
         "rootfs": order.spec.root,
@@ -103,7 +110,7 @@ def _belongs_to_caller(wanted: spec.Process, request: Message) -> None:
         wanted.environment.update(LISTEN_FDS=str(request["listen_fds"]), LISTEN_PID="1")
 
 
-def _enter(request: Message, fds: list[int], layout: cgroup.Layout) -> Answer:
+def _enter(request: Message, fds: list[int], layout: cgroup.Layout, _: ExitStack) -> Answer:
     """A further process: its pid and pidfd and the conversation with it."""
     init_pid_fd, *rest = fds
     group = cgroup.Cgroup.load(layout, request["cgroup_path"])
@@ -115,11 +122,12 @@ def _enter(request: Message, fds: list[int], layout: cgroup.Layout) -> Answer:
     wanted.streams = tuple(rest[: request["stdio"]])
     wanted.preserved = tuple(rest[request["stdio"] :])
     ours, theirs = messages.pair()
-    helper, _ = membership.clone(group, 0, signal.SIGCHLD, request["pid"])
+    helper, helper_fd = membership.clone(group, 0, signal.SIGCHLD, request["pid"])
     if not helper:
         ours.close()
         entry.run(wanted, theirs)
     theirs.close()
+    os.close(helper_fd)
     try:
         pid = steps.hear(ours, steps.SPAWNED)[0]["pid"]
     finally:

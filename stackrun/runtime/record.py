@@ -162,6 +162,13 @@ class Record:
         _remove_tree(self.directory)
         return failures
 
+    def forget(self) -> None:
+        """Remove a directory whose `create` was killed before it had written anything down."""
+        if os.path.isdir(self.directory):
+            with self.locked():
+                if state.read(f"{self.directory}/container.json") is None:
+                    _remove_tree(self.directory)
+
 
 def _kill_init(pid_fd: int) -> None:
     """By itself before its cgroup: with it goes its pid namespace, even where the cgroup has been taken away."""

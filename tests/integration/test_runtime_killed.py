@@ -1,0 +1,84 @@
+"""kill -9 of `stackrun-runtime` at any moment: what is left is a state that `delete --force` clears to nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bundles import Runtime, has_busybox, runtime_in
+
+from stackrun.kernel import cgroup
+
+pytestmark = pytest.mark.skipif(not has_busybox, reason="busybox-static is not installed")
+STEPS = 12
+
+
+@pytest.fixture
+def runtime(short_tmp: Path) -> Iterator[Runtime]:
+    with runtime_in(short_tmp) as made:
+        made.configure("sleep", "1000")
+        yield made
+
+
+def timed(runtime: Runtime, *words: str) -> float:
+    began = time.monotonic()
+    subprocess.run(runtime.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - began
+
+
+def killed_after(runtime: Runtime, delay_s: float, *words: str) -> None:
+    process = subprocess.Popen(
+        runtime.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def check_gone(runtime: Runtime) -> None:
+    """No group, no process, no mount, no state; a process that was on its way notices at once that nobody speaks with it."""
+    deadline = time.monotonic() + 10
+    while (left := _left(runtime)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        runtime.run("delete", "--force", "a")
+    assert left == []
+
+
+def _left(runtime: Runtime) -> list[str]:
+    group = cgroup.Cgroup.load(cgroup.detect(), "stackrun-runtime/a")
+    found = [directory for directory in group.directories if os.path.isdir(directory)]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(runtime.root) in line]
+    if (runtime.root / "state").exists():
+        found += os.listdir(runtime.root / "state")
+    return found
+
+
+@pytest.mark.parametrize("verb", ["create", "start", "exec", "delete", "run"])
+def test_at_any_moment(runtime: Runtime, verb: str) -> None:
+    words = {
+        "create": ("create", "-b", str(runtime.bundle), "a"),
+        "start": ("start", "a"),
+        "exec": ("exec", "a", "true"),
+        "delete": ("delete", "--force", "a"),
+        "run": ("run", "-d", "-b", str(runtime.bundle), "a"),
+    }[verb]
+
+    def prepare() -> None:
+        if verb not in ("create", "run"):
+            runtime.create("a")
+        if verb in ("exec", "delete"):
+            runtime.run("start", "a")
+
+    prepare()
+    whole_s = timed(runtime, *words)
+    runtime.run("delete", "--force", "a")
+    for step in range(STEPS):
+        prepare()
+        killed_after(runtime, whole_s * (step + 0.5) / STEPS, *words)
+        runtime.run("delete", "--force", "a")
+        check_gone(runtime)
