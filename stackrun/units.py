@@ -7,7 +7,7 @@ import re
 
 from stackrun.errors import InvalidArgument
 
-_SIZE = re.compile(r"\+?((?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
+_SIZE = re.compile(r"\+?((?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)")
 _DURATION_SECONDS = {
@@ -50,9 +50,7 @@ def parse_duration(text: str | int | float) -> float:
     if rest == "0":
         return 0.0
     total, position = 0.0, 0
-    for part in _DURATION_PART.finditer(rest):
-        if part.start() != position:
-            break
+    while part := _DURATION_PART.match(rest, position):
         total += float(part[1]) * _DURATION_SECONDS[part[2]]
         position = part.end()
     if not rest or position != len(rest):

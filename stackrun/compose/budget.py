@@ -20,7 +20,8 @@ class Limit(NamedTuple):
 
 LIMITS = {
     "values": Limit(500_000, "values laid over one another", "fewer documents, includes or services that extend large ones"),
-    "includes": Limit(1_000, "includes", "include a file once"),
+    "includes": Limit(500, "includes", "include a file once"),
+    "dependencies": Limit(50_000, "dependencies between services", "fewer of them: what a dependency needs is started before it, too"),
     "variables": Limit(200_000, "variables from env files", "smaller env files, or fewer services that name them"),
     "characters": Limit(40_000_000, "characters from variables and env files", "smaller env files, or fewer long variables"),
 }

@@ -21,6 +21,7 @@ MAX_CHARACTERS = 20_000_000
 """Of all values of one file, once variables are replaced."""
 _SPACE = " \t\v\f\r\x85\xa0"
 _KEY = re.compile(r"[^=:\n]*")
+_QUOTED = {quote: re.compile(rf"{quote}(?:[^{quote}\\]|\\.)*+{quote}", re.DOTALL) for quote in "'\""}
 _ESCAPE = re.compile(r"\\([abcfnrtv$\"\\])")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "c": "\\c", "$": "$$"}
 
@@ -133,15 +134,13 @@ class _Reader:
 
     def _quoted(self, quote: str) -> str | None:
         at = self.position
-        end = at + 1
-        while end < len(self.text) and self.text[end] != quote:
-            end += 2 if self.text[end] == "\\" else 1
-        if end >= len(self.text):
+        closing = _QUOTED[quote].match(self.text, at)
+        if not closing:
             self._fault(at, f"the quote {quote} is not closed")
             self.position = self._line_end()
             return None
-        value = self.text[at + 1 : end]
-        self.position = end + 1
+        value = closing[0][1:-1]
+        self.position = closing.end()
         if quote == "'":
             return value.replace("\\'", "'")
         return self._expanded(_ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), value), at)

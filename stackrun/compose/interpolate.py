@@ -115,7 +115,8 @@ class _Walk:
         used = self.faults.origins.variables.setdefault(at, [])
 
         def looked_up(name: str) -> str | None:
-            used.append(name)
+            if len(used) < _NOTED and name not in used:
+                used.append(name)
             value = self.lookup(name)
             if value is None:
                 self.faults.origins.unset.add(name)
@@ -142,4 +143,6 @@ class _Walk:
             return _FAILED
 
 
+_NOTED = 20
+"""Variables of one value that are remembered, to tell where they come from."""
 _FAILED: Any = object()

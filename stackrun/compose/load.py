@@ -96,6 +96,9 @@ def _read_stack(inputs: Inputs, reader: Reader, graph_faults: GraphFaults, phase
     root.setdefault("services", Map())
     if phases.normalize:
         normalize(root, name, environment.get, variables=phases.interpolate)
+    for _, service in services_of(root):
+        dependencies = service.get("depends_on")
+        faults.spend("dependencies", len(dependencies) if isinstance(dependencies, dict) else 0, service.value_place("depends_on"))
     if not phases.interpolate:
         return Loaded(root, Map(), inputs, environment, reader)
     decode(root, faults)

@@ -59,6 +59,8 @@ class Reader:
     incomplete: bool = False
     """A file is missing or unreadable, so that what refers to it cannot be judged."""
     _documents: dict[str, tuple[Document, ...]] = field(default_factory=dict)
+    _bases: dict[tuple[str, int], tuple[Map, tuple[Path, ...], Mapping[str, str]]] = field(default_factory=dict)
+    """File and identity of an environment → what is extended there; the environment is kept so that its identity stays its own."""
 
     def model(self, files: tuple[str, ...], scope: Scope, at: Place, including: tuple[str, ...] = ()) -> Map:
         """The files merged; `including` are the files that led here by `include`."""
@@ -207,19 +209,30 @@ class Reader:
     def _from_file(self, name: str, file: str, scope: Scope, at: Place, chain: Chain) -> Any:
         inner = Scope(os.path.dirname(file), scope.environment)
         self._reached(file, at, "extended")
-        root, resets = Map(), list[Path]()
         documents = self.documents(file, at)
-        for document in documents:
-            root = merge(root, self._interpolated(document.root, scope), self.faults)
-            resets.extend(document.resets)
-        services = root.get("services")
-        if not documents or not isinstance(services, Map) or name not in services:
-            known = services if isinstance(services, Map) else ()
-            return self._not_extendable(name, shown(file, self.working_dir), known, at) if documents else None
+        found, resets = self._extendable(file, documents, scope)
+        if not documents or name not in found:
+            return self._not_extendable(name, shown(file, self.working_dir), found, at) if documents else None
+        services = Map(found, found.place)
+        services.keys_at, services.values_at = found.keys_at, found.values_at
         for one in _in_one_file(name, services):
+            services[one] = copy(services[one])
             self._canonicalize_base(one, services[one], inner)
-        base = self._extended(name, services, file, inner, tuple(resets), chain)
+        base = self._extended(name, services, file, inner, resets, chain)
         return copy(base) if isinstance(base, Map) else None
+
+    def _extendable(self, file: str, documents: tuple[Document, ...], scope: Scope) -> tuple[Map, tuple[Path, ...]]:
+        """A file's services as its documents give them together, and what they reset; put together once, and not to be changed."""
+        key = (file, id(scope.environment))
+        if key not in self._bases:
+            root, resets = Map(), list[Path]()
+            for document in documents:
+                self.faults.spend("values", document.nodes, document.place)
+                root = merge(root, self._interpolated(document.root, scope), self.faults)
+                resets.extend(document.resets)
+            services = root.get("services")
+            self._bases[key] = (services if isinstance(services, Map) else Map(), tuple(resets), scope.environment)
+        return self._bases[key][:2]
 
     def _canonicalize_base(self, name: str, service: Map, scope: Scope) -> None:
         """Long forms and absolute paths, before anything is laid over: a service that it extends gets its defaults, too. In place."""
