@@ -129,12 +129,12 @@ def _binds(service: Service, host: Host) -> Iterator[Diagnostic]:
         source = mount.text("source")
         if mount.text("type") != "bind" or not source or host.exists(source):
             continue
-        if mount.get("bind", "create_host_path") is False:
-            message = f"{source} is not there, and shall not be made"
-            yield _told(mount.at("source"), "host-bind-source-missing", message, "make it, or leave create_host_path out", "error")
-        else:
+        if mount.get("bind", "create_host_path") is True:
             message = f"{source} is not there: an empty folder will be made"
             yield _told(mount.at("source"), "host-bind-source-missing", message, "check the spelling if it should be there", "warning")
+        else:
+            message = f"{source} is not there, and will not be made"
+            yield _told(mount.at("source"), "host-bind-source-missing", message, "make it, or say bind.create_host_path: true")
 
 
 def _resources(service: Service, host: Host) -> Iterator[Diagnostic]:

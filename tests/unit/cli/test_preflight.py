@@ -93,6 +93,7 @@ def test_a_service_that_no_profile_enables_takes_nothing(tmp_path: Path) -> None
     [
         ("/srv/here:/data", ""),
         ("/srv/gone:/data", "warning"),
+        ("{type: bind, source: /srv/gone, target: /data}", "error"),
         ("data:/data", ""),
         ("/data", ""),
         ("{type: bind, source: /srv/gone, target: /data, bind: {create_host_path: false}}", "error"),
