@@ -214,7 +214,7 @@ class _Explainer:
     def _losses(self, nodes: Iterable[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What is destroyed, and what a person should know besides."""
         destroys: list[str] = []
-        notes: list[str] = []
+        notes: list[str] = ["it is a job: it runs again"] if any(self._runs_again(node.action) for node in nodes) else []
         kept = {mount.source for node in nodes if isinstance(node.action, CreateContainer) for mount in node.action.spec.mounts}
         for node in nodes:
             match node.action:
@@ -233,6 +233,9 @@ class _Explainer:
                 case _:
                     pass
         return tuple(destroys), tuple(notes)
+
+    def _runs_again(self, action: Action) -> bool:
+        return isinstance(action, CreateContainer) and action.name in self._replaced and self._desired.services[action.service].job
 
     # --- the rest
 

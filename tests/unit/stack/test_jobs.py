@@ -60,6 +60,7 @@ def test_a_done_one_is_not_run_again_until_it_changes(play: Play) -> None:
         assert started(stage) == ["shop-web-1"]
         stage.engine.calls.clear()
         write(stage, v=2, w=2)
+        assert [one.notes for one in (await stage.plan()).actions] == [("it is a job: it runs again",)]
         await stage.up()
         assert started(stage) == ["shop-load-1"]
 
