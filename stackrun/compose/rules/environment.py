@@ -293,9 +293,3 @@ def ambiguous_value(stack: Stack) -> Iterator[Found]:
     for service, name, _, written, place in _plain_values(stack):
         if _OTHER_WORDS.fullmatch(written) or _SIXTIES.fullmatch(written):
             yield Found(place, f"{name} of {_of(service)}: other YAML readers do not take {written} for a text", f'write "{written}"')
-    for service in stack.services:
-        for _, place in service.items("ports"):
-            written = _plain(stack.rest_of_line(place))
-            if _SIXTIES.fullmatch(written):
-                message = f"other YAML readers take the port {written} of {_of(service)} for a number to the base of 60"
-                yield Found(place, message, f'write "{written}"')

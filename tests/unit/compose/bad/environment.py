@@ -454,11 +454,11 @@ CASES = [
     Case(
         "ambiguous-value",
         5,
-        9,
+        14,
         _WEB
         + """\
-    ports:
-      - 2222:22
+    labels:
+      debug: Off  # not now
 """,
     ),
 ]
