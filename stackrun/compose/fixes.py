@@ -161,6 +161,33 @@ def _in_quotes(finding: Finding, written: Written, node: Node) -> Fix | None:
     return _replaced(node, _quoted(node.raw), f"quote {node.raw}")
 
 
+def _in_quotes_as_written(finding: Finding, written: Written, node: Node) -> Fix | None:
+    """The container gets another value afterwards: the one that is written."""
+    fix = _in_quotes(finding, written, node)
+    return fix._replace(safe=False) if fix else None
+
+
+def _without_first(finding: Finding, written: Written, node: Node) -> Fix | None:
+    """The one of two that does not count; the finding is at the other, and its note at this one."""
+    place = finding.notes[0].place if finding.notes else None
+    first = written.at(place.line, place.column) if place is not None and place.path == written.path else None
+    if first is None or first.kind == "alias" or written.reached_by_alias(first) or first.path[:-1] != node.path[:-1]:
+        return None
+    fix = _without_item(finding, written, first)
+    return fix._replace(description="remove the first one, which does not count") if fix else None
+
+
+def _without_its_key(finding: Finding, written: Written, node: Node) -> Fix | None:
+    key = written.key(node.path, node.document)
+    return _without_key(finding, written, key) if key is not None and not node.is_key else None
+
+
+def _quotes_around_item(finding: Finding, written: Written, node: Node) -> Fix | None:
+    """`- NAME="value"` → `- "NAME=value"`."""
+    match = re.fullmatch(r"([^\s=\"'\\]+)=([\"'])([^\"'\\]*)\2", node.raw) if node.style == "plain" else None
+    return _replaced(node, _quoted(f"{match[1]}={match[3]}"), "put the quotes around the item", safe=False) if match else None
+
+
 def _typed(finding: Finding, written: Written, node: Node) -> Fix | None:
     """A value of the wrong type, where the hint says how it is written right."""
     if node.path == ("version",) and (key := written.key(node.path, node.document)) is not None:
@@ -232,6 +259,12 @@ def _without_comment(comment: Comment, text: str) -> Fix:
 
 _MAKERS: dict[str, Make] = {
     "obsolete-version": _without_version,
+    "ambiguous-value": _in_quotes,
+    "changed-value": _in_quotes_as_written,
+    "duplicate-variable": _without_first,
+    "pull-of-fixed-image": _without_its_key,
+    "quotes-in-value": _quotes_around_item,
+    "repeated-mount": _without_first,
     "duplicate-item": _without_item,
     "healthcheck-form": _with_shell_word,
     "key-type": _in_quotes,
