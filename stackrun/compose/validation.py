@@ -9,8 +9,9 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from stackrun.api.stacks import StackSource
 from stackrun.compose.check import edges
@@ -37,8 +38,7 @@ _NEAR = 20
 """Unknown codes that are compared with the known ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """`end` is the (line, column) after the last character; `path` leads to the value in its file, () when it has none."""
 
     rule: Rule
@@ -201,7 +201,7 @@ def _numbered(findings: Iterable[Finding]) -> list[Finding]:
         subject = one.fingerprint
         text = f"{subject}\0{seen[subject]}"
         seen[subject] += 1
-        numbered.append(replace(one, fingerprint=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]))
+        numbered.append(one._replace(fingerprint=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]))
     return numbered
 
 
@@ -215,7 +215,7 @@ def _suppressed(findings: list[Finding], suppressions: list[Suppression]) -> lis
         if silencing and _can_be(one.rule, one.level):
             for item in silencing:
                 item.used = True
-            one = replace(one, suppressed=next((item.reason for item in silencing if item.reason), "no reason given"))
+            one = one._replace(suppressed=next((item.reason for item in silencing if item.reason), "no reason given"))
         done.append(one)
     return done
 
@@ -224,7 +224,7 @@ def _known(findings: list[Finding], baseline: frozenset[str]) -> Iterator[Findin
     """Findings of the baseline do not count either."""
     for one in findings:
         known = not one.suppressed and one.fingerprint in baseline and _can_be(one.rule, one.level)
-        yield replace(one, suppressed=IN_BASELINE) if known else one
+        yield one._replace(suppressed=IN_BASELINE) if known else one
 
 
 def _can_be(rule: Rule, level: Level) -> bool:
@@ -249,7 +249,7 @@ def _idle(suppressions: list[Suppression], judged: frozenset[str], sources: _Sou
         if code:
             place = item.place
             one = _finding(Diagnostic(place.path, place.line, place.column, message, hint=hint, code=code, level="warning"), sources)
-            yield replace(one, end=(place.line, place.column + max(1, len(item.code))))
+            yield one._replace(end=(place.line, place.column + max(1, len(item.code))))
 
 
 def _hints(words: set[str]) -> dict[str, str]:
