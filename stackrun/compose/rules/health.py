@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from stackrun.compose.rules.ports import container_ports
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
+from stackrun.errors import InvalidArgument
 from stackrun.units import parse_duration
 
 GROUP = Group("health")
@@ -32,7 +33,7 @@ def seconds(service: Service, key: str, default: float) -> float:
     """A duration of the healthcheck; the default where it says none or something wrong."""
     try:
         found = parse_duration(service.text("healthcheck", key)) if service.text("healthcheck", key) else 0.0
-    except ValueError:
+    except InvalidArgument:
         found = 0.0
     return found or default
 

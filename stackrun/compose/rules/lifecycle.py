@@ -15,6 +15,7 @@ from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
 from stackrun.compose.scalar import signal_name
 from stackrun.compose.tree import Place
+from stackrun.errors import InvalidArgument
 from stackrun.units import parse_bytes, parse_duration
 
 GROUP = Group("lifecycle")
@@ -33,21 +34,21 @@ def _size(service: Service, *path: str) -> int:
     """Bytes; 0 where nothing is said, or -1 or something wrong."""
     try:
         return max(0, int(parse_bytes(service.text(*path)))) if service.text(*path) else 0
-    except ValueError:
+    except InvalidArgument:
         return 0
 
 
 def _duration(service: Service, *path: str) -> float | None:
     try:
         return parse_duration(service.text(*path)) if service.text(*path) else None
-    except ValueError:
+    except InvalidArgument:
         return None
 
 
 def _number(service: Service, *path: str) -> float:
     try:
         return float(service.text(*path) or 0)
-    except ValueError:
+    except InvalidArgument:
         return 0.0
 
 
