@@ -407,3 +407,60 @@ def test_a_terminal_is_not_made_for_nobody(runtime: Runtime) -> None:
     assert "cannot allocate tty" in runtime.run("create", "-b", str(runtime.bundle), "a", code=1)
     os.close(ours)
     os.close(theirs)
+
+
+# --- resources that are seen from outside ---
+
+
+def _file_of(runtime: Runtime, controller: str, name: str, resources: dict[str, Any]) -> str:
+    """What `name` of a running container's group holds."""
+    from stackrun.kernel import cgroup
+
+    group = cgroup.Cgroup.load(cgroup.detect(), "stackrun-runtime/a")
+    if not group.directory(controller):
+        pytest.skip(f"this machine has no {controller} controller")
+    runtime.configure("sleep", "1000")
+    runtime.change(lambda config: config["linux"]["resources"].update(resources))
+    runtime.create("a")
+    return Path(group.directory(controller), name).read_text().strip()
+
+
+def _is_v1(controller: str) -> bool:
+    from stackrun.kernel import cgroup
+
+    return controller in cgroup.detect().v1
+
+
+def test_huge_pages(runtime: Runtime) -> None:
+    name = "hugetlb.2MB." + ("limit_in_bytes" if _is_v1("hugetlb") else "max")
+    assert _file_of(runtime, "hugetlb", name, {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]}) == str(4 << 20)
+
+
+def test_block_io(runtime: Runtime) -> None:
+    device = os.stat(runtime.bundle).st_dev
+    major, minor = os.major(device), os.minor(device)
+    if not Path(f"/sys/dev/block/{major}:{minor}/queue").exists():
+        pytest.skip(f"{major}:{minor} is no whole disk, and only those are throttled")
+    limits = {"blockIO": {"throttleReadBpsDevice": [{"major": major, "minor": minor, "rate": 1 << 20}]}}
+    v1 = _is_v1("blkio")
+    seen = _file_of(runtime, "blkio" if v1 else "io", "blkio.throttle.read_bps_device" if v1 else "io.max", limits)
+    assert seen.startswith(f"{major}:{minor} ") and str(1 << 20) in seen
+
+
+def test_files_of_version_2_by_name(runtime: Runtime) -> None:
+    from stackrun.kernel import cgroup
+
+    controllers = cgroup.detect().v2_controllers
+    file, value = ("memory.high", str(64 << 20)) if "memory" in controllers else ("hugetlb.2MB.max", str(2 << 20))
+    assert _file_of(runtime, file.partition(".")[0], file, {"unified": {file: value}}) == value
+
+
+def test_weights(runtime: Runtime) -> None:
+    seen = _file_of(runtime, "cpu", "cpu.shares" if _is_v1("cpu") else "cpu.weight", {"cpu": {"shares": 512}})
+    assert seen == ("512" if _is_v1("cpu") else "59")
+
+
+def test_a_limit_below_usage_can_be_refused_beforehand(runtime: Runtime, short_tmp: Path) -> None:
+    runtime.start("a", "sleep", "1000")
+    (short_tmp / "r").write_text(json.dumps({"memory": {"limit": 4096, "checkBeforeUpdate": True}}))
+    assert "linux.resources.memory.limit: 4096 is below what is used" in runtime.run("update", "-r", str(short_tmp / "r"), "a", code=1)
