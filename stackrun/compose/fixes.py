@@ -135,10 +135,11 @@ def _without_item(finding: Finding, written: Written, node: Node) -> Fix | None:
     parent = written.node(node.path[:-1], node.document)
     if parent is None or parent.style != "flow":
         return _removed(written, node, node, "remove the second one")
-    between = written.text[before.end.offset : node.start.offset].strip() if before else ""
-    if before is None or between != ",":
+    after = written.node((*node.path[:-1], int(node.path[-1]) + 1), node.document)
+    start, end = (before.end, node.end) if before else (node.start, after.start if after else node.end)
+    if written.text[start.offset : end.offset].replace(node.raw, "", 1).strip() != ",":
         return None
-    return Fix("remove the second one", (Edit(before.end.offset, node.end.offset, ""),))
+    return Fix("remove the second one", (Edit(start.offset, end.offset, ""),))
 
 
 def _meant(finding: Finding, written: Written, node: Node) -> Fix | None:
@@ -226,6 +227,32 @@ def _on_loopback(finding: Finding, written: Written, node: Node) -> Fix | None:
     return _replaced(node, _quoted(f"127.0.0.1:{node.value}"), "publish on this machine alone", safe=False)
 
 
+def _as_in_hint(finding: Finding, written: Written, node: Node) -> Fix | None:
+    match = re.fullmatch(r"write ([0-9a-fA-F.:/]+)", finding.hint)
+    return _replaced(node, match[1], f"{node.raw} → {match[1]}") if match and node.style == "plain" and _one_line(node) else None
+
+
+def _without_spaces(finding: Finding, written: Written, node: Node) -> Fix | None:
+    """`- NAME = value`."""
+    name, separator, value = node.raw.partition("=")
+    if node.style != "plain" or not separator or not _one_line(node):
+        return None
+    return _replaced(node, f"{name.strip()}={value.strip()}", "remove the spaces", safe=False)
+
+
+def _without_anchor(finding: Finding, written: Written, node: Node) -> Fix | None:
+    match = re.fullmatch(r"remove (&\S+)", finding.hint)
+    start = written.text.rfind(match[1], 0, node.start.offset) if match else -1
+    if match is None or start < 0 or written.position(start)[:2] != (node.place.line, node.place.column):
+        return None
+    end = start + len(match[1])
+    if written.text[end : _line_break(written.text, end)].strip():
+        end += len(written.text[end:]) - len(written.text[end:].lstrip(" \t"))
+    else:
+        start = len(written.text[:start].rstrip(" \t"))
+    return Fix(match[0], (Edit(start, end, ""),))
+
+
 def _without_suppression(finding: Finding, written: Written) -> Fix | None:
     """The whole comment, or the code alone where others are still of use."""
     comment = next((one for one in written.comments if _holds(one, finding)), None)
@@ -258,30 +285,39 @@ def _without_comment(comment: Comment, text: str) -> Fix:
 
 
 _MAKERS: dict[str, Make] = {
-    "obsolete-version": _without_version,
     "ambiguous-value": _in_quotes,
     "changed-value": _in_quotes_as_written,
+    "duplicate-item": _without_item,
     "duplicate-variable": _without_first,
+    "empty-section": _without_key,
+    "env-file-twice": _without_first,
+    "healthcheck-form": _with_shell_word,
+    "host-bits-in-subnet": _as_in_hint,
+    "invalid-value": _meant,
+    "key-type": _in_quotes,
+    "obsolete-version": _without_version,
+    "public-database-port": _on_loopback,
+    "public-port": _on_loopback,
+    "public-ssh-port": _on_loopback,
     "pull-of-fixed-image": _without_its_key,
     "quotes-in-value": _quotes_around_item,
     "repeated-mount": _without_first,
-    "duplicate-item": _without_item,
-    "healthcheck-form": _with_shell_word,
-    "key-type": _in_quotes,
-    "public-port": _on_loopback,
-    "wrong-type": _typed,
+    "space-in-variable": _without_spaces,
+    "undefined-base": _meant,
     "undefined-config": _meant,
+    "undefined-model": _meant,
     "undefined-network": _meant,
     "undefined-secret": _meant,
     "undefined-service": _meant,
     "undefined-volume": _meant,
     "unknown-key": _meant,
+    "unused-anchor": _without_anchor,
     "unused-config": _without_entry,
     "unused-network": _without_entry,
     "unused-secret": _without_entry,
     "unused-suppression": lambda finding, written, node: None,
     "unused-volume": _without_entry,
-    "invalid-value": _meant,
+    "wrong-type": _typed,
     "yaml-boolean": _in_quotes,
     "yaml-number": _in_quotes,
 }
