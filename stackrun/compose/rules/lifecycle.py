@@ -48,7 +48,7 @@ def _duration(service: Service, *path: str) -> float | None:
 def _number(service: Service, *path: str) -> float:
     try:
         return float(service.text(*path) or 0)
-    except InvalidArgument:
+    except ValueError:
         return 0.0
 
 
