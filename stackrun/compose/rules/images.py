@@ -70,7 +70,7 @@ def major_version(tag: str) -> int | None:
 def invalid_image(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         text = service.text("image")
-        if not text or reference(service) is not None:
+        if not text or "\ufffd" in text or reference(service) is not None:  # what is no text has a finding already
             continue
         try:
             parse(text)
