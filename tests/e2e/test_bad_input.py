@@ -30,8 +30,8 @@ services:
 
 def test_every_fault_is_printed_at_once_with_its_place(machine: Machine, busybox: str) -> None:
     folder = machine.project("faulty", FAULTY)
-    for verb in (["up", "-d"], ["validate"], ["config"]):
-        done = machine.run(*verb, cwd=folder, code=2)
+    for verb, code in ((["up", "-d"], 2), (["validate"], 1), (["config"], 2)):
+        done = machine.run(*verb, cwd=folder, code=code)
         places = [(int(line), int(column)) for line, column in PLACE.findall(done.stderr + done.stdout)]
         assert places == sorted(places)
         assert {line for line, _ in places} >= {5, 6, 7, 8, 11, 13}, done.stderr + done.stdout
@@ -50,7 +50,7 @@ def test_a_cycle_is_reported_with_its_whole_path(machine: Machine, busybox: str)
 
 def test_yaml_that_does_not_parse_has_a_place(machine: Machine) -> None:
     done = machine.run("validate", cwd=machine.project("broken", "services:\n  web: [\n"), code=2)
-    assert re.search(r"^compose\.yaml:\d+:\d+: ", done.stderr + done.stdout, re.MULTILINE)
+    assert re.search(r"^compose\.yaml:\d+:\d+: error\[yaml-syntax\] ", done.stdout, re.MULTILINE)
 
 
 def test_a_missing_image_starts_nothing(machine: Machine, busybox: str) -> None:
@@ -108,3 +108,18 @@ def test_an_ordinary_user_is_told_so(machine: Machine, busybox: str) -> None:
 def test_a_host_that_does_not_answer_is_exit_3(machine: Machine) -> None:
     done = machine.run("-H", "unix:///nowhere/docker.sock", "ps", "-a", code=3)
     assert "/nowhere/docker.sock" in done.stderr
+
+
+def test_validate_tells_a_finding_with_its_code_its_line_and_a_caret(machine: Machine) -> None:
+    done = machine.run("validate", cwd=machine.project("coded", FAULTY), code=1)
+    assert 'compose.yaml:5:5: error[unknown-key] unknown key "comand" in service "web"' in done.stdout
+    assert '    5 |     comand: [sleep, "1"]\n      |     ^^^^^^\n' in done.stdout and not done.stderr
+
+
+def test_validate_looks_at_the_machine_when_it_is_asked_to(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        folder = machine.project("looked", f"services:\n  a:\n    image: busybox:test\n    ports: ['127.0.0.1:{port}:80']\n")
+        machine.run("validate", cwd=folder, code=0)
+        done = machine.run("validate", "--host", cwd=folder, code=1)
+    assert f"error[host-port-taken] port {port}/tcp is in use" in done.stdout and f"pid {os.getpid()}" in done.stdout
