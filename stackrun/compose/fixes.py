@@ -122,9 +122,12 @@ def _without_version(finding: Finding, written: Written, node: Node) -> Fix | No
 
 
 def _without_entry(finding: Finding, written: Written, node: Node) -> Fix | None:
-    """A declaration that nobody uses; the last one of its section leaves an empty section, which is fine too."""
-    fix = _without_key(finding, written, node)
-    return fix._replace(safe=False) if fix else None
+    """A declaration that nobody uses, with its section when it is the only one: an empty section is a fault."""
+    section = written.key(node.path[:-1], node.document)
+    beside = (one for one in written.nodes if one.is_key and one.path[:-1] == node.path[:-1] and one.document == node.document)
+    alone = section is not None and next((one for one in beside if one.path != node.path), None) is None
+    fix = _without_key(finding, written, section if alone and section else node)
+    return fix._replace(description=f"remove {node.value}", safe=False) if fix else None
 
 
 def _without_item(finding: Finding, written: Written, node: Node) -> Fix | None:
@@ -147,10 +150,9 @@ def _meant(finding: Finding, written: Written, node: Node) -> Fix | None:
     match = re.fullmatch(r'did you mean "([A-Za-z0-9_.-]+)"\?', finding.hint)
     if not match or not _one_line(node):
         return None
-    if node.is_key:
-        if written.key((*node.path[:-1], match[1]), node.document):
-            return None
-    elif f'"{node.value}"' not in finding.message and repr(node.value) not in finding.message:
+    if f'"{node.value}"' not in finding.message and repr(node.value) not in finding.message:
+        return None
+    if node.is_key and written.key((*node.path[:-1], match[1]), node.document):
         return None
     safe = finding.code == "unknown-key"
     return _replaced(node, match[1], f"{node.value} → {match[1]}", safe=safe)
@@ -303,7 +305,6 @@ _MAKERS: dict[str, Make] = {
     "quotes-in-value": _quotes_around_item,
     "repeated-mount": _without_first,
     "space-in-variable": _without_spaces,
-    "undefined-base": _meant,
     "undefined-config": _meant,
     "undefined-model": _meant,
     "undefined-network": _meant,
