@@ -151,11 +151,20 @@ def _meant(finding: Finding, written: Written, node: Node) -> Fix | None:
     if not match or not _one_line(node):
         return None
     if f'"{node.value}"' not in finding.message and repr(node.value) not in finding.message:
-        return None
+        return _meant_volume(finding, node, match[1])
     if node.is_key and written.key((*node.path[:-1], match[1]), node.document):
         return None
     safe = finding.code == "unknown-key"
     return _replaced(node, match[1], f"{node.value} → {match[1]}", safe=safe)
+
+
+def _meant_volume(finding: Finding, node: Node, meant: str) -> Fix | None:
+    """The name that a mount in short form begins with."""
+    name, separator, rest = node.raw.partition(":")
+    quote = name[:1] if name[:1] in "\"'" else ""
+    if not separator or f'"{name[len(quote) :]}"' not in finding.message:
+        return None
+    return _replaced(node, f"{quote}{meant}:{rest}", f"{name[len(quote) :]} → {meant}", safe=False)
 
 
 def _in_quotes(finding: Finding, written: Written, node: Node) -> Fix | None:
@@ -199,8 +208,17 @@ def _typed(finding: Finding, written: Written, node: Node) -> Fix | None:
         return None
     if finding.hint.startswith("quote it"):
         return _in_quotes(finding, written, node)
+    if re.search(r" must be a list, not the (?:number|string) ", finding.message) and re.fullmatch(r"[\w./:@-]+", node.value):
+        return _replaced(node, f"[{_quoted(node.value)}]", "make it a list")
     match = re.fullmatch(r"write (?:a unit: (\S+)|(\S+) without quotes)", finding.hint)
     return _replaced(node, match[1] or match[2], f"{node.raw} → {match[1] or match[2]}") if match else None
+
+
+def _valued(finding: Finding, written: Written, node: Node) -> Fix | None:
+    """A word that is misspelt, or a duration without a unit."""
+    if finding.hint.startswith("write a number and a unit") and node.value.isdecimal() and _one_line(node) and not node.is_key:
+        return _replaced(node, f"{node.value}s", f"{node.value} → {node.value}s")
+    return _meant(finding, written, node)
 
 
 def _with_shell_word(finding: Finding, written: Written, node: Node) -> Fix | None:
@@ -295,7 +313,7 @@ _MAKERS: dict[str, Make] = {
     "env-file-twice": _without_first,
     "healthcheck-form": _with_shell_word,
     "host-bits-in-subnet": _as_in_hint,
-    "invalid-value": _meant,
+    "invalid-value": _valued,
     "key-type": _in_quotes,
     "obsolete-version": _without_version,
     "public-database-port": _on_loopback,

@@ -17,6 +17,17 @@ from stackrun.stack.graph import cycle_faults
 _FENCE = re.compile(r"^```([a-z]*)(?: +(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+_NEAR = "services:\n  web:\n    image: nginx:1.27.3\n    {0}s: [{1}]\n{0}s:\n  settings: {2}\n"
+EXAMPLES = {
+    "undefined-config": _NEAR.format("config", "setings", "{content: x}"),
+    "undefined-model": _NEAR.format("model", "setings", "{model: x}"),
+    "undefined-network": _NEAR.format("network", "setings", "{}"),
+    "undefined-secret": _NEAR.format("secret", "setings", "{environment: HOME}"),
+    "undefined-volume": _NEAR.format("volume", "setings:/x", "{}"),
+}
+"""Of what is fixed where a name is near enough, which it need not be on the page."""
+
+
 def _section(code: str, heading: str) -> str:
     found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", page(code), re.MULTILINE | re.DOTALL)
     return found[1] if found else ""
@@ -48,6 +59,8 @@ def test_no_other_page_says_so(code: str) -> None:
 def test_the_bad_example_is_put_right(code: str, tmp_path: Path) -> None:
     for kind, name, text in _FENCE.findall(_section(code, "Bad")):
         (tmp_path / (name or ("stack.yaml" if kind == "yaml" else "output"))).write_text(text)
+    if code in EXAMPLES:
+        (tmp_path / "stack.yaml").write_text(EXAMPLES[code])
     found = _looked_at(tmp_path)
     for one in (one for one in found.findings if one.code == code):
         written = found.sources[one.place.path]
