@@ -182,7 +182,7 @@ def _targets(service: Map, faults: Faults) -> None:
     mounts = service.get("volumes") or Seq()
     for index, mount in enumerate(mounts):
         target = text_of(mount.get("target"))
-        if not target.startswith("/"):
+        if target and not target.startswith("/"):
             at = mount.value_place("target") if "target" in mount.values_at else mounts.item_place(index)
             drive = "a name of one letter before a colon is read as a Windows drive: give the volume a longer name"
             hint = drive if ":" in target or ":" in text_of(mount.get("source")) else "it starts with a slash"
