@@ -66,7 +66,8 @@ services:
   store:
     <<: *confined
     command: [python3, -u, /app/store.py]
-    user: "0:0"                   # a new volume belongs to root; without capabilities it can do little else
+    # stackrun: ignore[root-user] a new volume belongs to root; without capabilities it can do little else
+    user: "0:0"
     configs:
       - source: store
         target: /app/store.py
