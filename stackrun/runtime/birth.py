@@ -122,14 +122,15 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
     )
     with Midwife() as midwife:
         config = _configuration(bundle)
-        terminal = bool((config.get("process") or {}).get("terminal"))
-        wishes.check_terminal(terminal)
-        record.save(cgroup_path=cgroup_path(config, record), annotations=config.get("annotations") or {})
-        hooks = Hooks(config.get("hooks") or {})
-        program = _program(config)
-        _keep_program(record, program)
-        profile = (config.get("linux") or {}).get("seccomp") or {}
-        record.save(listener={"path": profile.get("listenerPath", ""), "metadata": profile.get("listenerMetadata", "")})
+        with spec.Typed("config.json"):
+            terminal = bool((config.get("process") or {}).get("terminal"))
+            wishes.check_terminal(terminal)
+            record.save(cgroup_path=cgroup_path(config, record), annotations=config.get("annotations") or {})
+            hooks = Hooks(config.get("hooks") or {})
+            program = _program(config)
+            _keep_program(record, program)
+            profile = (config.get("linux") or {}).get("seccomp") or {}
+            record.save(listener={"path": profile.get("listenerPath", ""), "metadata": profile.get("listenerMetadata", "")})
         console = connected(wishes.console_socket)
         request = _request(record, bundle, wishes, terminal=terminal, program=program)
         reply, pid_fd, sock = midwife.ask(request, wishes.streams(terminal))
@@ -214,7 +215,10 @@ def cgroup_path(config: Config, record: Record) -> str:
         raise InvalidArgument(f"linux.cgroupsPath: {path!r} is not a text")
     if path.count(":") == 2:
         raise Unsupported(f"linux.cgroupsPath {path!r}: systemd's slices are not supported", hint="use a plain path")
-    return path.strip("/") or _default_group(record)
+    path = path.strip("/")
+    if {"", ".", ".."} & set(path.split("/")) and path:
+        raise InvalidArgument(f"linux.cgroupsPath: {path!r} is not a clean path")
+    return path or _default_group(record)
 
 
 def _program(config: Config) -> bytes:

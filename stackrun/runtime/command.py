@@ -312,6 +312,8 @@ def _process(arguments: Arguments, record: Record) -> dict[str, Any]:
             process: dict[str, Any] = json.load(file)
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"{path}: {error}") from error
+    if not isinstance(process, dict):
+        raise InvalidArgument(f"{path}: it holds no JSON object")
     if arguments.process:
         return process
     process = process["process"]

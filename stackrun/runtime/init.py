@@ -83,6 +83,9 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     os.umask(0)
     if spec.namespaces.get("cgroup") == "":
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+    elif spec.cgroup_namespace_fd >= 0:
+        syscalls.setns(spec.cgroup_namespace_fd, syscalls.CLONE_NEWCGROUP)
+        os.close(spec.cgroup_namespace_fd)
     if spec.in_user_namespace:
         os.setgroups([])
         os.setresgid(0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -86,6 +87,9 @@ def settle(born: Born) -> None:
     for mount in checked.given_trees:
         os.close(mount.tree_fd)
         mount.tree_fd = -1
+    if checked.cgroup_namespace_fd >= 0:
+        os.close(checked.cgroup_namespace_fd)
+        checked.cgroup_namespace_fd = -1
 
 
 def forsake(order: Order) -> None:
@@ -98,7 +102,8 @@ def forsake(order: Order) -> None:
 def clone_init(born: Born) -> None:
     """clone3 with every new namespace at once; those to be joined are visited meanwhile, so that init is born inside.
 
-    The cgroup namespace comes later, from inside its group, whose directory becomes its root (cgroup_namespaces(7)).
+    The cgroup namespace comes later, from inside its group, whose directory becomes the root of a new one; and from inside
+    another one nobody could be born into the group (cgroup_namespaces(7), nsdelegate).
     """
     checked = born.order.spec
     wanted = checked.namespaces
@@ -110,13 +115,15 @@ def clone_init(born: Born) -> None:
         namespaces.new_time_namespace(checked.time_offsets)
     if checked.given_trees:
         open_trees(checked)
+    if wanted.get("cgroup"):
+        checked.cgroup_namespace_fd = namespaces.open_namespace(wanted["cgroup"])
     if wanted.get("user"):
         _clone_below(born, flags)
         return
     ours, theirs = messages.pair()
     with ExitStack() as visits:
         for kind, path in wanted.items():
-            if path:
+            if path and kind != "cgroup":
                 fd = namespaces.open_namespace(path)
                 visits.callback(os.close, fd)
                 visits.enter_context(namespaces.Visit(fd, kind))
@@ -140,13 +147,14 @@ def open_trees(checked: Spec) -> None:
                 mounts.map_ids(mount.tree_fd, fd, recursive=mount.options.maps_ids == "ridmap")
                 os.close(fd)
         except KernelError as error:
-            raise KernelError(f"bind {mount.source} on {mount.destination}: {error.call}", error.errno, hint=error.hint) from error
+            hint = "its file system may not know mapped ids" if mount.id_mappings and error.errno == errno.EINVAL else error.hint
+            raise KernelError(f"bind {mount.source} on {mount.destination}: {error.call}", error.errno, hint=hint) from error
 
 
 def _clone_below(born: Born, flags: int) -> None:
     """`clone_init` into a user namespace that exists: there is no way back out of one, so a helper goes there and stays."""
     wanted = born.order.spec.namespaces
-    fds = {kind: namespaces.open_namespace(path) for kind, path in wanted.items() if path}
+    fds = {kind: namespaces.open_namespace(path) for kind, path in wanted.items() if path and kind != "cgroup"}
     ours, theirs = messages.pair()
     helper, helper_fd = syscalls.clone3(0, signal.SIGCHLD)
     if not helper:

@@ -86,7 +86,8 @@ def _bear(request: Message, fds: list[int], layout: cgroup.Layout, undone: ExitS
         door = state.listen(request["run_dir"])
         undo.callback(door.close)
         order.alone = init.Alone(door, tuple(fds[request["stdio"] :]), request["joins_keyring"], request["pivots"])
-        order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources)
+        with spec.Typed("linux.resources"):
+            order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources)
         undo.callback(order.group.delete)
         order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=False, wants_output=False, given=order.given)
         born = launching.Born(order)
@@ -114,7 +115,9 @@ def _enter(request: Message, fds: list[int], layout: cgroup.Layout, _: ExitStack
     """A further process: its pid and pidfd and the conversation with it."""
     init_pid_fd, *rest = fds
     group = cgroup.Cgroup.load(layout, request["cgroup_path"])
-    wanted = entry.Entry(request["id"], spec.Process(request["process"]), group, (request["pid"], init_pid_fd), frozenset(request["kinds"]))
+    wanted = entry.Entry(
+        request["id"], spec.check_process(request["process"]), group, (request["pid"], init_pid_fd), frozenset(request["kinds"])
+    )
     _belongs_to_caller(wanted.process, request)
     wanted.process.personality = request["personality"]
     wanted.seccomp = binascii.a2b_base64(request["seccomp"])

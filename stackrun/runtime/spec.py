@@ -132,6 +132,7 @@ class Spec:
     __slots__ = (
         "annotations",
         "bundle",
+        "cgroup_namespace_fd",
         "devices",
         "domainname",
         "gid_mappings",
@@ -155,11 +156,13 @@ class Spec:
     )
 
     def __init__(self, config: Message, bundle: str) -> None:
-        _refuse_lacking(config)
+        refuse_lacking(config)
         linux = config.get("linux") or {}
         root = config.get("root") or {}
         self.bundle = bundle
-        self.annotations: dict[str, str] = config.get("annotations") or {}
+        self.annotations: dict[str, str] = _object(config, "annotations", "")
+        if not all(isinstance(value, str) for value in self.annotations.values()):
+            raise InvalidArgument("annotations: a value is not a text")
         self.root = os.path.join(bundle, _text(root, "path", "root"))
         self.read_only_root = bool(root.get("readonly"))
         self.hostname = _text(config, "hostname", "")
@@ -171,7 +174,7 @@ class Spec:
         self.masked_paths = _paths(linux, "maskedPaths")
         self.read_only_paths = _paths(linux, "readonlyPaths")
         self.sysctls = _sysctls(linux, self.namespaces)
-        self.resources: Message = linux.get("resources") or {}
+        self.resources: Message = _object(linux, "resources", "linux")
         self.root_propagation = _propagation(linux)
         self.uid_mappings = _mappings(linux, "uidMappings", self.namespaces)
         self.gid_mappings = _mappings(linux, "gidMappings", self.namespaces)
@@ -190,6 +193,7 @@ class Spec:
         if self.namespaces.get("mount", "join"):
             raise InvalidArgument("linux.namespaces: a new mount namespace is required")
         self.in_user_namespace = "user" in self.namespaces
+        self.cgroup_namespace_fd = -1
         for index, mount in enumerate(self.mounts):
             if mount.options.maps_ids and not mount.id_mappings:
                 if not self.uid_mappings:
@@ -218,14 +222,35 @@ def load(bundle: str) -> Spec:
 
 def check(config: Message, bundle: str) -> Spec:
     """`load` without the file."""
-    try:
+    with Typed("config.json"):
         return Spec(config, bundle)
-    except (AttributeError, KeyError, TypeError) as error:
-        # A value of the wrong JSON type somewhere below; the typed accessors name most of them already.
-        raise InvalidArgument(f"config.json: a value has the wrong type: {error}") from error
 
 
-def _refuse_lacking(config: Message) -> None:
+def check_process(process: Message) -> Process:
+    """Of an exec."""
+    with Typed("process"):
+        refuse_lacking({"process": process})
+        return Process(process)
+
+
+class Typed:
+    """A value of the wrong JSON type somewhere below; the typed accessors name most of them already."""
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (AttributeError, KeyError, TypeError, ValueError)):
+            raise InvalidArgument(f"{self._where}: a value has the wrong type: {error}") from error
+
+
+def refuse_lacking(config: Message) -> None:
+    """Unsupported, naming the field.  Also for a configuration of which only a part is there."""
     for field in _LACKING:
         value: Any = config
         for name in field.split("."):
@@ -238,6 +263,13 @@ def _text(holder: Message, name: str, where: str) -> str:
     value = holder.get(name, "")
     if not isinstance(value, str) or "\0" in value:
         raise InvalidArgument(f"{_field(where, name)}: {value!r} is not a text")
+    return value
+
+
+def _object(holder: Message, name: str, where: str) -> Message:
+    value = holder.get(name) or {}
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{_field(where, name)}: {value!r} is not an object")
     return value
 
 

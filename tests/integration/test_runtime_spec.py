@@ -101,6 +101,45 @@ def test_groups_limits_and_unknown_capabilities(runtime: Runtime) -> None:
     assert runtime.output("id; umask", change) == ["uid=5 gid=6 groups=7,8", "0077"]
 
 
+def test_an_exec_does_not_ignore_what_is_lacking(runtime: Runtime) -> None:
+    runtime.start("a", "sleep", "1000")
+    path = runtime.root / "process.json"
+    path.write_text(json.dumps({"args": ["true"], "cwd": "/", "apparmorProfile": "p"}))
+    assert "process.apparmorProfile is not supported" in runtime.run("exec", "--process", str(path), "a", code=255)
+    path.write_text("[]")
+    assert "it holds no JSON object" in runtime.run("exec", "--process", str(path), "a", code=255)
+    path.write_text(json.dumps({"args": ["true"], "cwd": "/", "user": 7}))
+    assert "process: a value has the wrong type" in runtime.run("exec", "--process", str(path), "a", code=255)
+
+
+WRONG: list[dict[str, Any]] = [
+    {"hooks": {"prestart": ["x"]}},
+    {"hooks": ["x"]},
+    {"linux": {"seccomp": 7}},
+    {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": 7, "action": "SCMP_ACT_ERRNO"}]}}},
+    {"linux": {"resources": {"devices": [{"allow": False, "major": "x"}]}}},
+    {"linux": {"resources": {"memory": {"limit": "x"}}}},
+    {"linux": {"resources": 7}},
+    {"linux": {"cgroupsPath": "../../x"}},
+    {"annotations": 7},
+    {"process": {"args": ["true"], "scheduler": 7}},
+    {"mounts": [{"destination": "/x", "type": "bind", "source": "/", "uidMappings": [7]}]},
+    {"root": 7},
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=[json.dumps(change) for change in WRONG])
+def test_no_configuration_gives_a_traceback(runtime: Runtime, change: dict[str, Any]) -> None:
+    runtime.configure("true")
+    runtime.change(lambda config: config.update(change))
+    runtime.change(lambda config: config.setdefault("linux", {}).setdefault("namespaces", [{"type": "mount"}]))
+    runtime.change(lambda config: config["linux"].update(namespaces=[{"type": kind} for kind in ("mount", "uts", "pid")]))
+    for verb in ("create", "run"):
+        error = runtime.run(verb, "-b", str(runtime.bundle), "a", code=1)
+        assert error.startswith("stackrun-runtime: ") and "Traceback" not in error and "RuntimeError" not in error
+    assert runtime.run("list", "-q") == ""
+
+
 # --- mounts ---
 
 
@@ -132,6 +171,12 @@ def test_recursive_read_only(runtime: Runtime, nested: Path) -> None:
     assert runtime.output(script, lambda config: config["mounts"].append(bind(nested, "rbind", "rro"))) == ["ro", "ro"]
 
 
+maps_tmpfs = pytest.mark.skipif(
+    tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 3), reason="tmpfs maps ids since Linux 6.3"
+)
+
+
+@maps_tmpfs
 def test_mapped_ids(runtime: Runtime, nested: Path) -> None:
     mapping = [{"containerID": 0, "hostID": 1000, "size": 100}]
     maps = {"uidMappings": mapping, "gidMappings": mapping}
@@ -147,6 +192,7 @@ def user_namespace(config: Config) -> None:
     config["root"]["readonly"] = False
 
 
+@maps_tmpfs
 def test_mapped_ids_in_a_user_namespace(runtime: Runtime, nested: Path) -> None:
     def change(config: Config) -> None:
         user_namespace(config)
