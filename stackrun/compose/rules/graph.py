@@ -9,6 +9,7 @@ from stackrun.compose.check import Edge
 from stackrun.compose.faults import did_you_mean
 from stackrun.compose.origins import Note
 from stackrun.compose.rules.health import has_healthcheck, seconds
+from stackrun.compose.rules.mentions import Mention, mentions
 from stackrun.compose.rules.networks import known_names, names_of, networks_of, shared_with
 from stackrun.compose.rules.ports import container_ports
 from stackrun.compose.rules.rule import Found, Group
@@ -23,7 +24,15 @@ GROUP.reported("self-dependency", "A service depends on itself.")
 _SLOW_S = 600
 
 
-def _edges(stack: Stack) -> Iterator[tuple[Edge, Service, Service]]:
+def _edges(stack: Stack) -> list[tuple[Edge, Service, Service]]:
+    return stack.once(_find_edges)
+
+
+def _find_edges(stack: Stack) -> list[tuple[Edge, Service, Service]]:
+    return list(_each_edge(stack))
+
+
+def _each_edge(stack: Stack) -> Iterator[tuple[Edge, Service, Service]]:
     for edge in stack.edges:
         source, target = stack.service.get(edge.source), stack.service.get(edge.target)
         if source is not None and target is not None and source is not target:
@@ -115,7 +124,7 @@ def no_common_network(stack: Stack) -> Iterator[Found]:
         waits_for_end = edge.condition == "service_completed_successfully"
         if edge.reason not in ("depends_on", "links") or waits_for_end or not own or not others or own & others:
             continue
-        if container_ports(target) and shared_with(stack, source) is not shared_with(stack, target):
+        if container_ports(stack, target) and shared_with(stack, source) is not shared_with(stack, target):
             message = f'service "{source.name}" depends on "{target.name}", which none of its networks reaches'
             yield Found(edge.place, message, f"put both on one network: {min(others)}", (_networks_note(target),))
 
@@ -125,39 +134,9 @@ def _networks_note(target: Service) -> Note:
     return Note(place, f"the networks of {target.name}")
 
 
-_URL = re.compile(
-    r"\b([a-z][a-z0-9+.\-]*)://(?:[^\s/@'\"]*@)?([a-z0-9_][a-z0-9_.\-]*)(?::([0-9]{1,5}))?(?=[/\s'\"?,;)\]]|$)", re.IGNORECASE
-)
-_HOST_VARIABLE = re.compile(r"(?:.*_)?(?:HOST|HOSTNAME|HOSTS|SERVER|ADDR|ADDRESS)", re.IGNORECASE)
-_HOST = re.compile(r"([A-Za-z][A-Za-z0-9_\-]*)(?::([0-9]{1,5}))?")
 _HERE = frozenset(
-    ("localhost", "host", "gateway", "docker", "example", "hostname", "host-gateway", "ip6-localhost", "0.0.0.0", "changeme", "your-domain")
+    ("localhost", "host", "gateway", "docker", "example", "hostname", "host-gateway", "ip6-localhost", "changeme", "domain", "placeholder")
 )
-_BACKENDS = frozenset((
-    "amqp", "amqps", "bolt", "clickhouse", "cockroachdb", "cql", "elasticsearch", "grpc", "http", "https", "kafka", "ldap", "mariadb",
-    "memcached", "mongodb", "mqtt", "mysql", "mysql2", "nats", "neo4j", "pgsql", "postgis", "postgres", "postgresql", "pulsar", "redis",
-    "rediss", "smtp", "sqlserver", "tcp", "valkey", "ws", "zookeeper",
-))  # fmt: skip
-"""Schemes of what stacks run themselves; any other may name anything."""
-
-
-def _mentions(service: Service) -> Iterator[tuple[str, str, int, Place]]:
-    """(how, host, port or 0, place) of each host that variables and commands name; `how` is `url` or `variable`."""
-    for name, value, place in service.pairs("environment"):
-        if isinstance(value, str) and "://" in value:
-            yield from _urls(value, place)
-        elif isinstance(value, str) and _HOST_VARIABLE.fullmatch(name) and (found := _HOST.fullmatch(value)):
-            yield "variable", found[1], int(found[2] or 0), place
-    for key in ("command", "entrypoint"):
-        for word, place in service.items(key):
-            if isinstance(word, str) and "://" in word:
-                yield from _urls(word, place)
-
-
-def _urls(text: str, place: Place) -> Iterator[tuple[str, str, int, Place]]:
-    for found in _URL.finditer(text):
-        if found[1].lower().partition("+")[0] in _BACKENDS:
-            yield "url", found[2], int(found[3] or 0), place
 
 
 def _outside(service: Service) -> set[str]:
@@ -170,61 +149,63 @@ def _outside(service: Service) -> set[str]:
 def _may_be_elsewhere(stack: Stack, service: Service) -> bool:
     """Whether it reaches containers of other stacks, whose names this file does not know."""
     own = networks_of(stack, service)
-    if own is None or service.seq("external_links"):
-        return True
+    return own is None or bool(service.seq("external_links")) or bool(own & stack.once(_wide_networks))
+
+
+def _wide_networks(stack: Stack) -> frozenset[str]:
+    """Networks that containers of other stacks may be on."""
     wide = ("macvlan", "ipvlan", "overlay")
-    return any(
-        network.name in own and (network.get("external") is True or network.text("driver") in wide)
-        for network in stack.resources("networks")
-    )
+    return frozenset(one.name for one in stack.resources("networks") if one.get("external") is True or one.text("driver") in wide)
 
 
 @GROUP.rule("unknown-host", "warning", "A variable or command names a host that no service answers to.", "lint")
 def unknown_host(stack: Stack) -> Iterator[Found]:
     known = known_names(stack)
     for service in stack.services:
-        if _may_be_elsewhere(stack, service):
+        unknown = [one for one in mentions(stack)[service.name] if one.host not in known and one.host not in _HERE and "." not in one.host]
+        if not unknown or _may_be_elsewhere(stack, service):
             continue
-        told = set[tuple[Place, str]]()
-        for how, host, _, place in _mentions(service):
-            name = host.lower()
-            if "." in name or name in known or name in _HERE or name in _outside(service) or name.isdigit() or (place, name) in told:
+        outside, told = _outside(service), set[tuple[Place, str]]()
+        for host, written, _, in_url, place in unknown:
+            if host in outside or (place, host) in told:
                 continue
-            hint = did_you_mean(name, known) if len(name) > 3 else ""
-            if hint or (how == "url" and len(stack.services) > 1):
-                told.add((place, name))
-                message = f'service "{service.name}" names the host "{host}", which no service answers to'
+            hint = did_you_mean(host, known) if len(host) > 3 else ""
+            if hint or (in_url and len(stack.services) > 1):
+                told.add((place, host))
+                message = f'service "{service.name}" names the host "{written}", which no service answers to'
                 yield Found(place, message, hint or "name a service, or one of its aliases")
+
+
+def _named_services(stack: Stack) -> Iterator[tuple[Service, Service, Mention]]:
+    """Each service that another one names: (who, whom, how)."""
+    known = known_names(stack)
+    for service in stack.services:
+        for mention in mentions(stack)[service.name]:
+            target = known.get(mention.host)
+            if target is not None and target is not service:
+                yield service, target, mention
 
 
 @GROUP.rule("unreachable-host", "warning", "A variable or command names a service that no common network reaches.", "lint")
 def unreachable_host(stack: Stack) -> Iterator[Found]:
-    known = known_names(stack)
-    for service in stack.services:
-        own = networks_of(stack, service)
-        told = set[str]()
-        for _, host, _, place in _mentions(service) if own else ():
-            target = known.get(host.lower())
-            if target is None or target is service or host.lower() in told or host.lower() in _outside(service):
-                continue
-            others = networks_of(stack, target)
-            if others and own and not own & others and shared_with(stack, service) is not shared_with(stack, target):
-                told.add(host.lower())
-                message = f'service "{service.name}" names "{host}", which none of its networks reaches'
-                yield Found(place, message, f"put both on one network: {min(others)}", (_networks_note(target),))
+    told = set[tuple[str, str]]()
+    for service, target, mention in _named_services(stack):
+        own, others = networks_of(stack, service), networks_of(stack, target)
+        if not own or not others or own & others or (service.name, mention.host) in told or mention.host in _outside(service):
+            continue
+        if shared_with(stack, service) is not shared_with(stack, target):
+            told.add((service.name, mention.host))
+            message = f'service "{service.name}" names "{mention.written}", which none of its networks reaches'
+            yield Found(mention.place, message, f"put both on one network: {min(others)}", (_networks_note(target),))
 
 
 @GROUP.rule("unexposed-port", "note", "A variable or command names a port that the other service does not declare.", "lint")
 def unexposed_port(stack: Stack) -> Iterator[Found]:
-    known = known_names(stack)
-    for service in stack.services:
-        for _, host, port, place in _mentions(service):
-            target = known.get(host.lower())
-            ports = container_ports(target) if target is not None else frozenset()
-            if port and target is not None and target is not service and ports and port not in ports and not _says(target, port):
-                message = f'service "{service.name}" names port {port} of "{target.name}", which declares {_few(ports)}'
-                hint = "the port in the container counts here, not the published one"
-                yield Found(place, message, hint)
+    for service, target, mention in _named_services(stack):
+        ports = container_ports(stack, target) if mention.port else frozenset()
+        if ports and mention.port not in ports and not _says(target, mention.port):
+            message = f'service "{service.name}" names port {mention.port} of "{target.name}", which declares {_few(ports)}'
+            yield Found(mention.place, message, "the port in the container counts here, not the published one")
 
 
 def _says(service: Service, port: int) -> bool:
@@ -245,7 +226,7 @@ def needed_optional_dependency(stack: Stack) -> Iterator[Found]:
         if edge.required or edge.reason != "depends_on":
             continue
         names = {name.lower() for _, name, _ in names_of(target)}
-        place = next((place for _, host, _, place in _mentions(source) if host.lower() in names), None)
+        place = next((one.place for one in mentions(stack)[source.name] if one.host in names), None)
         if place is not None:
             message = f'service "{source.name}" names "{target.name}", but is started without it, too'
             notes = (Note(place, "named here"),)

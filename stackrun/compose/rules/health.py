@@ -38,10 +38,12 @@ def seconds(service: Service, key: str, default: float) -> float:
     return found or default
 
 
-def _checked(stack: Stack) -> Iterator[Service]:
-    for service in stack.services:
-        if has_healthcheck(service):
-            yield service
+def _checked(stack: Stack) -> list[Service]:
+    return stack.once(_find_checked)
+
+
+def _find_checked(stack: Stack) -> list[Service]:
+    return [service for service in stack.services if has_healthcheck(service)]
 
 
 def _test(service: Service) -> tuple[str, list[str]]:
@@ -62,8 +64,10 @@ def unchecked_dependency(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("timeout-over-interval", "note", "A healthcheck may take longer than the time between two of them.")
 def timeout_over_interval(stack: Stack) -> Iterator[Found]:
     for service in _checked(stack):
+        if "timeout" not in service.map("healthcheck"):
+            continue
         interval, timeout = seconds(service, "interval", 30.0), seconds(service, "timeout", 30.0)
-        if timeout > interval and service.text("healthcheck", "timeout"):
+        if timeout > interval:
             message = f'service "{service.name}" waits {service.text("healthcheck", "timeout")} for a check that is due every {interval:g}s'
             yield Found(service.at("healthcheck", "timeout"), message, "a timeout shorter than the interval")
 
@@ -145,7 +149,7 @@ _PROBED = re.compile(r"(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]):([0-9]{2,5}
 @GROUP.rule("unknown-probe-port", "note", "A healthcheck asks a port that nothing else in the file names.")
 def unknown_probe_port(stack: Stack) -> Iterator[Found]:
     for service in _checked(stack):
-        ports = container_ports(service)
+        ports = container_ports(stack, service)
         found = _PROBED.search(" ".join(_test(service)[1]))
         if found and ports and int(found[1]) not in ports and not _named(service, found[1]):
             message = f'service "{service.name}" is probed at port {found[1]}, and declares {", ".join(map(str, sorted(ports)[:3]))}'

@@ -182,8 +182,8 @@ def swap_below_memory(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("start-first-with-fixed-port", "warning", "The new container would publish the port that the old one still has.")
 def start_first_with_fixed_port(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        for key in ("update_config", "rollback_config"):
-            port = next((one for one in ports_of(service) if one.first and one.first == one.last), None)
+        for key in ("update_config", "rollback_config") if service.get("deploy") else ():
+            port = next((one for one in ports_of(stack, service) if one.first and one.first == one.last), None)
             if service.text("deploy", key, "order") == "start-first" and port is not None and not has_no_own_network(service):
                 message = f'service "{service.name}" starts the new container first, and the old one still has port {port.first}'
                 yield Found(service.at("deploy", key, "order"), message, "order: stop-first", (Note(port.place, "the port"),))

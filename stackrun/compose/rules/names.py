@@ -12,7 +12,7 @@ from stackrun.compose.rules.networks import can_meet
 from stackrun.compose.rules.ports import replicas
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Node, Service, Stack
-from stackrun.compose.tree import Place
+from stackrun.compose.tree import Map, Place
 
 GROUP = Group("names")
 
@@ -56,8 +56,19 @@ def long_name(stack: Stack) -> Iterator[Found]:
                 yield Found(place, message, f"at most {_MAX_LABEL} characters between dots")
 
 
-def _aliases(stack: Stack) -> Iterator[tuple[Service, str, str, Place]]:
+Alias = tuple[Service, str, str, Place]
+
+
+def _aliases(stack: Stack) -> list[Alias]:
     """(service, network, name, place) of everything but a service's own name."""
+    return stack.once(_find_aliases)
+
+
+def _find_aliases(stack: Stack) -> list[Alias]:
+    return list(_each_alias(stack))
+
+
+def _each_alias(stack: Stack) -> Iterator[Alias]:
     for service in stack.services:
         for network in service.map("networks"):
             for alias, place in service.items("networks", network, "aliases"):
@@ -133,30 +144,47 @@ def _pools(network: Node) -> Iterator[_Pool]:
         yield _Pool(network, subnet, _address(node.text("gateway")), node)
 
 
-def _fixed(stack: Stack) -> Iterator[tuple[Service, str, Address, Place]]:
-    """(service, network, address, place) of each fixed address."""
+def _joined(stack: Stack, *keys: str) -> Iterator[tuple[Service, str, str]]:
+    """(service, network, key) of each of the keys that an attachment to a network has."""
     for service in stack.services:
-        for network in service.map("networks"):
-            for key in ("ipv4_address", "ipv6_address"):
-                address = _address(service.text("networks", network, key))
-                if address is not None:
-                    yield service, network, address, service.at("networks", network, key)
+        for network, said in service.map("networks").items():
+            if isinstance(said, Map):
+                yield from ((service, network, key) for key in keys if key in said)
+
+
+Fixed = tuple[Service, str, Address, Place]
+
+
+def _fixed(stack: Stack) -> list[Fixed]:
+    """(service, network, address, place) of each fixed address."""
+    return stack.once(_find_fixed)
+
+
+def _find_fixed(stack: Stack) -> list[Fixed]:
+    found: list[Fixed] = []
+    for service, network, key in _joined(stack, "ipv4_address", "ipv6_address"):
+        address = _address(service.text("networks", network, key))
+        if address is not None:
+            found.append((service, network, address, service.at("networks", network, key)))
+    return found
 
 
 def _networks(stack: Stack) -> dict[str, list[_Pool]]:
+    return stack.once(_find_pools)
+
+
+def _find_pools(stack: Stack) -> dict[str, list[_Pool]]:
     return {network.name: list(_pools(network)) for network in stack.resources("networks") if network.get("external") is not True}
 
 
 @GROUP.rule("invalid-fixed-address", "error", "A fixed address is none.", "references")
 def invalid_fixed_address(stack: Stack) -> Iterator[Found]:
-    for service in stack.services:
-        for network in service.map("networks"):
-            for key, version in (("ipv4_address", 4), ("ipv6_address", 6)):
-                text = service.text("networks", network, key)
-                found = _address(text)
-                if text and (found is None or found.version != version):
-                    message = f'service "{service.name}": {text!r} is not an IPv{version} address'
-                    yield Found(service.at("networks", network, key), message, "172.30.0.10" if version == 4 else "fd00::10")
+    for service, network, key in _joined(stack, "ipv4_address", "ipv6_address"):
+        text, version = service.text("networks", network, key), 4 if key == "ipv4_address" else 6
+        found = _address(text)
+        if text and (found is None or found.version != version):
+            message = f'service "{service.name}": {text!r} is not an IPv{version} address'
+            yield Found(service.at("networks", network, key), message, "172.30.0.10" if version == 4 else "fd00::10")
 
 
 @GROUP.rule("address-outside-subnet", "error", "A fixed address is in no subnet of its network.", "references")
@@ -209,11 +237,13 @@ def duplicate_address(stack: Stack) -> Iterator[Found]:
 def duplicate_mac_address(stack: Stack) -> Iterator[Found]:
     first: dict[tuple[str, str], tuple[Service, Place]] = {}
     for service in stack.services:
-        for network in service.map("networks"):
+        for network, said in service.map("networks").items():
             own = ("networks", network, "mac_address")
-            path = own if service.text(*own) else ("mac_address",)
+            path = own if isinstance(said, Map) and "mac_address" in said else ("mac_address",)
             address = service.text(*path).lower().replace("-", ":")
-            other, held = first.setdefault((network, address), (service, service.at(*path))) if address else (service, service.place)
+            if not address:
+                continue
+            other, held = first.setdefault((network, address), (service, service.at(*path)))
             if other is not service and can_meet(service, other):
                 message = f'services "{other.name}" and "{service.name}" have the hardware address {address} on network "{network}"'
                 yield Found(service.at(*path), message, "another address, or none", (Note(held, "the other one"),))

@@ -31,6 +31,14 @@ def networks_of(stack: Stack, service: Service) -> frozenset[str] | None:
 
     A service without any has the empty set.
     """
+    return stack.once(_find_networks)[service.name]
+
+
+def _find_networks(stack: Stack) -> Mapping[str, frozenset[str] | None]:
+    return {service.name: _networks_of(stack, service) for service in stack.services}
+
+
+def _networks_of(stack: Stack, service: Service) -> frozenset[str] | None:
     owner = shared_with(stack, service)
     mode = owner.text("network_mode") if owner is not None else "container:"
     if owner is None or mode not in ("", "none", "bridge"):
@@ -52,6 +60,10 @@ def names_of(service: Service) -> Iterator[tuple[str, str, Place]]:
 
 def known_names(stack: Stack) -> Mapping[str, Service]:
     """Every name that a service of the stack answers to, in lower case → the service."""
+    return stack.once(_find_names)
+
+
+def _find_names(stack: Stack) -> Mapping[str, Service]:
     found: dict[str, Service] = {}
     for service in stack.services:
         for _, name, _ in names_of(service):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stackrun.compose.origins import Note
@@ -54,8 +54,16 @@ class Port:
         return self.protocol == other.protocol and (self.address == other.address or self.everywhere or other.everywhere)
 
 
-def ports_of(service: Service) -> Iterator[Port]:
+def ports_of(stack: Stack, service: Service) -> tuple[Port, ...]:
     """What the service publishes; entries with a finding of their own are left out."""
+    return stack.once(_find_ports)[service.name]
+
+
+def _find_ports(stack: Stack) -> Mapping[str, tuple[Port, ...]]:
+    return {service.name: tuple(_ports_of(service)) for service in stack.services}
+
+
+def _ports_of(service: Service) -> Iterator[Port]:
     for node in service.nodes("ports"):
         target, published = node.get("target"), node.text("published")
         first, _, last = published.partition("-")
@@ -65,9 +73,17 @@ def ports_of(service: Service) -> Iterator[Port]:
             yield Port(begin, int(last or begin), target, node.text("host_ip"), node.text("protocol"), place, node)
 
 
-def container_ports(service: Service) -> frozenset[int]:
+def container_ports(stack: Stack, service: Service) -> frozenset[int]:
     """What it is said to listen on: targets of `ports`, and `expose`."""
-    found = {port.target for port in ports_of(service)}
+    return stack.once(_find_container_ports)[service.name]
+
+
+def _find_container_ports(stack: Stack) -> Mapping[str, frozenset[int]]:
+    return {service.name: _container_ports(stack, service) for service in stack.services}
+
+
+def _container_ports(stack: Stack, service: Service) -> frozenset[int]:
+    found = {port.target for port in ports_of(stack, service)}
     for item, _ in service.items("expose"):
         first, _, last = text_of(item).partition("/")[0].partition("-")
         if is_digits(first) and (not last or is_digits(last)):
@@ -83,7 +99,7 @@ def replicas(service: Service) -> int:
 
 def _all(stack: Stack) -> Iterator[tuple[Service, Port]]:
     for service in stack.services:
-        for port in ports_of(service):
+        for port in ports_of(stack, service):
             yield service, port
 
 
@@ -125,7 +141,7 @@ def port_range_clash(stack: Stack) -> Iterator[Found]:
 def container_port_twice(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
         first: dict[tuple[int, str], Port] = {}
-        for port in ports_of(service):
+        for port in ports_of(stack, service):
             other = first.setdefault((port.target, port.protocol), port)
             if other is not port and other.meets(port):
                 message = f'service "{service.name}" publishes its port {port.target} twice'

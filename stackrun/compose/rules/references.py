@@ -49,10 +49,13 @@ def _referred(service: Service) -> Iterator[tuple[str, str, Place]]:
             yield section, item.text("source"), item.at("source")
 
 
+def _used(stack: Stack) -> frozenset[tuple[str, str]]:
+    return frozenset((section, name) for service in stack.services for section, name, _ in _referred(service))
+
+
 def _unused(stack: Stack, section: str) -> Iterator[Found]:
-    used = {name for service in stack.services for kind, name, _ in _referred(service) if kind == section}
     for resource in stack.resources(section):
-        if resource.name not in used:
+        if (section, resource.name) not in stack.once(_used):
             kind = section[:-1]
             yield Found(resource.place, f'no service uses {kind} "{resource.name}"', "remove it, or give it to the service that needs it")
 

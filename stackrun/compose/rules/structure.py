@@ -38,18 +38,20 @@ GROUP.reported("obsolete-version", "The file says a version, which nobody reads.
 GROUP.reported("command-dropped", "A part of a command is dropped since no shell runs it.", "warning")
 GROUP.reported("invalid-on-change", "What happens on a change is not one signal or one command.")
 
-_BOOLEAN = re.compile(r"(?:[:\-,\[]\s+|\[)(yes|no|on|off)\s*(?:[,\]}]|#.*|$)", re.IGNORECASE)
-_SEXAGESIMAL = re.compile(r"(?:[:\-,\[]\s+|\[)([1-9][0-9]*(?::[0-5]?[0-9])+)\s*(?:[,\]}]|#.*|$)")
+_BOOLEAN = re.compile(r"[ \[](?:yes|no|on|off|Yes|No|On|Off|YES|NO|ON|OFF)(?=[ \t]*(?:[,\]}\r\n]|$))")
+_SEXAGESIMAL = re.compile(r"[ \[][1-9][0-9]*(?::[0-5]?[0-9])+(?=[ \t]*(?:[,\]}\r\n]|$))")
 
 
 def _plain_values(stack: Stack, pattern: re.Pattern[str]) -> Iterator[tuple[Place, Node]]:
     """Scalars without quotes that match, other than variables of containers, which have rules of their own."""
     for path, text in stack.sources.items():
-        for number, line in enumerate(text.splitlines(), 1):
-            for found in pattern.finditer(line):
-                node = stack.written(path).at(number, found.start(1) + 1)
-                if node is not None and node.style == "plain" and not node.is_key and node.value == found[1] and _is_setting(node):
-                    yield Place(path, number, found.start(1) + 1), node
+        for found in pattern.finditer(text):
+            offset = found.start() + 1
+            written = stack.written(path)
+            line, column, _ = written.position(offset)
+            node = written.at(line, column)
+            if node is not None and node.style == "plain" and not node.is_key and node.value == found[0][1:] and _is_setting(node):
+                yield Place(path, line, column), node
 
 
 def _is_setting(node: Node) -> bool:
@@ -68,7 +70,7 @@ def yaml_number(stack: Stack) -> Iterator[Found]:
         yield Found(place, f"{node.value} is a number to the base of 60 to readers of YAML 1.1", f'quote it: "{node.value}"')
 
 
-_ANCHOR = re.compile(r"(?:^|[\s\[{,])&([^\s,\[\]{}]+)", re.MULTILINE)
+_ANCHOR = re.compile(r"&(?<=[\s\[{,]&)([A-Za-z0-9_][^\s,\[\]{}]*)")
 _ALIAS = re.compile(r"\*([^\s,\[\]{}]+)")
 
 
