@@ -27,6 +27,8 @@ GROUP.reported("job-always-restarted", "A job is started again whenever it ends,
 _LEAST_MEMORY = 6 << 20
 _LONG_S = 300
 _SHELLS = re.compile(r"(?:.*/)?(?:sh|bash|ash|dash|zsh)")
+_SEVERAL = re.compile(r"[;&|\n]")
+"""More than one command: a lone one takes the shell's place by itself."""
 _REPLACES_SHELL = re.compile(r"(?:^|[;&|\n]|\bthen\b|\bdo\b)\s*exec\s|\btrap\s|&\s*\n?\s*wait\b|tail -f /dev/null|\bsleep infinity\b")
 
 
@@ -92,7 +94,7 @@ def shell_as_first_process(stack: Stack) -> Iterator[Found]:
         key = "entrypoint" if service.seq("entrypoint") else "command"
         words = [str(word) for word, _ in service.items(key)]
         shell = len(words) > 2 and _SHELLS.fullmatch(words[0]) and re.fullmatch(r"-[a-z]*c", words[1])
-        if shell and not _REPLACES_SHELL.search(words[2]):
+        if shell and _SEVERAL.search(words[2].strip()) and not _REPLACES_SHELL.search(words[2]):
             message = f'service "{service.name}": a shell gets the signal to stop, and the program in it does not'
             yield Found(service.at(key), message, "exec before the last program, or init: true")
 
