@@ -19,7 +19,7 @@ from stackrun.errors import InvalidArgument, PermissionDenied
 Look = Callable[[Mapping[str, str]], Validation]
 """Path as shown → text to look at instead of what the file has."""
 _TRIED = 50
-"""Fixes that are tried one by one when all of them together do harm."""
+"""How often a part of the fixes is tried out."""
 
 
 class Fixed(NamedTuple):
@@ -37,14 +37,22 @@ def fixed(validation: Validation, look: Look, *, unsafe: bool) -> dict[str, Fixe
         fix = fix_of(one, validation.sources.get(one.place.path))
         if fix is not None and (fix.safe or unsafe):
             fixes.append((one.place.path, fix))
-    found = _applied(validation, fixes)
-    if not found or _harmless(validation, found, look):
-        return found
+    return _applied(validation, _harmless(validation, fixes, look))
+
+
+def _harmless(validation: Validation, fixes: list[tuple[str, Fix]], look: Look) -> list[tuple[str, Fix]]:
+    """Those that together bring no error that was not there: all, or of each half of them what does not."""
     kept: list[tuple[str, Fix]] = []
-    for one_fix in fixes[:_TRIED]:
-        if _harmless(validation, _applied(validation, [*kept, one_fix]), look):
-            kept.append(one_fix)
-    return _applied(validation, kept)
+    untried = [fixes] if fixes else []
+    for _ in range(_TRIED):
+        if not untried:
+            break
+        some = untried.pop()
+        if not _harm(validation, _applied(validation, [*kept, *some]), look):
+            kept += some
+        elif len(some) > 1:
+            untried += [some[len(some) // 2 :], some[: len(some) // 2]]
+    return kept
 
 
 def _applied(validation: Validation, fixes: list[tuple[str, Fix]]) -> dict[str, Fixed]:
@@ -55,10 +63,10 @@ def _applied(validation: Validation, fixes: list[tuple[str, Fix]]) -> dict[str, 
     return {path: Fixed(sources[path].text, *applied(sources[path], some)) for path, some in sorted(by_path.items())}
 
 
-def _harmless(validation: Validation, found: Mapping[str, Fixed], look: Look) -> bool:
-    """Whether no rule finds more errors in a file than before."""
+def _harm(validation: Validation, found: Mapping[str, Fixed], look: Look) -> bool:
+    """Whether a rule finds more errors in a file than before."""
     after = look({path: one.after for path, one in found.items()})
-    return not _errors(after) - _errors(validation)
+    return bool(_errors(after) - _errors(validation))
 
 
 def _errors(validation: Validation) -> Counter[tuple[str, str]]:

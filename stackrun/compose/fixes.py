@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from stackrun.compose.suppress import COMMENT
@@ -124,10 +125,19 @@ def _without_version(finding: Finding, written: Written, node: Node) -> Fix | No
 def _without_entry(finding: Finding, written: Written, node: Node) -> Fix | None:
     """A declaration that nobody uses, with its section when it is the only one: an empty section is a fault."""
     section = written.key(node.path[:-1], node.document)
-    beside = (one for one in written.nodes if one.is_key and one.path[:-1] == node.path[:-1] and one.document == node.document)
-    alone = section is not None and next((one for one in beside if one.path != node.path), None) is None
+    alone = section is not None and _entries(written, section) == 1
     fix = _without_key(finding, written, section if alone and section else node)
     return fix._replace(description=f"remove {node.value}", safe=False) if fix else None
+
+
+def _entries(written: Written, section: Node) -> int:
+    """How many keys a section has: 0, 1, or 2 for more."""
+    value = written.node(section.path, section.document)
+    if value is None:
+        return 0
+    first = bisect_left(written.nodes, section.end.offset, key=lambda node: node.start.offset)
+    inside = takewhile(lambda node: node.start.offset < value.end.offset, islice(written.nodes, first, None))
+    return len(list(islice((one for one in inside if one.is_key and len(one.path) == len(section.path) + 1), 2)))
 
 
 def _without_item(finding: Finding, written: Written, node: Node) -> Fix | None:
@@ -275,8 +285,9 @@ def _without_anchor(finding: Finding, written: Written, node: Node) -> Fix | Non
 
 def _without_suppression(finding: Finding, written: Written) -> Fix | None:
     """The whole comment, or the code alone where others are still of use."""
-    comment = next((one for one in written.comments if _holds(one, finding)), None)
-    if comment is None:
+    index = bisect_left(written.comments, finding.place.line, key=lambda one: one.place.line)
+    comment = written.comments[index] if index < len(written.comments) else None
+    if comment is None or comment.place.line != finding.place.line or comment.place.column >= finding.place.column:
         node = written.at(finding.place.line, finding.place.column)
         return _without_key(finding, written, node) if node is not None and not written.reached_by_alias(node) else None
     match = COMMENT.fullmatch(comment.text)
@@ -290,10 +301,6 @@ def _without_suppression(finding: Finding, written: Written) -> Fix | None:
     if after:
         return Fix("remove the suppression", (Edit(offset, after.end(), ""),))
     return Fix("remove the suppression", (Edit(written.text.rindex(",", 0, offset), end, ""),))
-
-
-def _holds(comment: Comment, finding: Finding) -> bool:
-    return comment.place.line == finding.place.line and comment.place.column < finding.place.column
 
 
 def _without_comment(comment: Comment, text: str) -> Fix:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from stackrun.cli.reports.report import at_least, from_root, visible
+from stackrun.cli.reports.report import INCOMPLETE, at_least, from_root, visible
 from stackrun.compose.rules.rule import LEVELS, Level
 from stackrun.compose.validation import Finding, Validation
 from stackrun.errors import InvalidArgument
@@ -66,7 +66,7 @@ def _table(told: list[Finding], validation: Validation) -> Iterator[str]:
     yield "### stackrun validate"
     yield ""
     if not validation.complete:
-        yield "Not everything could be checked: something could not be read."
+        yield f"{INCOMPLETE.capitalize()}."
         yield ""
     if not told:
         yield "No findings."

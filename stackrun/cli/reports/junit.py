@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
-from stackrun.cli.reports.report import at_least, from_root
+from stackrun.cli.reports.report import INCOMPLETE, at_least, from_root
 from stackrun.compose.rules.catalog import rules
 from stackrun.compose.rules.rule import Level
 from stackrun.compose.validation import Finding, Validation
@@ -25,7 +25,7 @@ def render(validation: Validation, *, shown: Level, colour: bool) -> str:
         root.append(_suite(file, [_case(file, code, by_case.get((file, code), []), shown) for code in rules()]))
     if not validation.complete:
         case = ElementTree.Element("testcase", classname="stackrun validate", name="complete", time="0")
-        ElementTree.SubElement(case, "error", message="not everything could be checked: something could not be read")
+        ElementTree.SubElement(case, "error", message=INCOMPLETE)
         root.append(_suite("stackrun validate", [case]))
     _count(root, root.iter("testcase"))
     ElementTree.indent(root)

@@ -13,6 +13,9 @@ from stackrun.compose.validation import Finding, Validation
 FORMATS = ("text", "json", "sarif", "github", "gitlab", "junit")
 
 
+INCOMPLETE = "not everything could be checked: a file could not be read, or there is too much"
+
+
 class Report(Protocol):
     """`shown` is the least grave level that a report for people tells; reports for machines hold everything."""
 

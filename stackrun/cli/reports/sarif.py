@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import quote
 
-from stackrun.cli.reports.report import from_root
+from stackrun.cli.reports.report import INCOMPLETE, from_root
 from stackrun.compose.fixes import Edit, Fix, fix_of
 from stackrun.compose.origins import Note
 from stackrun.compose.rules.catalog import page, rules
@@ -30,7 +30,7 @@ _LEVELS: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
 def render(validation: Validation, *, shown: Level, colour: bool) -> str:
     found = sorted(validation.findings, key=lambda one: (bool(one.suppressed), _LEVELS[one.level]))[:MAX_RESULTS]
     used = sorted({one.code for one in found})
-    notifications = [] if validation.complete else [_notification("not everything could be checked: something could not be read")]
+    notifications = [] if validation.complete else [_notification(INCOMPLETE)]
     run = {
         "tool": {"driver": {"name": "stackrun", "semanticVersion": _version(), "rules": [_rule(rules()[code]) for code in used]}},
         "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The repository, or the folder that validate was run in."}}},

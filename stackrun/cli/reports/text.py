@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from stackrun.cli.reports.report import at_least, visible
+from stackrun.cli.reports.report import INCOMPLETE, at_least, visible
 from stackrun.compose.rules.rule import LEVELS, Level
 from stackrun.compose.validation import Finding, Validation
 from stackrun.compose.written import Written
@@ -79,7 +79,7 @@ def _summary(validation: Validation, shown: Level) -> str:
     if any(counts[level] for level in hidden):
         least = next(level for level in reversed(hidden) if counts[level])
         text += f" (--level {least} shows the {_counted(counts, hidden)})"
-    return text if validation.complete else f"{text}\nnot everything could be checked: something could not be read"
+    return text if validation.complete else f"{text}\n{INCOMPLETE}"
 
 
 def _counted(counts: Counter[Level], levels: Iterable[Level]) -> str:

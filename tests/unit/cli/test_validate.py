@@ -330,6 +330,13 @@ def test_a_fix_that_brings_an_error_is_not_made_and_the_others_are(here: Path) -
     assert file.read_text() == SANE + '    volums: [not-absolute]\n    hostname: "12"\n'
 
 
+def test_one_fix_that_does_harm_does_not_hold_up_many(here: Path) -> None:
+    services = "".join(f"  s{number}:\n    image: x\n    hostname: {number}\n" for number in range(40))
+    file = write("services:\n" + services.replace("    hostname: 17\n", "    volums: [not-absolute]\n"))
+    assert code("--fix", "--apply") == 1
+    assert file.read_text().count('hostname: "') == 39 and "volums" in file.read_text()
+
+
 def test_a_suppressed_finding_is_not_fixed(here: Path) -> None:
     file = write("# stackrun: ignore[obsolete-version] an old tool reads it too\nversion: '3'\n" + SANE)
     before = file.read_text()
