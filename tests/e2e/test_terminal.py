@@ -87,11 +87,10 @@ def test_up_d_shows_live_progress_and_says_what_it_waits_for(machine: Machine, s
 
 def test_exec_gives_a_shell_with_a_terminal(machine: Machine, screen: Screen) -> None:
     machine.run("up", "-d", cwd=machine.root / "term")
-    screen.type(f"{STACKRUN} exec one sh")
+    screen.type(f"{STACKRUN} exec one sh; echo code=$?")
     screen.wait_for(r"^/ #")
     screen.type("tty; stty size")
     screen.wait_for(r"^/dev/pts/\d+")
     screen.wait_for(r"^50 160")
     screen.type("exit 5")
-    screen.type("echo code=$?")
     screen.wait_for(r"code=5")
