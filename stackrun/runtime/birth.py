@@ -134,6 +134,7 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
         console = connected(wishes.console_socket)
         request = _request(record, bundle, wishes, terminal=terminal, program=program)
         reply, pid_fd, sock = midwife.ask(request, wishes.streams(terminal))
+        steps.say(sock, steps.PREPARE)
         record.save(
             pid=reply["pid"],
             start_ticks=state.start_ticks(reply["pid"]),
@@ -144,7 +145,6 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
         )
     made = Process(reply["pid"], pid_fd)
     with sock:
-        steps.say(sock, steps.PREPARE)
         message, fds = _hear_prepared(sock, record, hooks)
     made.warnings = message["warnings"]
     record.save(warnings=made.warnings)
@@ -327,10 +327,10 @@ def enter(record: Record, process: dict[str, Any], wishes: Wishes, group: str) -
             "listen_fds": wishes.listen_fds,
         }
         reply, pid_fd, sock = midwife.ask(request, [init_fd, *wishes.streams(terminal)])
+        steps.say(sock, steps.PREPARE)
     os.close(init_fd)
     made = Process(reply["pid"], pid_fd)
     with sock:
-        steps.say(sock, steps.PREPARE)
         message, fds = steps.hear(sock, steps.PREPARED)
         made.warnings = message["warnings"]
         made.take_console(fds, wishes, console, record.id)

@@ -60,6 +60,7 @@ def main(fd: int) -> None:
         messages.send(connection, reply, answer)
     except OSError:
         undo.close()  # who asked is gone, and may have been cleaned up after already
+    os._exit(0)  # an interpreter that takes itself apart in peace would be waited for
 
 
 def _clear_low_numbers(connection: socket.socket, fds: list[int], count: int) -> tuple[socket.socket, list[int]]:
