@@ -86,9 +86,10 @@ def undefined_when_enabled(stack: Stack) -> Iterator[Found]:
         if service.enabled:
             continue
         for section, name, place in _referred(service):
-            known = stack.root.get(section)
-            if not isinstance(known, dict) or name not in known:
-                hint = did_you_mean(name, known or ()) or f"declare it under {section}"
+            declared = stack.root.get(section)
+            known = declared if isinstance(declared, dict) else {}
+            if name not in known:
+                hint = did_you_mean(name, known) or f"declare it under {section}"
                 yield Found(place, f'service "{service.name}" needs {section[:-1]} "{name}", which is not declared', hint)
         places = {target: place for target, _, _, place in implied(service.node)}
         for target in service.map("depends_on"):
