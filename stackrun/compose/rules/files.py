@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator
 
-from stackrun.compose.faults import did_you_mean
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
 from stackrun.compose.textfile import Unreadable, contents
@@ -78,7 +77,7 @@ def undefined_stage(stack: Stack) -> Iterator[Found]:
         stages = [found[1] for found in _STAGE.finditer(re.sub(r"\\\s*\n", " ", text)) if found[1]]
         if target.lower() not in [one.lower() for one in stages]:
             listed = f"its stages are {', '.join(stages[:10])}" if stages else "it names no stage: FROM … AS NAME"
-            hint = did_you_mean(target, stages) or listed
+            hint = stack.near(target, stages) or listed
             yield Found(service.at("build", "target"), f'service "{service.name}": the Dockerfile has no stage "{target}"', hint)
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 
 from stackrun.compose.check import Edge
-from stackrun.compose.faults import did_you_mean
 from stackrun.compose.origins import Note
 from stackrun.compose.rules.health import has_healthcheck, seconds
 from stackrun.compose.rules.mentions import Mention, mentions
@@ -94,16 +93,16 @@ def slow_start(stack: Stack) -> Iterator[Found]:
 
 def _longest(name: str, waits: Mapping[str, Mapping[str, float]], known: dict[str, float]) -> None:
     """The longest way to a service, of it and of what it waits for; of a circle as far as it goes."""
-    todo, path = [name], set[str]()
+    todo, entered = [name], set[str]()
     while todo:
         current = todo[-1]
-        waiting = [one for one in waits.get(current, ()) if one not in known and one not in path]
-        path.add(current)
-        if waiting:
-            todo.extend(waiting[:1])
+        if current in entered or current in known:
+            waits_for = waits.get(current, {}).items()
+            known.setdefault(current, max((known.get(one, 0.0) + wait for one, wait in waits_for), default=0.0))
+            todo.pop()
         else:
-            known[todo.pop()] = max((known.get(one, 0.0) + wait for one, wait in waits.get(current, {}).items()), default=0.0)
-            path.discard(current)
+            entered.add(current)
+            todo.extend(one for one in waits.get(current, ()) if one not in known and one not in entered)
 
 
 def _longest_check(service: Service) -> float:
@@ -169,7 +168,7 @@ def unknown_host(stack: Stack) -> Iterator[Found]:
         for host, written, _, in_url, place in unknown:
             if host in outside or (place, host) in told:
                 continue
-            hint = did_you_mean(host, known) if len(host) > 3 else ""
+            hint = stack.near(host, known) if len(host) > 3 else ""
             if hint or (in_url and len(stack.services) > 1):
                 told.add((place, host))
                 message = f'service "{service.name}" names the host "{written}", which no service answers to'

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 
 from stackrun.compose.check import SIGNALS
-from stackrun.compose.faults import did_you_mean
 from stackrun.compose.origins import Note
 from stackrun.compose.rules.health import has_healthcheck
 from stackrun.compose.rules.ports import has_no_own_network, ports_of
@@ -106,7 +105,7 @@ def unknown_stop_signal(stack: Stack) -> Iterator[Found]:
         if not text or text.isdigit() or signal_name(text) in SIGNALS or re.fullmatch(r"(?i)(?:SIG)?RTM(?:IN\+|AX-)\d+", text):
             continue
         known = [name.removeprefix("SIG") for name in SIGNALS]
-        hint = did_you_mean(text.upper().removeprefix("SIG"), known) or "SIGTERM, SIGINT, SIGQUIT, …"
+        hint = stack.near(text.upper().removeprefix("SIG"), known) or "SIGTERM, SIGINT, SIGQUIT, …"
         yield Found(service.at("stop_signal"), f'service "{service.name}": there is no signal {text}', hint)
 
 

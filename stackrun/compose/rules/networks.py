@@ -13,17 +13,23 @@ def shared_with(stack: Stack, service: Service) -> Service | None:
 
     None when a container of another stack has it.
     """
-    for _ in range(len(stack.services) + 1):
-        mode = service.text("network_mode")
-        if mode.startswith("container:"):
-            return None
-        if not mode.startswith("service:"):
-            return service
-        found = stack.service.get(mode.removeprefix("service:"))
-        if found is None:
-            return None
-        service = found
-    return None
+    return stack.once(_find_owners)[service.name]
+
+
+def _find_owners(stack: Stack) -> Mapping[str, Service | None]:
+    owners: dict[str, Service | None] = {}
+    for service in stack.services:
+        way: list[str] = []
+        current: Service | None = service
+        while current is not None and current.name not in owners and current.text("network_mode").startswith("service:"):
+            way.append(current.name)
+            owners[current.name] = None  # what a circle comes back to
+            current = stack.service.get(current.text("network_mode").removeprefix("service:"))
+        if current is not None and current.name not in owners:
+            owners[current.name] = None if current.text("network_mode").startswith("container:") else current
+        owner = owners[current.name] if current is not None else None
+        owners.update(dict.fromkeys(way, owner))
+    return owners
 
 
 def networks_of(stack: Stack, service: Service) -> frozenset[str] | None:

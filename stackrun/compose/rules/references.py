@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stackrun.compose.faults import did_you_mean
 from stackrun.compose.normalize import implied
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
@@ -89,13 +88,13 @@ def undefined_when_enabled(stack: Stack) -> Iterator[Found]:
             declared = stack.root.get(section)
             known = declared if isinstance(declared, dict) else {}
             if name not in known:
-                hint = did_you_mean(name, known) or f"declare it under {section}"
+                hint = stack.near(name, known) or f"declare it under {section}"
                 yield Found(place, f'service "{service.name}" needs {section[:-1]} "{name}", which is not declared', hint)
         places = {target: place for target, _, _, place in implied(service.node)}
         for target in service.map("depends_on"):
             if target not in stack.service:
                 place = places.get(target, service.key_at("depends_on", target))
-                hint = did_you_mean(target, stack.service)
+                hint = stack.near(target, stack.service)
                 yield Found(place, f'service "{service.name}" depends on "{target}", which is no service', hint)
 
 

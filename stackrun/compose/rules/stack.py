@@ -5,18 +5,20 @@ The accessors give an empty value where the file says nothing or something of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from stackrun.compose.check import Edge
+from stackrun.compose.faults import did_you_mean
 from stackrun.compose.origins import Origins
 from stackrun.compose.scalar import text_of
 from stackrun.compose.tree import Map, Place, Seq, place_of
 from stackrun.compose.written import Written
 
 T = TypeVar("T")
+_MOST_COMPARED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,15 @@ class Stack:
         if work_out not in self._once:
             self._once[work_out] = work_out(self)
         return cast(T, self._once[work_out])
+
+    def near(self, word: str, known: Iterable[str]) -> str:
+        """`did you mean …?`; only the first who ask are told, since to compare words takes its time."""
+        self._asked.append(word)
+        return did_you_mean(word, known) if len(self._asked) <= _MOST_COMPARED else ""
+
+    @cached_property
+    def _asked(self) -> list[str]:
+        return []
 
     @cached_property
     def _once(self) -> dict[Callable[[Stack], Any], Any]:
