@@ -169,7 +169,7 @@ services:
 services:
   web:
     image: nginx:1.27.3
-    entrypoint: ["/bin/bash", "-ec", "serve"]
+    entrypoint: ["/bin/bash", "-ec", "migrate; serve"]
 """,
     ),
     Case(
