@@ -65,6 +65,19 @@ class Podman:
         if overlay.is_mount():
             subprocess.run(["umount", overlay], check=True)
         shutil.rmtree(self.root)
+        for parent in Path("/sys/fs/cgroup").glob("**/libpod_parent"):
+            _remove_empty(parent)
+
+
+def _remove_empty(group: Path) -> None:
+    """podman leaves the parents of its containers' groups, and those of its conmons."""
+    for below in group.iterdir():
+        if below.is_dir():
+            _remove_empty(below)
+    try:
+        group.rmdir()
+    except OSError:
+        pass  # somebody else's podman is at work here
 
 
 @pytest.fixture(scope="module")
