@@ -6,6 +6,7 @@ wants a number or a boolean, it is cast here, as compose-go does, so that the sc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,10 @@ def _integer(text: str) -> int:
     try:
         if "_" in text or text != text.strip():
             raise ValueError
-        return int(text)
+        number = int(text)
+        if not -(1 << 63) <= number < 1 << 63:
+            raise _NotCast("a number of 64 bits")
+        return number
     except ValueError:
         raise _NotCast("a whole number") from None
 
@@ -33,7 +37,10 @@ def _number(text: str) -> float:
     try:
         if "_" in text or text != text.strip():
             raise ValueError
-        return float(text)
+        number = float(text)
+        if math.isinf(number) and "inf" not in text.lower():
+            raise _NotCast("a number that is not as large")
+        return number
     except ValueError:
         raise _NotCast("a number") from None
 
