@@ -107,3 +107,18 @@ def unset_source(stack: Stack) -> Iterator[Found]:
             if name and resource.get("external") is not True and name not in stack.environment:
                 message = f'{section[:-1]} "{resource.name}" is taken from the variable {name}, which is not set'
                 yield Found(resource.at("environment"), message, "set it where the stack is started, or in .env")
+
+
+_DECIMAL = re.compile(r"[1-7][0-7]{2,3}(?=\s*(?:[,}#]|$))")
+
+
+@GROUP.rule("decimal-mode", "warning", "The permissions of a file are written as a decimal number.")
+def decimal_mode(stack: Stack) -> Iterator[Found]:
+    for service in stack.services:
+        places = [node.at("mode") for section in ("secrets", "configs") for node in service.nodes(section) if "mode" in node]
+        places += [node.at("tmpfs", "mode") for node in service.nodes("volumes") if "mode" in node.map("tmpfs")]
+        for place in places:
+            written = _DECIMAL.match(stack.rest_of_line(place))
+            if written:
+                message = f'service "{service.name}": {written[0]} is decimal, so the permissions are {int(written[0]):04o}'
+                yield Found(place, message, f"write 0{written[0]}")

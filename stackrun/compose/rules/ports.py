@@ -172,6 +172,18 @@ def ports_without_effect(stack: Stack) -> Iterator[Found]:
             yield Found(service.key_at("ports"), f'ports of service "{service.name}" have no effect with network_mode: {mode}', hint)
 
 
+_EXPOSED = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/(?:tcp|udp|sctp))?", re.IGNORECASE)
+
+
+@GROUP.rule("invalid-expose", "warning", "What a service is said to listen on is no port.")
+def invalid_expose(stack: Stack) -> Iterator[Found]:
+    for service in stack.services:
+        for item, place in service.items("expose"):
+            if not _EXPOSED.fullmatch(text_of(item)) or int(re.match("[0-9]+", text_of(item))[0]) > 65535:  # type: ignore[index]
+                hint = "publish it with ports" if ":" in text_of(item) else "a port, or a range such as 8000-8010"
+                yield Found(place, f'service "{service.name}" exposes {text_of(item)!r}, which is no port', hint)
+
+
 # --- who can reach them ---------------------------------------------------------------------------
 
 

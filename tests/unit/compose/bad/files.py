@@ -383,4 +383,47 @@ configs:
   a: {environment: NOT_SET}
 """,
     ),
+    Case(
+        "decimal-mode",
+        6,
+        15,
+        """\
+services:
+  web:
+    image: nginx:1.27.3
+    secrets:
+      - source: token
+        mode: 440
+secrets:
+  token:
+    environment: HOME
+""",
+    ),
+    Case(
+        "decimal-mode",
+        4,
+        33,
+        """\
+services:
+  web:
+    image: nginx:1.27.3
+    configs: [{source: c, mode: 755}]
+configs:
+  c: {content: x}
+""",
+    ),
+    Case(
+        "decimal-mode",
+        7,
+        33,
+        """\
+services:
+  web:
+    image: nginx:1.27.3
+    volumes:
+      - type: tmpfs
+        target: /t
+        tmpfs: {size: 1m, mode: 1777}
+""",
+    ),
 ]

@@ -448,4 +448,38 @@ services:
     ports: ["127.0.0.1:32760-32770:80"]
 """,
     ),
+    Case(
+        "invalid-expose",
+        5,
+        9,
+        """\
+services:
+  web:
+    image: nginx:1.27.3
+    expose:
+      - "8080:80"
+""",
+    ),
+    Case(
+        "invalid-expose",
+        4,
+        14,
+        """\
+services:
+  web:
+    image: nginx:1.27.3
+    expose: [http]
+""",
+    ),
+    Case(
+        "invalid-expose",
+        4,
+        20,
+        """\
+services:
+  web:
+    image: nginx:1.27.3
+    expose: ["80", "70000"]
+""",
+    ),
 ]
