@@ -32,7 +32,7 @@ class Podman:
         return ["podman", *folders, *drivers, "--runtime", self.runtime, *words]
 
     def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120)
+        return self._run(self.command(*words))
 
     def podman(self, *words: str) -> str:
         done = self.attempt(*words)
@@ -53,7 +53,11 @@ class Podman:
     def typed(self, *words: str) -> subprocess.CompletedProcess[str]:
         """On a terminal."""
         command = ["script", "-qec", shlex.join(self.command(*words)), "/dev/null"]
-        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120)
+        return self._run(command)
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """In a folder of its own: conmon leaves a file named `oom` where it was started."""
+        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120)
 
     def inspect(self, name: str, field: str) -> str:
         return self.podman("inspect", "-f", f"{{{{{field}}}}}", name).strip()
