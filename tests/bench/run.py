@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dockerd import Dockerd
 from machine import STACKRUN, Machine, busybox_tar
+from reading import bench_reading
 
 SERVICES = 50
 MANY_SERVICES = 500
@@ -115,11 +116,23 @@ def bench_plan(figures: Figures, machine: Machine) -> None:
     machine.run("-p", "many", "down", cwd=many)
 
 
+def show_reading(figures: Figures) -> None:
+    for services, goal in ((20, 1.5), (500, 1.0)):
+        figures.show(f"compose config -q, {services} services", "ms", 1e3)
+        peer = f"compose config -q, {services} services"
+        figures.show(f"stackrun config -q, {services} services", "ms", 1e3, peer=peer, goal=goal)
+        figures.show(f"stackrun config -q, {services} services: peak", "MB", 1e-6, goal=80)
+    figures.show("stackrun validate, 200 services", "ms", 1e3, goal=400)
+    figures.show("stackrun validate, 200 services: peak", "MB", 1e-6, goal=80)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     figures = Figures()
+    figures.samples |= bench_reading()
+    show_reading(figures)
     bench_stacks(figures, options.runs)
     figures.show("compose up -d, 50 services", "ms", 1e3)
     figures.show("stackrun up -d, 50 services", "ms", 1e3, peer="compose up -d, 50 services", goal=0.2)
