@@ -22,7 +22,7 @@ def test_cycles_are_told_with_everything_else(tmp_path: Path) -> None:
     assert [(one.line, one.column, one.message) for one in found] == [
         (2, 30, "dependency cycle: a → b → a"),
         (2, 34, 'unknown key "comand" in service "a"'),
-        (4, 30, "dependency cycle: c → c"),
+        (4, 30, 'service "c" depends on itself'),
     ]
 
 
