@@ -16,11 +16,12 @@ from stackrun.compose.validation import validate
 
 _SERVICES = "services:\n" + "".join(f"  s{number}: {{image: x}}\n" for number in range(MAX_SERVICES + 1))
 _DEVICES = "devices: [{capabilities: [gpu], count: 1, device_ids: ['0']}]"
-_SEEN_ELSEWHERE = {"engine-api", "tracked-secret"}
-"""One needs a repository, the other has one file that shows it."""
+_SEEN_ELSEWHERE = {"tracked-secret"}
+"""It needs a repository."""
 FAULTS = {
     "device-count-conflict": (f"services: {{a: {{image: x, deploy: {{resources: {{reservations: {{{_DEVICES}}}}}}}}}}}", 1),
     "empty-document": ("services: {a: {image: x}}\n---\n---\nservices: {b: {image: x}}\n", 3),
+    "engine-api": ("services: {a: {image: x, use_api_socket: true}}", 1),
     "no-content": ("", 0),  # `up` alone knows
     "too-many": (f"services:\n  a:\n    image: x\n{''.join(f'    k{number}: 1{chr(10)}' for number in range(MAX_FINDINGS + 1))}", 0),
     "too-much": (_SERVICES, MAX_SERVICES + 2),
