@@ -7,18 +7,33 @@ Stack options may stand before the verb, as Docker Compose has it, or after it w
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from typing import Any, NoReturn
 
 from stackrun.errors import InvalidArgument
 
+_MOST_OF_STDIN = 20 << 20
+"""As of any stack file."""
+
+
+class _Formatter(argparse.HelpFormatter):
+    """As wide as the terminal, found without shutil, whose import costs every command 2 ms."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size().columns
+        except (ValueError, OSError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)
+
 
 class Parser(argparse.ArgumentParser):
     """Raises InvalidArgument where argparse would exit."""
 
     def __init__(self, program: str, **words: Any) -> None:
-        super().__init__(prog=program, allow_abbrev=False, conflict_handler="resolve", **words)
+        super().__init__(prog=program, allow_abbrev=False, conflict_handler="resolve", formatter_class=_Formatter, **words)
 
     def parse(self, argv: list[str], options: argparse.Namespace) -> None:
         """Adds to `options`. Operands and options may mix, unless the last operand is a command with options of its own."""
@@ -91,5 +106,9 @@ def source(options: argparse.Namespace) -> dict[str, object]:
 def _stdin(options: argparse.Namespace) -> str:
     """Read once: a command may need the definition more than once."""
     if not hasattr(options, "stdin_text"):
-        options.stdin_text = sys.stdin.read()
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is told at its place, as of any file
+        options.stdin_text = sys.stdin.read(_MOST_OF_STDIN + 1)
+        if len(options.stdin_text) > _MOST_OF_STDIN:
+            raise InvalidArgument(f"stdin is larger than {_MOST_OF_STDIN >> 20} MB", hint="is it the right file?")
     return str(options.stdin_text)

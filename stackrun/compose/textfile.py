@@ -110,6 +110,8 @@ def forbidden(text: str) -> tuple[str, tuple[Wrong, ...]]:
 
 def _forbidden(text: str, offset: int) -> Wrong:
     code = ord(text[offset])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python hands on a byte of stdin that is no UTF-8
+        return Wrong(*_position(text, offset), f"not valid UTF-8 text: byte 0x{code - 0xDC00:02X}", "save the file as UTF-8")
     kind = "a lone surrogate" if 0xD800 <= code <= 0xDFFF else "the control character"
     return Wrong(*_position(text, offset), f"{kind} U+{code:04X} is not allowed", "remove it, or write it as an escape in double quotes")
 

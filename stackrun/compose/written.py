@@ -90,6 +90,8 @@ class Written:
         self.read_to = read_to
         """The offset of the first fault or of what is too much (see MAX_NODES), else the text's length."""
         self.aliased = aliased
+        self._lines: dict[int, str] = {}
+        """Those asked for: one line may have a thousand findings, and a megabyte."""
         """Anchors that an alias refers to."""
 
     @classmethod
@@ -132,6 +134,11 @@ class Written:
 
     def line(self, number: int) -> str:
         """One line, from 1, without its break; empty past the end."""
+        if number not in self._lines:
+            self._lines[number] = self._cut_line(number)
+        return self._lines[number]
+
+    def _cut_line(self, number: int) -> str:
         starts = self._line_starts
         if not 0 < number <= len(starts):
             return ""

@@ -524,7 +524,7 @@ def huge_integers_of_all_kinds() -> str:
         f"1e{digits}",
         f'"{digits}"',
     )
-    keys = ("scale", "mem_limit", "cpus", "pids_limit", "cpu_shares", "mem_swappiness", "oom_score_adj", "cpu_period")
+    keys = ("scale", "mem_limit", "cpus", "pids_limit", "cpu_shares", "mem_swappiness", "oom_score_adj", "cpu_period", "cpu_quota")
     return service("".join(f"    {key}: {kind}\n" for key, kind in zip(keys, kinds, strict=True)))
 
 

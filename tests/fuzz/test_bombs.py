@@ -122,7 +122,8 @@ def test_a_stream_that_the_caller_opened_is_read(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_on_stdin_are_told(tmp_path: Path) -> None:
     ended = stackrun(tmp_path, "-f", "-", "-p", "x", "config", "-q", stdin=b"services: \xff\xff\n\xfe")
     assert ended.code == 2
-    assert "UTF-8" in ended.said
+    assert ":1:11: not valid UTF-8 text: byte 0xFF" in ended.said
+    assert ":2:1: not valid UTF-8 text: byte 0xFE" in ended.said
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
