@@ -211,7 +211,7 @@ def _says(service: Service, port: int) -> bool:
     """Whether its own variables or command name the port."""
     words = [str(value) for _, value, _ in service.pairs("environment")]
     words += [str(word) for key in ("command", "entrypoint") for word, _ in service.items(key)]
-    return any(re.search(rf"(?<![0-9]){port}(?![0-9])", word) for word in words)
+    return any(str(port) in word and re.search(rf"(?<![0-9]){port}(?![0-9])", word) for word in words)
 
 
 def _few(ports: frozenset[int]) -> str:

@@ -244,8 +244,9 @@ def watched_outside_context(stack: Stack) -> Iterator[Found]:
 @GROUP.rule("watched-and-mounted", "warning", "A folder is copied into the container and mounted there, too.")
 def watched_and_mounted(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        mounted = {mount.text("target"): mount for mount in service.nodes("volumes") if mount.text("type") == "bind"}
-        for rule in service.nodes("develop", "watch"):
+        rules = list(service.nodes("develop", "watch"))
+        mounted = {mount.text("target"): mount for mount in service.nodes("volumes") if mount.text("type") == "bind"} if rules else {}
+        for rule in rules:
             mount = mounted.get(rule.text("target").rstrip("/"))
             if mount is not None and rule.text("action").startswith("sync"):
                 message = f'service "{service.name}" has {rule.text("target")} mounted already, so nothing is left to copy'
