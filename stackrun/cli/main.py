@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from stackrun.cli import exit
-from stackrun.cli.options import Parser, add_stack_options
+from stackrun.cli.options import AsWritten, Parser, add_stack_options
 from stackrun.errors import InvalidArgument
 
 COMMANDS = {
@@ -101,7 +101,7 @@ def _program() -> Parser:
         usage="stackrun [OPTION…] COMMAND …",
         description="Bring a stack of services up from a Compose file, and keep it up.",
         epilog=f"commands:\n{listing}\n\n`stackrun COMMAND --help` tells more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=AsWritten,
     )
     add_stack_options(parser, after_verb=False)
     parser.add_argument("--version", action="store_true", help="print the version")

@@ -18,7 +18,7 @@ _MOST_OF_STDIN = 20 << 20
 """As of any stack file."""
 
 
-class _Formatter(argparse.HelpFormatter):
+class Formatter(argparse.HelpFormatter):
     """As wide as the terminal, found without shutil, whose import costs every command 2 ms."""
 
     def __init__(self, prog: str) -> None:
@@ -29,11 +29,15 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, width=columns - 2)
 
 
+class AsWritten(Formatter, argparse.RawDescriptionHelpFormatter):
+    """Descriptions keep their lines."""
+
+
 class Parser(argparse.ArgumentParser):
     """Raises InvalidArgument where argparse would exit."""
 
     def __init__(self, program: str, **words: Any) -> None:
-        super().__init__(prog=program, allow_abbrev=False, conflict_handler="resolve", formatter_class=_Formatter, **words)
+        super().__init__(prog=program, allow_abbrev=False, conflict_handler="resolve", **{"formatter_class": Formatter, **words})
 
     def parse(self, argv: list[str], options: argparse.Namespace) -> None:
         """Adds to `options`. Operands and options may mix, unless the last operand is a command with options of its own."""

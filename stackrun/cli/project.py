@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackrun.api import labels
@@ -17,7 +16,7 @@ from stackrun.errors import NotFound
 if TYPE_CHECKING:
     import argparse
 
-    from stackrun.api.stacks import StackSource
+    from stackrun.api.stack_source import StackSource
     from stackrun.client.http import Transport
     from stackrun.compose.model import Project
 
@@ -55,6 +54,8 @@ def _name_at_a_glance(options: argparse.Namespace) -> str:
 
 
 def _content(file: str) -> str:
+    from pathlib import Path
+
     try:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -87,7 +88,7 @@ def load(options: argparse.Namespace, *, for_up: bool = True) -> Project:
 
 
 def stack_source(options: argparse.Namespace) -> StackSource:
-    from stackrun.api.stacks import StackSource
+    from stackrun.api.stack_source import StackSource
 
     words: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in source(options).items()}
     return StackSource(**words)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stackrun.api.stacks import StackSource
+from stackrun.api.stack_source import StackSource
 from stackrun.compose.check import Edge, check_project, edges
 from stackrun.compose.decode import decode
 from stackrun.compose.envfiles import resolve_env_files

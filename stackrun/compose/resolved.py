@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stackrun.api.stacks import StackSource
+from stackrun.api.stack_source import StackSource
 from stackrun.compose.faults import Faults
 from stackrun.compose.load import GraphFaults, keep_used, read_stack
 from stackrun.compose.normalize import services_of

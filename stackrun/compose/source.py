@@ -10,14 +10,17 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stackrun.api.stacks import StackSource
+from stackrun.api.stack_source import StackSource
 from stackrun.compose.dotenv import parse_env
 from stackrun.compose.faults import Faults
 from stackrun.compose.textfile import Unreadable, contents, decoded
 from stackrun.compose.tree import Place
 from stackrun.errors import InvalidArgument, NoStackFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMES = ("stack.yaml", "stackrun.yaml", "compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """File names that are looked for, best first."""
@@ -47,6 +50,8 @@ def discover(working_dir: str, environment: Mapping[str, str] | None = None) -> 
     if listed:
         separator = (environment or {}).get("COMPOSE_PATH_SEPARATOR") or os.pathsep
         return tuple(name if name == STDIN else _join(working_dir, name) for name in listed.split(separator) if name)
+    from pathlib import Path  # 4 ms, for who names no file
+
     directory = Path(working_dir)
     for folder in (directory, *directory.parents):
         found = next((folder / name for name in NAMES if (folder / name).is_file()), None)

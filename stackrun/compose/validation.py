@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from stackrun.api.stacks import StackSource
+from stackrun.api.stack_source import StackSource
 from stackrun.compose.check import edges
 from stackrun.compose.faults import MAX_MESSAGE, Faults, did_you_mean, readable
 from stackrun.compose.load import GraphFaults, Loaded, check_use, read_stack

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackrun.cli import project
@@ -46,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
     if options.quiet:
         return 0
     if options.output:
+        from pathlib import Path
+
         Path(options.output).write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
