@@ -71,7 +71,7 @@ def _ports(self: _Canonical, value: Any, _at: Place) -> Any:
             found = [_long_port(item)] if isinstance(item, Map) else parse_ports(_port_text(item))
             self.ports_left -= len(found)
             if self.ports_left < 0:
-                raise ShortFormError(f"more than {MAX_PORTS:,} ports in one file", "publish fewer")
+                self.faults.stop(at, f"more than {MAX_PORTS:,} ports in one file", hint="publish fewer")
             for port in found:
                 port.place = item.place if isinstance(item, Map) else at
                 ports.add(port, at)
