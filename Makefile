@@ -34,7 +34,7 @@ demo: setup ## bring examples/shop up, wait until it is ready, request it over H
 	@examples/shop/demo
 
 test: setup-test check ## every test: checks, unit, conformance, integration, e2e, attack
-	@$(BIN)/python -m pytest tests/unit tests/conformance tests/integration tests/e2e tests/attack
+	@$(BIN)/python -m pytest tests/unit tests/fuzz tests/conformance tests/integration tests/e2e tests/attack
 
 unit: setup-test ## unit tests alone, no root
 	@$(BIN)/python -m pytest tests/unit
