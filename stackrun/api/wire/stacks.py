@@ -58,8 +58,8 @@ _EVENT = _table(
 )  # fmt: skip
 _CHANGE = _table(field=TEXT, before=TEXT, after=TEXT, place=TEXT)
 _ACTION = _table(
-    symbol=Kind(lambda value, place: _symbol(value, place), str), resource=TEXT, cause=TEXT, steps=TEXTS, changes=records(_CHANGE, FieldChange),
-    waits_for=TEXTS, destroys=TEXTS, notes=TEXTS,
+    symbol=Kind(lambda value, place: _symbol(value, place), str), resource=TEXT, cause=TEXT, steps=TEXTS,
+    changes=records(_CHANGE, FieldChange), waits_for=TEXTS, destroys=TEXTS, notes=TEXTS,
 )  # fmt: skip
 _PLAN = _table(
     project=TEXT, actions=records(_ACTION, PlannedAction), notices=records(_EVENT, StackEvent), waits=TEXTS, unchanged=TEXTS, seal=PAIRS
