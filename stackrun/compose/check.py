@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackrun.compose.faults import did_you_mean
 from stackrun.compose.normalize import implied, services_of
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 SIGNALS = frozenset(one.name for one in signal.Signals)
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """`source` needs `target`; `reason` is the key that says so: depends_on, links, volumes_from, network_mode, ipc, pid, …"""
 
     source: str

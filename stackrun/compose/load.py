@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stackrun.api.stack_source import StackSource
 from stackrun.compose.check import Edge, check_project, edges
@@ -56,8 +55,7 @@ def check(source: StackSource, *, graph_faults: GraphFaults = _no_faults) -> tup
     return faults.all
 
 
-@dataclass(slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A stack as far as it could be read: `root` has the enabled services, `disabled` those that no profile asked for enables."""
 
     root: Map
@@ -79,7 +77,7 @@ def read_stack(
     `unsaved` is path as shown → text to read instead of the file: a change that is tried out before it is written.
     """
     inputs = resolve(source, faults)
-    reader = Reader(source.working_dir, faults, source.stdin, phases, unsaved or {})
+    reader = Reader(source.working_dir, faults, source.stdin, phases, unsaved)
     try:
         return _read_stack(inputs, reader, graph_faults, phases)
     except Stop:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Phases:
+class Phases(NamedTuple):
     interpolate: bool = True
     """Without it values stay as they are written: nothing is decoded, checked or left out."""
     normalize: bool = True

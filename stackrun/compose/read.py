@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackrun.compose.canonical import canonicalize
 from stackrun.compose.document import Document, Path, parse
@@ -32,35 +31,33 @@ MAX_CHAIN = 100
 Chain = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Where relative paths start and where variables are looked up; an include has its own."""
 
     directory: str
     environment: Mapping[str, str]
 
 
-@dataclass(slots=True)
 class Reader:
     """Reads stack files; what it learns on the way is in `inputs`, `broken` and `incomplete`."""
 
-    working_dir: str
-    faults: Faults
-    stdin: str | None = None
-    phases: Phases = WHOLE
-    unsaved: Mapping[str, str] = field(default_factory=dict)
-    """Path as shown → text that stands for what the file has."""
-    inputs: list[str] = field(default_factory=list)
-    """Every file that was read."""
-    texts: dict[str, str] = field(default_factory=dict)
-    """Path as shown → content of every stack file."""
-    broken: set[tuple[str | int, ...]] = field(default_factory=set)
-    """Key paths that the schema refused and that were taken out."""
-    incomplete: bool = False
-    """A file is missing or unreadable, so that what refers to it cannot be judged."""
-    _documents: dict[str, tuple[Document, ...]] = field(default_factory=dict)
-    _bases: dict[tuple[str, int], tuple[Map, tuple[Path, ...], Mapping[str, str]]] = field(default_factory=dict)
-    """File and identity of an environment → what is extended there; the environment is kept so that its identity stays its own."""
+    def __init__(
+        self, working_dir: str, faults: Faults, stdin: str | None = None, phases: Phases = WHOLE, unsaved: Mapping[str, str] | None = None
+    ) -> None:
+        self.working_dir, self.faults, self.stdin, self.phases = working_dir, faults, stdin, phases
+        self.unsaved = unsaved or {}
+        """Path as shown → text that stands for what the file has."""
+        self.inputs: list[str] = []
+        """Every file that was read."""
+        self.texts: dict[str, str] = {}
+        """Path as shown → content of every stack file."""
+        self.broken: set[tuple[str | int, ...]] = set()
+        """Key paths that the schema refused and that were taken out."""
+        self.incomplete = False
+        """A file is missing or unreadable, so that what refers to it cannot be judged."""
+        self._documents: dict[str, tuple[Document, ...]] = {}
+        self._bases: dict[tuple[str, int], tuple[Map, tuple[Path, ...], Mapping[str, str]]] = {}
+        """File and identity of an environment → what is extended there; the environment is kept so that its identity stays its own."""
 
     def model(self, files: tuple[str, ...], scope: Scope, at: Place, including: tuple[str, ...] = ()) -> Map:
         """The files merged; `including` are the files that led here by `include`."""

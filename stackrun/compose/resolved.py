@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackrun.api.stack_source import StackSource
 from stackrun.compose.faults import Faults
@@ -15,8 +14,7 @@ from stackrun.compose.tree import Map, plain
 from stackrun.errors import Diagnostic, NotFound
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     tree: dict[str, Any]
     """As Docker Compose's `config --format json` has it, keys sorted."""
     profiles: tuple[str, ...]

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
 class Timestamp:
     """An unquoted date or time, which YAML makes no string of; `text` is as it was written."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Timestamp) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash((Timestamp, self.text))
+
+    def __repr__(self) -> str:
+        return f"Timestamp({self.text!r})"
 
     def __str__(self) -> str:
         return self.text

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stackrun.api.stack_source import StackSource
 from stackrun.compose.dotenv import parse_env
@@ -27,8 +26,7 @@ NAMES = ("stack.yaml", "stackrun.yaml", "compose.yaml", "compose.yml", "docker-c
 STDIN = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """A StackSource made definite; paths are absolute (`-` is stdin)."""
 
     files: tuple[str, ...]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Lookup = Callable[[str], str | None]
 Unset = Callable[[str], None] | None
@@ -28,8 +28,7 @@ MAX_LENGTH = 1_000_000
 """Characters that the variables of one string may give."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     """What a template says of a variable that it names."""
 
     name: str

@@ -288,7 +288,7 @@ def test_a_sealed_up_is_refused_with_what_has_moved(play: Play, move: Any, reaso
         stage.write(SHOP.replace("depends_on: {migrate", "command: [x]\n    depends_on: {migrate"))
         plan = await stage.plan()
         await move(stage)
-        source = replace(stage.source, environment={"TOKEN": "other"}) if move is _other_secret else stage.source
+        source = stage.source._replace(environment={"TOKEN": "other"}) if move is _other_secret else stage.source
         called = list(stage.engine.calls)
         with pytest.raises(Conflict, match=reason):
             await stage.up(source, seal=plan.seal)
