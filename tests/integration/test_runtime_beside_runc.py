@@ -13,9 +13,10 @@ pytestmark = pytest.mark.skipif(not has_busybox or not shutil.which("runc"), rea
 
 CAPABILITIES = ["CAP_CHOWN", "CAP_NET_RAW", "CAP_SETUID", "CAP_SYS_ADMIN"]
 PROCESS = (
-    "grep -E 'Uid|Gid|Groups|Cap|NoNew|Seccomp:|Sig[PBIC]|Shd' /proc/self/status; umask; pwd; env | sort; ulimit -a;"
+    "grep -E 'Uid|Gid|Groups|Cap|NoNew|Seccomp:|Sig[PBC]|Shd' /proc/self/status; umask; pwd; env | sort; ulimit -a;"
     "cat /proc/self/oom_score_adj; ls /proc/self/fd; cat /proc/self/limits | grep -v Units"
 )
+"""Without the ignored signals: runc hands on what it was started with, and whoever starts it by posix_spawn ignores 32 and 33."""
 MOUNTS = "cut -d' ' -f4- /proc/self/mountinfo | grep -vE ' /(proc|sys)/.* - (tmpfs|devtmpfs|proc|sysfs) ' | sed 's/ [^ ]* [^ ]*$//'"
 """Without the masks, where we have stricter flags, and without sources, which are only names."""
 ROOT = f"{MOUNTS} | head -1 | cut -d' ' -f5-"
