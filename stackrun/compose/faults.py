@@ -33,7 +33,8 @@ class Faults:
         self._budget = Budget()
         self._seen: dict[tuple[Place, str], Diagnostic] = {}
         self._phase = 0
-        self._cut: Diagnostic | None = None
+        self._count = {"error": 0, "warning": 0}
+        self._cut: dict[str, Diagnostic] = {}
         self._error_phase: dict[Place, int] = {}
 
     def next_phase(self) -> None:
@@ -47,11 +48,15 @@ class Faults:
         self.add(Diagnostic(at.path, at.line, at.column, message, hint=hint, code=code, level="warning"))
 
     def add(self, found: Diagnostic) -> None:
-        if not self.full:
+        level = "error" if found.level == "error" else "warning"
+        if self._count[level] < MAX_FINDINGS:
             found.message, found.hint = readable(found.message, MAX_MESSAGE), readable(found.hint, 2 * MAX_MESSAGE)
+            known = len(self._seen)
             self._seen.setdefault((Place(found.path, found.line, found.column), found.message), found)
-        if self.full and self._cut is None:
-            self._cut = Diagnostic(found.path, 0, 0, f"more than {MAX_FINDINGS} findings: the rest is left out", code="too-many")
+            self._count[level] += len(self._seen) - known
+        if self._count[level] >= MAX_FINDINGS and level not in self._cut:
+            message = f"more than {MAX_FINDINGS} {level}s: the rest is left out"
+            self._cut[level] = Diagnostic(found.path, 0, 0, message, code="too-many", level=level)
 
     def stop(self, at: Place, message: str, *, hint: str = "") -> NoReturn:
         """An error after which nothing more is looked into, since there is too much of it."""
@@ -71,8 +76,13 @@ class Faults:
 
     @property
     def full(self) -> bool:
-        """Whether nothing more is kept, so that nothing more need be looked into."""
-        return len(self._seen) >= MAX_FINDINGS
+        """Whether no more errors are kept, so that nothing more need be looked into. Warnings are told up to a number, and stop nothing."""
+        return self._count["error"] >= MAX_FINDINGS
+
+    @property
+    def cut(self) -> bool:
+        """Whether something that was found is not told."""
+        return bool(self._cut)
 
     @property
     def unreadable(self) -> bool:
@@ -81,9 +91,9 @@ class Faults:
 
     @property
     def all(self) -> tuple[Diagnostic, ...]:
-        found = [*self._seen.values(), *([self._cut] if self._cut else [])]
+        found = [*self._seen.values(), *self._cut.values()]
         for one in found:
-            one.notes = one.notes or self.origins.notes(Place(one.path, one.line, one.column))
+            one.notes = one.notes or self.origins.notes(Place(one.path, one.line, one.column), told=one.code == "unset-variable")
         return tuple(sorted(found, key=Diagnostic.sort_key))
 
     @property

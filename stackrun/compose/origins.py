@@ -35,9 +35,10 @@ class Origins:
         self.reached: dict[str, tuple[Place, str]] = {}
         self.unset: set[str] = set()
 
-    def notes(self, at: Place) -> tuple[Note, ...]:
-        """What explains the value at `at`."""
-        found = [self._variable(name) for name in dict.fromkeys(self.variables.get(at, ()))]
+    def notes(self, at: Place, *, told: bool = False) -> tuple[Note, ...]:
+        """What explains the value at `at`; `told`: the finding itself says which variables are not set."""
+        names = dict.fromkeys(self.variables.get(at, ()))
+        found = [self._variable(name) for name in names if not (told and name in self.unset)]
         if (before := self.replaced.get(at)) is not None and before.line:
             found.append(Note(before, "it replaces the value given here"))
         if (reached := self.reached.get(at.path)) is not None:

@@ -108,7 +108,7 @@ def validate(
     kept = [one for one in found if one.code in chosen or (one.level == "error" and rules()[one.code].stage != "lint")]
     sources = _Sources(stack.sources, kept, source.working_dir)
     suppressions = list(islice(_suppressions(sources, loaded), MAX_SUPPRESSIONS))
-    complete = not loaded.reader.incomplete and not faults.full and len(linted) < MAX_LINTED
+    complete = not loaded.reader.incomplete and not faults.cut and len(linted) < MAX_LINTED
     judged = chosen if extra else chosen - codes(["host"])
     findings = _suppressed(_numbered(_finding(one, sources) for one in kept), suppressions)
     findings += _numbered(one for one in _idle(suppressions, judged if complete else frozenset(), sources) if one.code in chosen)

@@ -54,9 +54,15 @@ def _excerpt(one: Finding, written: Written, paint: _Paint) -> Iterator[str]:
     end = one.end[1] - 1 if one.end[0] == one.place.line else index + 1
     marked = line[index : min(end, start + _WIDTH)]
     gutter = f"{one.place.line:>5} | "
-    yield f"{gutter}{left}{visible(text)}{right}"
+    shown = text.replace(marked, "•" * len(marked)) if _is_secret(one) and marked else text
+    yield f"{gutter}{left}{visible(shown)}{right}"
     before = " " * len(left) + "".join("\t" if char == "\t" else " " * _columns(char) for char in line[start:index])
     yield f"{' ' * (len(gutter) - 2)}| {before}{paint('^' * max(1, sum(map(_columns, marked))), _COLOURS[one.level])}"
+
+
+def _is_secret(one: Finding) -> bool:
+    """Whether the value itself must not be told: what CI prints is read by more people than the file."""
+    return "credential" in one.code and one.rule.group == "security"
 
 
 def _columns(char: str) -> int:
