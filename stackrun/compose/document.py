@@ -39,6 +39,9 @@ class Document(NamedTuple):
     """Keys and values, aliases followed: what it costs to look at all of it."""
 
 
+_TOO_DEEP, _TOO_DEEP_HINT = f"nested more than {MAX_DEPTH} levels deep", "no stack file needs this"
+
+
 class _TooMuch(Exception):
     def __init__(self, at: Place, message: str, hint: str) -> None:
         super().__init__(message)
@@ -61,7 +64,10 @@ def parse(data: bytes | str, path: str, faults: Faults) -> tuple[Document, ...]:
                 documents.append(builder.document(next(events), len(documents)))
     except yaml.MarkedYAMLError as error:
         at = _place(path, error.problem_mark or error.context_mark)
-        faults.error(at, _syntax_message(error), hint=_syntax_hint(error, _char_at(text, at)), code="yaml-syntax")
+        if "nesting depth" in (error.problem or ""):  # libyaml has a limit of its own since PyYAML 6.0.4
+            faults.error(at, _TOO_DEEP, hint=_TOO_DEEP_HINT, code="yaml-limit")
+        else:
+            faults.error(at, _syntax_message(error), hint=_syntax_hint(error, _char_at(text, at)), code="yaml-syntax")
     except yaml.YAMLError as error:
         faults.error(Place(path, 1, 1), f"YAML syntax: {str(error).splitlines()[0]}", code="yaml-syntax")
     except _TooMuch as error:
@@ -153,7 +159,7 @@ class _Builder:
             self.characters += len(event.value)
             return self._scalar(event)
         if self.depth >= MAX_DEPTH:
-            raise _TooMuch(at, f"nested more than {MAX_DEPTH} levels deep", "no stack file needs this")
+            raise _TooMuch(at, _TOO_DEEP, _TOO_DEEP_HINT)
         self.depth += 1
         value = self._mapping(path, at) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path, at)
         self.depth -= 1

@@ -94,3 +94,10 @@ def test_depth_and_aliases_are_bounded() -> None:
 
 def test_a_long_list_of_keys_given_twice_is_reported_each() -> None:
     assert len(faults_of("a: 1\n" * 20)) == 19
+
+
+@pytest.mark.parametrize("levels", [200, 5_000])
+def test_too_deep_is_too_deep_whoever_finds_it(levels: int) -> None:
+    faults = Faults()
+    assert parse("[" * levels, "f", faults) == ()
+    assert [one.code for one in faults.all] == ["yaml-limit"]

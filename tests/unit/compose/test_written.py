@@ -225,6 +225,8 @@ def test_a_megabyte_takes_less_than_two_seconds(text: str) -> None:
     begin = time.process_time()
     written = Written.of(text, "f")
     assert len(written.comments) <= 20_000
-    # libyaml of PyYAML 6.0.4 refuses a thousand levels before it tells the first of them
-    assert written.at(1, 1) is not None or text[0] == "\n" or not written.complete
+    if text.startswith("[["):  # libyaml of PyYAML 6.0.4 refuses a thousand levels before it tells the first of them
+        assert not written.complete
+    else:
+        assert written.at(1, 1) is not None or text[0] == "\n"
     assert time.process_time() - begin < 4, "twice what is asked of it, for machines slower than ours"
