@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS_SPACE = 4 << 30
-SECONDS = 10
-"""Twice what no input may take, for machines that are slower than ours or share their processors."""
+SECONDS = 5
 """Of processor time: what others do on the machine is not the input's fault. The clock may show six times that."""
 
 
