@@ -12,6 +12,7 @@ from stackrun.compose.tree import Place
 from stackrun.errors import ComposeError, Diagnostic
 
 MAX_FINDINGS = 2_000
+_CALLED = {"error": "findings", "warning": "warnings"}
 MAX_MESSAGE = 500
 """Characters; a hint may have twice as many."""
 _COMPARED = 200
@@ -55,7 +56,7 @@ class Faults:
             self._seen.setdefault((Place(found.path, found.line, found.column), found.message), found)
             self._count[level] += len(self._seen) - known
         if self._count[level] >= MAX_FINDINGS and level not in self._cut:
-            message = f"more than {MAX_FINDINGS} {level}s: the rest is left out"
+            message = f"more than {MAX_FINDINGS} {_CALLED[level]}: the rest is left out"
             self._cut[level] = Diagnostic(found.path, 0, 0, message, code="too-many", level=level)
 
     def stop(self, at: Place, message: str, *, hint: str = "") -> NoReturn:
