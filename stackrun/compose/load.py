@@ -142,6 +142,8 @@ def _project_name(inputs: Inputs, reader: Reader) -> str:
             text = document.root.get("name")
             found = _substituted(text, inputs.environment) if isinstance(text, str) and text else found
     name = normalized_name(found or os.path.basename(inputs.directory))
+    if not name and reader.faults:  # nothing of a file could be read, which is told
+        return "unnamed"
     if not name:
         raise InvalidArgument("the project has no name", hint="give it one with -p, or with name: in the file")
     return name

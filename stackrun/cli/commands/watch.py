@@ -17,7 +17,7 @@ from stackrun.cli import exit, project
 from stackrun.cli.commands.up import stack_arguments, stack_request
 from stackrun.cli.operations import Event, follow, operate, planned
 from stackrun.cli.render import display
-from stackrun.errors import EXIT_INTERRUPTED, StackrunError
+from stackrun.errors import EXIT_INTERRUPTED, InvalidArgument, StackrunError
 
 if TYPE_CHECKING:
     from stackrun.api.stacks import PlannedAction, StackPlan
@@ -34,6 +34,8 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(options: argparse.Namespace) -> int:
     from stackrun.stack.watch import Watch
 
+    if "-" in (options.files or ()):
+        raise InvalidArgument("what came from stdin cannot be watched", hint="name a file with -f")
     with Watch() as watch:
         return _Watcher(options, watch).run()
 

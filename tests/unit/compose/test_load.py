@@ -269,3 +269,8 @@ def test_an_empty_document_beside_others_is_refused(stack: Stack, text: str) -> 
 
 def test_base64_is_the_text_that_it_is_of(stack: Stack) -> None:
     assert stack.load("services: {a: {image: x, environment: {D: !!binary aGk=}}}").services["a"].environment == {"D": "hi"}
+
+
+def test_a_folder_below_the_root_is_told_as_a_folder_not_as_a_stack_without_a_name() -> None:
+    with pytest.raises(ComposeError, match="cannot read tmp: is a directory"):
+        load(StackSource(working_dir="/", files=("/tmp",)))
