@@ -7,6 +7,7 @@ are followed, so a few hundred bytes cannot ask for gigabytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import yaml
@@ -17,7 +18,9 @@ from stackrun.compose.textfile import decoded, forbidden
 from stackrun.compose.tree import Map, Place, Seq
 
 MAX_DEPTH = 128
-MAX_NODES = 200_000
+MAX_DIRECTIVES = 100
+"""`%TAG` lines: libyaml compares each with all before it."""
+MAX_NODES = 120_000
 """Keys and values of one file, aliases followed; a stack of 2,000 services has about 100,000."""
 MAX_CHARACTERS = 20_000_000
 """Of the scalars of one file, aliases followed."""
@@ -56,6 +59,9 @@ def parse(data: bytes | str, path: str, faults: Faults) -> tuple[Document, ...]:
     """All documents of a file; what cannot be read is a fault, and the documents before it are kept."""
     text = _text(data, path, faults)
     documents: list[Document] = []
+    if (line := line_of_too_many(text)) > 0:
+        faults.error(Place(path, line, 1), f"more than {MAX_DIRECTIVES} directives", hint="no stack file needs any", code="yaml-limit")
+        return ()
     try:
         events = yaml.parse(text, Loader=_LOADER)
         builder = _Builder(events, path, faults)
@@ -73,6 +79,14 @@ def parse(data: bytes | str, path: str, faults: Faults) -> tuple[Document, ...]:
     except _TooMuch as error:
         faults.error(error.at, error.message, hint=error.hint, code="yaml-limit")
     return tuple(documents)
+
+
+def line_of_too_many(text: str) -> int:
+    """The line of the directive that is one too many, 0 when there is none."""
+    if text.count("\n%") < MAX_DIRECTIVES:
+        return 0
+    lines = (number for number, line in enumerate(text.split("\n"), 1) if line.startswith("%TAG"))
+    return next(islice(lines, MAX_DIRECTIVES, None), 0)
 
 
 def _text(data: bytes | str, path: str, faults: Faults) -> str:

@@ -15,15 +15,13 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from stackrun.compose.document import MAX_DEPTH
+from stackrun.compose.document import MAX_DEPTH, MAX_NODES, line_of_too_many
 from stackrun.compose.tree import Place
 
 KeyPath = tuple[str | int, ...]
 Kind = Literal["scalar", "mapping", "sequence", "alias"]
 Style = Literal["plain", "single", "double", "literal", "folded", "flow", "block", "alias"]
 
-MAX_NODES = 200_000
-"""Keys and values; a stack of 2,000 services has about 100,000."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 """What YAML refuses anywhere; the finding about it is `document`'s, here it is read over."""
@@ -245,6 +243,8 @@ class _Scan:
 
     def read(self) -> int:
         """Fills `nodes`; returns the offset up to which the text could be read."""
+        if line_of_too_many(self.text):
+            return 0
         stopped = len(self.text)
         try:
             for event in yaml.parse(_UNREADABLE.sub("\ufffd", self.text), Loader=_LOADER):

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from stackrun.compose.origins import Note
 from stackrun.compose.rules.networks import can_meet
@@ -130,18 +131,23 @@ class _Pool:
 
 def _address(text: str) -> Address | None:
     try:
-        return ipaddress.ip_address(text)
+        return ipaddress.ip_address(text) if text else None
+    except ValueError:
+        return None
+
+
+def _subnet(text: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False) if text else None
     except ValueError:
         return None
 
 
 def _pools(network: Node) -> Iterator[_Pool]:
     for node in network.nodes("ipam", "config"):
-        try:
-            subnet = ipaddress.ip_network(node.text("subnet"), strict=False)
-        except ValueError:
-            continue
-        yield _Pool(network, subnet, _address(node.text("gateway")), node)
+        subnet = _subnet(node.text("subnet"))
+        if subnet is not None:
+            yield _Pool(network, subnet, _address(node.text("gateway")), node)
 
 
 def _joined(stack: Stack, *keys: str) -> Iterator[tuple[Service, str, str]]:
@@ -171,6 +177,10 @@ def _find_fixed(stack: Stack) -> list[Fixed]:
 
 def _networks(stack: Stack) -> dict[str, list[_Pool]]:
     return stack.once(_find_pools)
+
+
+def _every_pool(stack: Stack) -> Iterator[_Pool]:
+    return chain.from_iterable(_networks(stack).values())
 
 
 def _find_pools(stack: Stack) -> dict[str, list[_Pool]]:
@@ -251,34 +261,28 @@ def duplicate_mac_address(stack: Stack) -> Iterator[Found]:
 
 @GROUP.rule("gateway-outside-subnet", "error", "A network's gateway is not in its subnet.", "references")
 def gateway_outside_subnet(stack: Stack) -> Iterator[Found]:
-    for network in stack.resources("networks"):
-        for pool in _pools(network):
-            if pool.gateway is not None and pool.gateway not in pool.subnet:
-                message = f'network "{network.name}": the gateway {pool.gateway} is not in {pool.subnet}'
-                yield Found(pool.node.at("gateway"), message, f"an address from {pool.subnet}")
+    for pool in _every_pool(stack):
+        if pool.gateway is not None and pool.gateway not in pool.subnet:
+            message = f'network "{pool.network.name}": the gateway {pool.gateway} is not in {pool.subnet}'
+            yield Found(pool.node.at("gateway"), message, f"an address from {pool.subnet}")
 
 
 @GROUP.rule("range-outside-subnet", "error", "The range that a network gives addresses from is not in its subnet.", "references")
 def range_outside_subnet(stack: Stack) -> Iterator[Found]:
-    for network in stack.resources("networks"):
-        for pool in _pools(network):
-            try:
-                inner = ipaddress.ip_network(pool.node.text("ip_range"), strict=False)
-            except ValueError:
-                continue
-            if inner.version != pool.subnet.version or not inner.subnet_of(pool.subnet):  # type: ignore[arg-type]
-                message = f'network "{network.name}": {inner} is not in {pool.subnet}'
-                yield Found(pool.node.at("ip_range"), message, f"a part of {pool.subnet}")
+    for pool in _every_pool(stack):
+        inner = _subnet(pool.node.text("ip_range"))
+        if inner is not None and (inner.version != pool.subnet.version or not inner.subnet_of(pool.subnet)):  # type: ignore[arg-type]
+            message = f'network "{pool.network.name}": {inner} is not in {pool.subnet}'
+            yield Found(pool.node.at("ip_range"), message, f"a part of {pool.subnet}")
 
 
 @GROUP.rule("host-bits-in-subnet", "note", "A subnet is written with the address of a host in it.")
 def host_bits_in_subnet(stack: Stack) -> Iterator[Found]:
-    for network in stack.resources("networks"):
-        for pool in _pools(network):
-            written = pool.node.text("subnet")
-            if "/" in written and _address(written.partition("/")[0]) != pool.subnet.network_address:
-                message = f'network "{network.name}": {written} is the subnet {pool.subnet}'
-                yield Found(pool.node.at("subnet"), message, f"write {pool.subnet}")
+    for pool in _every_pool(stack):
+        written = pool.node.text("subnet")
+        if "/" in written and _address(written.partition("/")[0]) != pool.subnet.network_address:
+            message = f'network "{pool.network.name}": {written} is the subnet {pool.subnet}'
+            yield Found(pool.node.at("subnet"), message, f"write {pool.subnet}")
 
 
 def _overlap(one: _Pool, other: _Pool) -> bool:

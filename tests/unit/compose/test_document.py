@@ -101,3 +101,15 @@ def test_too_deep_is_too_deep_whoever_finds_it(levels: int) -> None:
     faults = Faults()
     assert parse("[" * levels, "f", faults) == ()
     assert [one.code for one in faults.all] == ["yaml-limit"]
+
+
+def test_directives_are_bounded_since_libyaml_compares_each_with_all() -> None:
+    faults = Faults()
+    text = "".join(f"%TAG !{number}! tag:x,2000:\n" for number in range(30_000)) + "---\na: 1\n"
+    assert parse(text, "f", faults) == ()
+    assert [(one.code, one.line) for one in faults.all] == [("yaml-limit", 101)]
+
+
+def test_a_few_directives_are_read() -> None:
+    [document] = parse("%TAG !e! tag:x,2000:\n---\na: 1\n", "f", Faults())
+    assert document.root == {"a": 1}
