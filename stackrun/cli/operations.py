@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stackrun.cli.engines import chosen, connect
 from stackrun.errors import ExecuteFailed, NotFound, StackrunError
@@ -27,7 +27,14 @@ Event = dict[str, Any]
 ROUTE = "/stackrun/v1/stacks"
 
 
-def operate(options: argparse.Namespace, verb: str, request: dict[str, Any]) -> Generator[Event, None, None]:
+class Events(Protocol):
+    """The events of an operation under way; closing them ends it, whether the first was taken or not."""
+
+    def __iter__(self) -> Iterator[Event]: ...
+    def close(self) -> None: ...
+
+
+def operate(options: argparse.Namespace, verb: str, request: dict[str, Any]) -> Events:
     """Carries out `verb` (up, down, start, …) and yields its events; closing the iterator ends the work.
 
     `request` is the body of POST /stackrun/v1/stacks/VERB.
@@ -35,11 +42,11 @@ def operate(options: argparse.Namespace, verb: str, request: dict[str, Any]) -> 
     transport = connect(options)
     engine = chosen(options)
     if engine.own or _reconciles(transport, engine):
-        return _events(transport.request("POST", f"{ROUTE}/{verb}", payload=request))
+        return _Told(transport.request("POST", f"{ROUTE}/{verb}", payload=request))
     return _here(engine, verb, request)
 
 
-def follow(events: Generator[Event, None, None], display: Display, action: str) -> None:
+def follow(events: Events, display: Display, action: str) -> None:
     """Shows every event; ExecuteFailed when the last one says so. Interrupted, it ends the operation before it returns."""
     failed: StackrunError | None = None
     with closing(events), display:
@@ -79,10 +86,17 @@ def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
     return wire.plan_from_json(plan_document(options, request))
 
 
-def _events(response: Response) -> Generator[Event, None, None]:
-    with response:
-        for line in response.lines():
-            yield json.loads(line)
+class _Told:
+    """Events as the daemon tells them. No generator: one that has not begun closes nothing."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[Event]:
+        return (json.loads(line) for line in self._response.lines())
+
+    def close(self) -> None:
+        self._response.close()
 
 
 def _failure(event: Event, action: str) -> StackrunError:

@@ -79,7 +79,7 @@ def _connect_unix(path: str, timeout_s: float | None) -> socket.socket:
     try:
         connection.settimeout(timeout_s)
         connection.connect(path)
-    except OSError:
+    except BaseException:  # an interrupt, too
         connection.close()
         raise
     return connection

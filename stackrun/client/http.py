@@ -143,7 +143,8 @@ class Transport:
 
     def json(self, method: str, path: str, *, query: dict[str, object] | None = None, payload: object = None) -> object:
         """The decoded answer; None when it is empty."""
-        body = self.request(method, path, query=query, payload=payload).read()
+        with self.request(method, path, query=query, payload=payload) as response:
+            body = response.read()
         return json.loads(body) if body.strip() else None
 
     def lines(

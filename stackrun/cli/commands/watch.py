@@ -9,13 +9,12 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from stackrun.cli import exit, project
 from stackrun.cli.commands.up import stack_arguments, stack_request
-from stackrun.cli.operations import Event, follow, operate, planned
+from stackrun.cli.operations import Event, Events, follow, operate, planned
 from stackrun.cli.render import display
 from stackrun.errors import EXIT_INTERRUPTED, InvalidArgument, StackrunError
 
@@ -85,7 +84,7 @@ class _Watcher:
             if any(one.destroys for one in held):
                 return
         if len(plan.actions) > len(held):
-            follow(_moving(operate(self._options, "up", request)), display(self._options, "up"), "up")
+            follow(_Moving(operate(self._options, "up", request)), display(self._options, "up"), "up")
             self._say(f"{plan.summary.removeprefix('plan: ')} ({time.monotonic() - began:.1f}s)")
         elif not held:
             self._say("nothing to do")
@@ -100,10 +99,15 @@ class _Watcher:
         print(f"[watch] {text}", file=sys.stderr, flush=True)
 
 
-def _moving(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+class _Moving:
     """Without what already runs, which would be all but one line of every change."""
-    with closing(events):
-        yield from (event for event in events if event["text"] != "Running")
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self.close = events.close
+
+    def __iter__(self) -> Iterator[Event]:
+        return (event for event in self._events if event["text"] != "Running")
 
 
 def _destructive(action: PlannedAction) -> bool:

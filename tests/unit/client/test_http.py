@@ -266,3 +266,17 @@ def test_the_blocking_way_is_light() -> None:
     code = "import sys, stackrun.client.http; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"asyncio", "stackrun.api.types", "ssl", "subprocess"} & set(loaded)
+
+
+def test_an_interrupt_while_it_connects_leaves_no_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[socket.socket] = []
+
+    class Interrupted(socket.socket):
+        def connect(self, address: object) -> None:
+            made.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "socket", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Transport(f"unix://{tmp_path}/s").request("GET", "/_ping")
+    assert [one.fileno() for one in made] == [-1]
