@@ -97,7 +97,7 @@ def write_private(action: WriteFile) -> None:
         if path.exists() and action.live:
             _overwrite(path, action.content)
         elif not path.exists():
-            _write_whole(path, action.content, (action.mode, action.uid, action.gid))
+            write_whole(path, action.content, (action.mode, action.uid, action.gid))
     except OSError as error:
         raise KernelError(f"write {action.label} to {action.path}", error.errno or 0) from None
 
@@ -111,26 +111,30 @@ def _overwrite(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _write_whole(path: Path, content: bytes, access: tuple[int, int, int] | None = None) -> None:
+def write_whole(path: Path, content: bytes, access: tuple[int, int, int] | None = None) -> None:
     """`access`: mode, user and group; otherwise the caller's alone."""
     path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(unfinished, "wb", opener=_private) as file:
-        file.write(content)
-        if access is not None:
-            mode, uid, gid = access
-            os.fchown(file.fileno(), uid, gid)
-            os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    try:
+        with open(unfinished, "wb", opener=_private) as file:
+            file.write(content)
+            if access is not None:
+                mode, uid, gid = access
+                os.fchown(file.fileno(), uid, gid)
+                os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def note_contents(action: NoteContents) -> None:
     text = json.dumps({"id": action.id, "contents": dict(action.contents)})
     try:
-        _write_whole(Path(action.path), text.encode())
+        write_whole(Path(action.path), text.encode())
     except OSError as error:
         raise KernelError(f"note what {action.name} was told in {action.path}", error.errno or 0) from None
 

@@ -1,0 +1,100 @@
+"""A declared stack comes back from its file as the very same value."""
+
+from __future__ import annotations
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.projects import CHECK, HEALTHY, order, project, service, volume
+
+from stackrun.compose import model
+from stackrun.errors import KernelError
+from stackrun.stack.declared import Declarations, Declared, merged
+from stackrun.stack.desired import Desired, desired
+from stackrun.stack.stored import from_stored, to_stored
+
+
+def stack(*services: model.Service, **keys: Any) -> Desired:
+    made = project(*services, **keys)
+    return desired(made, order(made), contents={}, state_dir="/state")
+
+
+def shop() -> Desired:
+    token = model.Secret("token", "shop_token", content="hush\udc80")
+    web = service(
+        "web", depends_on={"db": HEALTHY}, secrets=(model.FileReference("token", mode=0o400),), ports=(model.Port(80, "8080"),),
+        ulimits=(model.Ulimit("nofile", 10, 20),), environment={"A": "ä"},
+    )  # fmt: skip
+    return stack(web, service("db", healthcheck=CHECK), volumes=[volume("data")], secrets=[token])
+
+
+def test_a_stack_comes_back_as_the_same_value() -> None:
+    wanted = shop()
+    told = json.loads(json.dumps(to_stored(wanted)))
+    assert from_stored(Desired, told) == wanted
+    assert list(told["services"]) == ["db", "web"]
+
+
+def test_written_and_read(tmp_path: Path) -> None:
+    declarations = Declarations(str(tmp_path / "state"))
+    assert declarations.projects() == ()
+    assert declarations.read("shop") is None
+    declared = Declared(shop(), kept=False, stopped=frozenset({"web"}), held=frozenset({"db"}))
+    declarations.write(declared)
+    assert declarations.projects() == ("shop",)
+    assert declarations.read("shop") == declared
+    file = tmp_path / "state/.declared/shop.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    declarations.forget("shop")
+    declarations.forget("shop")
+    assert declarations.projects() == ()
+
+
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "{}", '{"version": 2, "declared": {}}', '{"version": 1, "declared": {}}', '{"version": 1, "declared": {"desired": 5}}',
+    '{"version": 1, "declared": {"desired": {"project": 5, "services": {}}}}',
+    '{"version": 1, "declared": {"desired": {"project": "shop", "services": {}, "colour": "red"}}}',
+    '{"version": 1, "declared": {"desired": {"project": "shop", "services": {}}, "kept": 1}}',
+    '{"version": 1, "declared": {"desired": {"project": "shop", "services": {"a": []}}}}',
+])  # fmt: skip
+def test_a_file_that_is_no_declaration_is_none(text: str, tmp_path: Path) -> None:
+    file = tmp_path / ".declared/shop.json"
+    file.parent.mkdir()
+    file.write_text(text)
+    assert Declarations(str(tmp_path)).read("shop") is None
+
+
+def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".declared/shop.json").mkdir(parents=True)
+    with pytest.raises(KernelError, match=r"write .*shop.json: EISDIR"):
+        Declarations(str(tmp_path)).write(Declared(shop()))
+    assert [one.name for one in (tmp_path / ".declared").iterdir()] == ["shop.json"]
+
+
+def test_an_up_of_some_services_leaves_the_others_as_they_were_declared() -> None:
+    before = stack(service("db", image="db:1"), service("web", "db", image="web:1"), service("old", "db"))
+    now = stack(service("db", image="db:2"), service("web", "db", "cache", image="web:2"), service("cache"))
+    both = merged(before, now, ("cache", "web"))
+    assert {name: one.image for name, one in both.services.items()} == {
+        "db": "db:1", "old": "busybox:1", "cache": "busybox:1", "web": "web:2",
+    }  # fmt: skip
+    assert list(both.services).index("cache") < list(both.services).index("web")
+    assert merged(before, now, now.services) == now
+    assert list(merged(None, now, ("db",)).services) == ["db"]
+
+
+def test_declarations_that_contradict_each_other_have_an_order_all_the_same() -> None:
+    before = stack(service("a", "b"), service("b"))
+    now = stack(service("a"), service("b", "a"))
+    assert sorted(merged(before, now, ("b",)).services) == ["a", "b"]
+
+
+def test_what_is_stored_is_only_what_there_is_a_reader_for() -> None:
+    with pytest.raises(TypeError, match="complex is not stored"):
+        to_stored(1j)
+    assert from_stored(Declared, to_stored(replace(Declared(shop()), kept=False))).kept is False
