@@ -35,19 +35,21 @@ def to_stored(value: Any) -> Any:
 
 def from_stored(kind: type[T], told: Any) -> T:
     """ValueError for anything that is not JSON of such a value."""
+    wanted: Any = kind
     try:
-        value: T = _reader(kind)(told)
+        value: T = _reader(wanted)(told)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"no {kind.__name__}: {error}") from None
     return value
 
 
 def _held(value: Any) -> list[tuple[str, Any, Any]]:
-    return [(name, getattr(value, name), default) for name, default in _defaults(type(value))]
+    kind: Any = type(value)
+    return [(name, getattr(value, name), default) for name, default in _defaults(kind)]
 
 
 @cache
-def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((one.name, _default(one)) for one in fields(kind))
 
 
@@ -71,9 +73,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _dataclass(kind)
     if kind is bytes:
         return lambda told: base64.b64decode(told, validate=True)
-    if issubclass(kind, Enum):
-        return kind
-    return _plain(kind)
+    read: Callable[[Any], Any] = kind if issubclass(kind, Enum) else _plain(kind)
+    return read
 
 
 def _optional(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -97,7 +98,7 @@ def _mapping(kind: Any) -> Callable[[Any], Any]:
     return lambda told: {key: item(one) for key, one in told.items()}
 
 
-def _dataclass(kind: type) -> Callable[[Any], Any]:
+def _dataclass(kind: Any) -> Callable[[Any], Any]:
     hints = get_type_hints(kind)
     readers = {one.name: _reader(hints[one.name]) for one in fields(kind)}
     return lambda told: kind(**{name: readers[name](one) for name, one in told.items()})
