@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from stackrun.api.stored import from_json, to_json
 from stackrun.api.types import Network, Volume
-from stackrun.engine.record import Definition, Situation, from_json, to_json
+from stackrun.engine.record import Definition, Situation
 from stackrun.errors import Conflict, InvalidArgument, KernelError, PermissionDenied
+from stackrun.kernel import tree as trees
 
 T = TypeVar("T")
 _REMOVING = ".removing-"
@@ -98,7 +99,7 @@ class Store:
     def _sweep(self) -> None:
         for directory in (self.containers, self.volumes):
             for leftover in directory.glob(_REMOVING + "*"):
-                shutil.rmtree(leftover)
+                trees.remove(leftover)
 
     # --- containers ---
 
@@ -126,7 +127,7 @@ class Store:
         for directory in sorted(self.containers.iterdir()):
             path = directory / "container.json"
             if not path.exists():
-                shutil.rmtree(directory)
+                trees.remove(directory)
                 continue
             definition = self._read(Definition, path)
             if definition is not None:
@@ -181,7 +182,7 @@ class Store:
             if (directory / "volume.json").exists():
                 paths.append(directory / "volume.json")
             elif not any((directory / "_data").glob("*")):
-                shutil.rmtree(directory)
+                trees.remove(directory)
             else:
                 self.broken.append(BrokenRecord(str(directory / "volume.json"), "the record is missing; the data are untouched"))
         yield from self._read_all(Volume, paths)
@@ -208,7 +209,7 @@ class Store:
 
 def discard(retired: Path, *, on_error: Callable[[str], None]) -> None:
     """Removes a retired directory; what cannot be removed stays for the next start's sweep and is reported."""
-    shutil.rmtree(retired, onerror=lambda _function, path, info: on_error(f"remove {path}: {info[1]}"))
+    trees.remove(retired, lambda name, error: on_error(f"remove {name} of {retired}: {error.strerror}"))
 
 
 def _retire(directory: Path) -> Path:

@@ -7,18 +7,16 @@ Outside a project's own folder, which goes with its containers.  A file that can
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stackrun.errors import KernelError
+from stackrun.api.stored import from_json, to_json
+from stackrun.errors import InvalidArgument, KernelError
 from stackrun.stack.content import write_whole
 from stackrun.stack.desired import Desired, DesiredService
-from stackrun.stack.stored import from_stored, to_stored
 
-VERSION = 1
 _FOLDER = ".declared"
 """No project's name begins with a dot."""
 
@@ -87,17 +85,15 @@ class Declarations:
     def read(self, project: str) -> Declared | None:
         """None: there is none, or none that can be read."""
         try:
-            told = json.loads(self._path(project).read_bytes())
-            return from_stored(Declared, told["declared"]) if told["version"] == VERSION else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return from_json(Declared, self._path(project).read_bytes())
+        except (OSError, InvalidArgument):
             return None
 
     def write(self, declared: Declared) -> None:
         """Complete or not at all."""
         path = self._path(declared.project)
-        text = json.dumps({"version": VERSION, "declared": to_stored(declared)})
         try:
-            write_whole(path, text.encode())
+            write_whole(path, to_json(declared))
         except OSError as error:
             raise KernelError(f"write {path}", error.errno or 0) from None
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from stackrun.api.stored import from_json, to_json
 from stackrun.api.types import (
     ContainerSpec,
     ContainerState,
@@ -28,7 +29,7 @@ from stackrun.api.types import (
     Status,
     Ulimit,
 )
-from stackrun.engine.record import Definition, Situation, from_json, to_json
+from stackrun.engine.record import Definition, Situation
 from stackrun.errors import InvalidArgument
 
 SPEC = ContainerSpec(
