@@ -29,6 +29,8 @@ class UpOptions:
     timeout_s: float | None = None
     wait: bool = False
     wait_timeout_s: float | None = None
+    by: str = ""
+    """Who asks, for `Decision.by`: watch, rollback; empty: a person, by `up`."""
     seal: Mapping[str, str] = field(default_factory=dict)
     """`StackPlan.seal` of a plan that was looked at: `up` is refused (Conflict) unless it would still do exactly that."""
 
@@ -153,6 +155,32 @@ class StackPlan:
             f"{self.count(Symbol.REMOVE)} to remove",
         ]
         return f"plan: {', '.join(words)}; {len(self.unchanged)} unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that was done with a resource of a stack, or happened to it, and why."""
+
+    time_s: float
+    """Since the epoch; of the last time, when it happened more than once."""
+    service: str
+    """Empty: it belongs to the stack as a whole."""
+    resource: str
+    """As in StackEvent: "Container shop-db-1"."""
+    did: str
+    """restarted, created, recreated, started, stopped, removed, held, gave up, failed, skipped, died, …"""
+    cause: str
+    detail: str = ""
+    """The error, or the last lines of the log."""
+    by: str = "up"
+    """Who: a command (up, down, restart, watch, rollback), the keeper (keep), the engine (policy), somebody else (outside)."""
+    times: int = 1
+    since_s: float = 0.0
+    """The first of several times."""
+
+    @property
+    def first_s(self) -> float:
+        return self.since_s or self.time_s
 
 
 class Stacks(Protocol):

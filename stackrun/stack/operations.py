@@ -21,11 +21,13 @@ from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackPlan, Stack
 from stackrun.api.types import Container, Filters
 from stackrun.errors import ComposeError, Conflict, NotFound, StackrunError
 from stackrun.stack import lifecycle
+from stackrun.stack.account import Account
 from stackrun.stack.content import Contents, encoded, forget_private, read_contents
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, execute
 from stackrun.stack.explain import Inspected, Plans, explained, notice_events, replaced_containers, warning_event
+from stackrun.stack.journal import Journal
 from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
 from stackrun.stack.plan import Plan
 from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
@@ -78,6 +80,7 @@ class StackOperations:
         self._state_dir = state_dir
         self._parallelism = parallelism
         self._locks: dict[str, asyncio.Lock] = {}
+        self.journal = Journal(state_dir)
 
     async def preload(self) -> None:
         """Import what loading a stack needs, off the event loop, so that the first `up` does not pay for it."""
@@ -108,12 +111,12 @@ class StackOperations:
                 emit(warning_event(warning))
             now, then = decided.observed, decided.plans.main
             if decided.plans.pulls:
-                await self._execute(decided.plans.pulls, now, emit)
+                await self._execute(decided.plans.pulls, now, emit, options.by or "up")
                 now = await refreshed(now, self._engine, stack.wanted)
                 then = decide(stack.wanted, now, stack.policy)
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
                     raise Conflict("an image that was pulled changes the plan", hint="the image is here now: plan again")
-            await self._execute(then, now, emit)
+            await self._execute(then, now, emit, options.by or "up")
 
         return _Work(work, lock)
 
@@ -130,23 +133,23 @@ class StackOperations:
             if not options.services:
                 await asyncio.to_thread(forget_private, self._state_dir, observed.project)
 
-        return await self._by_labels(project, plan, forget)
+        return await self._by_labels("down", project, plan, forget)
 
     async def start(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels(project, lambda observed: lifecycle.decide_start(observed, services))
+        return await self._by_labels("start", project, lambda observed: lifecycle.decide_start(observed, services))
 
     async def stop(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels(project, lambda observed: lifecycle.decide_stop(observed, services, timeout_s))
+        return await self._by_labels("stop", project, lambda observed: lifecycle.decide_stop(observed, services, timeout_s))
 
     async def restart(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels(project, lambda observed: lifecycle.decide_restart(observed, services, timeout_s))
+        return await self._by_labels("restart", project, lambda observed: lifecycle.decide_restart(observed, services, timeout_s))
 
     async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels(project, lambda observed: lifecycle.decide_kill(observed, services, signal or "SIGKILL"))
+        return await self._by_labels("kill", project, lambda observed: lifecycle.decide_kill(observed, services, signal or "SIGKILL"))
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         stack = await self._loaded(source, UpOptions())
@@ -155,7 +158,7 @@ class StackOperations:
         observed = Observed(wanted.project, images=images)
         plan = decide_pull(wanted, observed, services)
         lock = await self._acquired(wanted.project)
-        return _Work(lambda emit: self._execute(plan, observed, emit), lock)
+        return _Work(lambda emit: self._execute(plan, observed, emit, "pull"), lock)
 
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
         """Without `all`, running containers alone count, as in `docker compose ls`."""
@@ -198,7 +201,7 @@ class StackOperations:
         return Inspected(containers, {id: image.config for id, image in images.items()})
 
     async def _by_labels(
-        self, project: str, decided: Callable[[Observed], Plan], finish: Callable[[Observed], Awaitable[None]] | None = None
+        self, verb: str, project: str, decided: Callable[[Observed], Plan], finish: Callable[[Observed], Awaitable[None]] | None = None
     ) -> AsyncIterator[StackEvent]:
         lock = await self._acquired(project)
         try:
@@ -209,19 +212,26 @@ class StackOperations:
             raise
 
         async def work(emit: Emit) -> None:
-            await self._execute(plan, observed, emit)
+            await self._execute(plan, observed, emit, verb)
             if finish is not None:
                 await finish(observed)
 
         return _Work(work, lock)
 
-    async def _execute(self, plan: Plan, observed: Observed, emit: Emit) -> None:
-        """Raises what failed."""
+    async def _execute(self, plan: Plan, observed: Observed, emit: Emit, by: str) -> None:
+        """Raises what failed; either way the journal has it. `by`: who wanted it."""
         for event in _announcements(plan):
             emit(event)
-        if plan:
-            outcome = await execute(plan, self._engine, observed.project, emit, ids=observed.ids(), parallelism=self._parallelism)
-            outcome.raise_if_failed()
+        if not plan:
+            return
+        account = Account(plan, observed, by)
+        try:
+            heard, ids = account.heard(emit), observed.ids()
+            outcome = await execute(plan, self._engine, observed.project, heard, ids=ids, parallelism=self._parallelism)
+            account.finished(outcome)
+        finally:
+            await asyncio.to_thread(self.journal.note, observed.project, account.decisions())
+        outcome.raise_if_failed()
 
     async def _acquired(self, project: str) -> asyncio.Lock:
         lock = self._locks.setdefault(project, asyncio.Lock())

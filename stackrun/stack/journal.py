@@ -1,0 +1,204 @@
+"""Why a stack is as it is: its decisions, one JSON object a line, kept on this machine after `down` and after the daemon.
+
+    <state>/.journal/<project>.jsonl       what was noted last
+    <state>/.journal/<project>.old.jsonl   what was noted before that; together they hold at most twice FILE_BYTES_MAX
+
+No project's name begins with a dot, so nothing that belongs to one lies there.  A journal is never a reason for an operation to
+fail: what cannot be written is lost, and the log says so once.
+
+What happens by itself can happen for ever, as a restart loop does.  Such a decision, noted again, is counted instead of
+written: the line that tells of it is written again when the count has doubled, or when ten minutes have passed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from stackrun.api.stacks import Decision as Decision
+
+FILE_BYTES_MAX = 256 * 1024
+TEXT_CHARS_MAX = 2000
+"""Of a cause or a detail; more is cut, so that no line is larger than a few pages."""
+REPEATED_WITHIN_S = 3600.0
+"""A decision that was last taken longer ago is news again."""
+REWRITTEN_AFTER_S = 600.0
+RESOURCES_REMEMBERED = 1024
+ASKED = frozenset({"up", "down", "start", "stop", "restart", "kill", "pull", "watch", "rollback", "run"})
+"""Who acts for a person, each of whose deeds is news."""
+
+_log = logging.getLogger("stackrun.stack")
+_Key = tuple[str, str, str]
+"""did, cause, by."""
+
+
+class Journal:
+    """For every stack under one state directory; its methods block, and may be called from any thread and process."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._folder = Path(state_dir, ".journal")
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[tuple[str, str], dict[_Key, Decision]] = OrderedDict()
+        """(project, resource) → what happened to it by itself since somebody last acted on it, as it was last counted."""
+        self._written_s: dict[tuple[str, str, _Key], float] = {}
+        self._failing = False
+
+    def note(self, project: str, decisions: Iterable[Decision]) -> None:
+        """Adds them in their order. Never raises for what the disk does."""
+        with self._lock:
+            news = [one for one in (self._counted(project, _bounded(one)) for one in decisions) if one is not None]
+            if not news:
+                return
+            try:
+                self._append(project, [_line(one) for one in news])
+                self._failing = False
+            except OSError as error:
+                if not self._failing:
+                    _log.warning("cannot note what became of %s in %s: %s", project, self._folder, error.strerror)
+                self._failing = True
+
+    def read(self, project: str, service: str = "", limit: int = 100) -> tuple[Decision, ...]:
+        """The last `limit`, oldest first; of one service alone when it is given. What cannot be read is left out."""
+        with self._lock:
+            told = {_identity(one): one for one in self._stored(project)}
+            for (name, _), counted in self._recent.items():
+                for one in counted.values() if name == project else ():
+                    if told.get(_identity(one), one).times <= one.times:
+                        told[_identity(one)] = one
+        found = [one for one in told.values() if not service or one.service == service]
+        return tuple(sorted(found, key=lambda one: one.time_s)[-limit:] if limit else ())
+
+    # --- what repeats itself
+
+    def _counted(self, project: str, decision: Decision) -> Decision | None:
+        """As it is to be written; None when counting it is enough."""
+        place = (project, decision.resource)
+        if decision.by in ASKED:
+            for key in self._recent.pop(place, {}):
+                self._written_s.pop((*place, key), None)
+            return decision
+        recent = self._recent.setdefault(place, {})
+        self._recent.move_to_end(place)
+        key = (decision.did, decision.cause, decision.by)
+        before = recent.get(key)
+        repeated = before is not None and decision.time_s - before.time_s < REPEATED_WITHIN_S
+        if before is not None and repeated:
+            decision = replace(decision, times=before.times + 1, since_s=before.first_s)
+        recent[key] = decision
+        self._forget_some()
+        written_s = self._written_s.get((*place, key), 0.0)
+        if repeated and decision.times & (decision.times - 1) and decision.time_s - written_s < REWRITTEN_AFTER_S:
+            return None
+        self._written_s[(*place, key)] = decision.time_s
+        return decision
+
+    def _forget_some(self) -> None:
+        while len(self._recent) > RESOURCES_REMEMBERED:
+            place, keys = self._recent.popitem(last=False)
+            for key in keys:
+                self._written_s.pop((*place, key), None)
+
+    # --- files
+
+    def _append(self, project: str, lines: Iterable[bytes]) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._only_writer():
+            for batch in _batches(lines):
+                self._write(project, batch)
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Among processes, too: a foreign host's stacks are noted by each command line."""
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _write(self, project: str, batch: bytes) -> None:
+        """All of it or nothing, as far as the disk lets us; after a line that was torn it begins a new one."""
+        current, old = self._files(project)
+        file = os.open(current, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            size = os.fstat(file).st_size
+            if size and size + len(batch) > FILE_BYTES_MAX:
+                os.rename(current, old)
+                os.close(file)
+                file, size = os.open(current, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), 0
+            torn = size and os.pread(file, 1, size - 1) != b"\n"
+            _write_whole(file, size, (b"\n" if torn else b"") + batch)
+        finally:
+            os.close(file)
+
+    def _stored(self, project: str) -> Iterator[Decision]:
+        """As they were written, oldest file first; a line that is no decision costs itself alone."""
+        current, old = self._files(project)
+        for path in (old, current):
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            yield from filter(None, map(_decision, content.split(b"\n")))
+
+    def _files(self, project: str) -> tuple[Path, Path]:
+        return self._folder / f"{project}.jsonl", self._folder / f"{project}.old.jsonl"
+
+
+def _write_whole(file: int, size: int, data: bytes) -> None:
+    """OSError, and the file as it was, when the disk is full."""
+    try:
+        while data:
+            data = data[os.write(file, data) :]
+    except OSError:
+        os.ftruncate(file, size)
+        raise
+
+
+def _batches(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """As many lines at a time as a file can hold."""
+    batch = b""
+    for line in lines:
+        if batch and len(batch) + len(line) > FILE_BYTES_MAX:
+            yield batch
+            batch = b""
+        batch += line
+    if batch:
+        yield batch
+
+
+def _bounded(decision: Decision) -> Decision:
+    """Of a detail, which may be what a container printed last, the end is what tells."""
+    return replace(decision, cause=decision.cause[:TEXT_CHARS_MAX], detail=decision.detail[-TEXT_CHARS_MAX:])
+
+
+def _line(decision: Decision) -> bytes:
+    return json.dumps(asdict(decision), separators=(",", ":")).encode() + b"\n"
+
+
+_KINDS: dict[str, Any] = {
+    "time_s": float, "service": str, "resource": str, "did": str, "cause": str, "detail": str, "by": str, "times": int, "since_s": float,
+}  # fmt: skip
+
+
+def _decision(line: bytes) -> Decision | None:
+    """Fields that a later version adds are passed over."""
+    try:
+        found = json.loads(line)
+        return Decision(**{key: kind(found[key]) for key, kind in _KINDS.items() if key in found})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _identity(decision: Decision) -> tuple[str, str, str, str, float]:
+    """The same for every count of one that repeats itself."""
+    return (decision.resource, decision.did, decision.cause, decision.by, decision.first_s)
