@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from stackrun.engine.registry import Registry
 from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.engine.volumes import Volumes
+from stackrun.kernel import tree as trees
 from stackrun.runtime import container as runtime
 from stackrun.runtime import state
 
@@ -64,7 +64,7 @@ class Adoption:
         for definition, situation in self._store.load_containers():
             entry = self._containers.restored(definition, situation)
             if entry.status is Status.REMOVING:
-                shutil.rmtree(self._store.retire_container(entry.id))
+                trees.remove(self._store.retire_container(entry.id))
                 continue
             self._registry.reserve(entry.name, entry.id)
             self._registry.add(entry)

@@ -7,6 +7,7 @@ inside the tree: a layer's content is foreign, and a link to /etc must never lea
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stackrun.errors import InvalidArgument, KernelError
+from stackrun.kernel.tree import DEPTH_MAX
 
 _LINKS_MAX = 40
 """As the kernel's MAXSYMLINKS."""
@@ -102,16 +104,18 @@ def _is_directory(path: str) -> bool:
     return stat.S_ISDIR(os.lstat(path).st_mode)
 
 
-def copy_directory(tree: LayerTree, merged: tuple[str, ...], target: Path) -> None:
+def copy_directory(tree: LayerTree, merged: tuple[str, ...], target: Path, depth: int = 0) -> None:
     """Copies the content of a directory of the image into `target` (which exists), with owners, modes, times and attributes.
 
     KernelError names the path that could not be copied.
     """
+    if depth > DEPTH_MAX:
+        raise KernelError(f"copy {target} into the volume", errno.ELOOP, hint=f"the image has directories deeper than {DEPTH_MAX} there")
     for name, paths in tree.entries(merged).items():
         copy = target / name
         if _is_directory(paths[0]):
             copy.mkdir()
-            copy_directory(tree, paths, copy)
+            copy_directory(tree, paths, copy, depth + 1)
         else:
             _copy_file(paths[0], copy)
     copy_ownership(merged[0], target)

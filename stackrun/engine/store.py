@@ -99,7 +99,8 @@ class Store:
     def _sweep(self) -> None:
         for directory in (self.containers, self.volumes):
             for leftover in directory.glob(_REMOVING + "*"):
-                trees.remove(leftover)
+                # Told, not raised: what cannot be removed must not keep the engine from starting.
+                trees.remove(leftover, lambda name, error: self.broken.append(BrokenRecord(name, f"cannot be removed: {error.strerror}")))
 
     # --- containers ---
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from typing import BinaryIO, Self, cast
 
 from stackrun.errors import InvalidArgument, KernelError
 from stackrun.image.compression import PlainReader, decompressed
+from stackrun.kernel import tree as trees
 from stackrun.kernel.paths import open_in_root
 
 _WHITEOUT_PREFIX = ".wh."
@@ -225,7 +225,7 @@ class Unpacker:
         """A later member of the same name wins; only a directory is worth a walk."""
         existing = _lstat(parent_fd, name)
         if existing is not None and stat.S_ISDIR(existing.st_mode):
-            shutil.rmtree(name, dir_fd=parent_fd)
+            trees.remove(f"/proc/self/fd/{parent_fd}/{name}")
         else:
             os.unlink(name, dir_fd=parent_fd)
 

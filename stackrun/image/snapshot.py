@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from stackrun.image.content import ContentStore, DigestMismatch
 from stackrun.image.layer import is_opaque, unpack_layer
 from stackrun.image.locks import KeyedLocks
 from stackrun.image.manifest import Descriptor
+from stackrun.kernel import tree as trees
 
 _UNFINISHED_PREFIX = "new-"
 
@@ -33,7 +33,7 @@ class LayerStore:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._unpacking = KeyedLocks()
         for leftover in self.directory.glob(f"{_UNFINISHED_PREFIX}*"):
-            shutil.rmtree(leftover)
+            trees.remove(leftover, lambda _name, _error: None)  # tried again at the next start
 
     def _path(self, chain_id: str) -> Path:
         return self.directory / chain_id.removeprefix("sha256:")
@@ -59,7 +59,7 @@ class LayerStore:
                 self._fill(unfinished, content, layer, diff_id, on_read)
                 os.rename(unfinished, self._path(chain_id))
             except BaseException:
-                shutil.rmtree(unfinished)
+                trees.remove(unfinished)
                 raise
 
     def _fill(self, unfinished: Path, content: ContentStore, layer: Descriptor, diff_id: str, on_read: Callable[[int], None]) -> None:
@@ -99,7 +99,7 @@ class LayerStore:
                 return
             doomed = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=self.directory))
             os.rename(self._path(chain_id), doomed / "layer")
-            shutil.rmtree(doomed)
+            trees.remove(doomed)
 
 
 def _sync_file_system(directory: Path) -> None:

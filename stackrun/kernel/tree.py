@@ -1,4 +1,4 @@
-"""Copying a directory tree between descriptors, with owners, modes, links, nodes, extended attributes and times.
+"""Copying and removing directory trees by descriptors; a copy has owners, modes, links, nodes, extended attributes and times.
 
 Nothing is followed: each entry is opened below its directory without links, so a tree that somebody changes meanwhile
 gives a strange copy and never somebody else's files.
@@ -12,7 +12,12 @@ import stat
 
 from stackrun.errors import KernelError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 DEPTH_MAX = 256
+_LEVELS_MAX = 32
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -82,3 +87,70 @@ def _copy_attributes(source: int, target: int, status: os.stat_result) -> None:
             if error.errno not in (errno.ENOTSUP, errno.EPERM):
                 raise
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def remove(path: str | os.PathLike[str], on_error: Callable[[str, OSError], None] | None = None) -> None:
+    """Remove a directory and all below it, however deep: a container can nest directories beyond any stack and PATH_MAX.
+
+    What cannot be removed is told to `on_error` (name, error) while the rest goes on; without one it is raised as KernelError.
+    """
+    removal = _Removal(on_error or _raise)
+    try:
+        removal.top = os.open(path, _DIRECTORY)
+    except OSError as error:
+        removal.tell(os.fspath(path), error)
+        return
+    try:
+        # Each round takes what the one before has brought up.
+        while removal.empty(removal.top, 0):
+            pass
+    finally:
+        os.close(removal.top)
+    removal.attempt(os.fspath(path), os.rmdir, path)
+
+
+class _Removal:
+    """`top` is a descriptor of the tree's root, to which directories are moved that are too deep to walk into: each level holds one."""
+
+    def __init__(self, tell: Callable[[str, OSError], None]) -> None:
+        self.tell = tell
+        self.top = -1
+
+    def empty(self, directory: int, depth: int) -> bool:
+        """Whether something was moved up to `top`."""
+        moved = False
+        with os.scandir(directory) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for name, is_directory in found:
+            if not is_directory:
+                self.attempt(name, os.unlink, name, dir_fd=directory)
+            elif depth < _LEVELS_MAX:
+                moved |= self._remove_directory(directory, name, depth)
+            else:
+                moved |= self.attempt(name, os.rename, name, os.urandom(16).hex(), src_dir_fd=directory, dst_dir_fd=self.top)
+        return moved
+
+    def _remove_directory(self, parent: int, name: str, depth: int) -> bool:
+        try:
+            directory = os.open(name, _DIRECTORY, dir_fd=parent)
+        except OSError as error:
+            self.tell(name, error)
+            return False
+        try:
+            moved = self.empty(directory, depth + 1)
+        finally:
+            os.close(directory)
+        self.attempt(name, os.rmdir, name, dir_fd=parent)
+        return moved
+
+    def attempt(self, name: str, call: Callable[..., object], *operands: object, **options: int) -> bool:
+        try:
+            call(*operands, **options)
+        except OSError as error:
+            self.tell(name, error)
+            return False
+        return True
+
+
+def _raise(name: str, error: OSError) -> None:
+    raise KernelError(f"remove {name}", error.errno or errno.EIO) from error
