@@ -94,6 +94,12 @@ class Machine:
         _wait_for_exit(pid_fd)
 
     def close(self) -> None:
+        try:
+            self._take_down()
+        finally:
+            shutil.rmtree(self.root)
+
+    def _take_down(self) -> None:
         if self.state.exists():
             listed = self.run("ls", "-a", "--format", "json", code=None)
             for stack in json.loads(listed.stdout or "[]"):
@@ -103,7 +109,6 @@ class Machine:
             for network in self.docker("network", "ls", "--filter", "type=custom", "--format", "{{.Name}}", code=None).stdout.split():
                 self.docker("network", "rm", network, code=None)
             self.run("daemon", "stop")
-        shutil.rmtree(self.root)
 
 
 def _wait_for_exit(pid_fd: int) -> None:

@@ -14,9 +14,11 @@ from prison import Prison
 @pytest.fixture(scope="module")
 def machine(nothing_left_behind: None) -> Iterator[Machine]:
     made = Machine()
-    made.run("info")
-    yield made
-    made.close()
+    try:
+        made.run("info")
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture(scope="module")
