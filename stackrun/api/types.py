@@ -247,6 +247,16 @@ class Health:
     log: tuple[HealthProbe, ...] = ()
 
 
+class EndedBy(StrEnum):
+    """Who brought a container's last run to its end; foreign engines do not tell."""
+
+    ITSELF = ""
+    CALLER = "caller"
+    """It was told to stop, or killed, over the API."""
+    LOST = "lost"
+    """Nobody saw: the machine went down, or its shim was killed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerState:
     status: Status = Status.CREATED
@@ -257,6 +267,7 @@ class ContainerState:
     started_at: str = NEVER
     finished_at: str = NEVER
     health: Health | None = None
+    ended_by: EndedBy = EndedBy.ITSELF
     """None: the container has no healthcheck."""
 
     @property

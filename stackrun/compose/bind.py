@@ -50,6 +50,11 @@ def _own(node: Node) -> Node:
     return node.get("x-stackrun") or {}
 
 
+def _on_dependency(node: Node) -> dict[str, str]:
+    said = _own(node).get("on_dependency")
+    return dict.fromkeys(node.get("depends_on") or (), said) if isinstance(said, str) else dict(said or {})
+
+
 # --- parts of a service ---------------------------------------------------------------------------
 
 
@@ -230,6 +235,8 @@ def service(name: str, node: Map) -> model.Service:
         stop_grace_period_s=_seconds(node.get("stop_grace_period")),
         extensions=_extensions(node),
         kind=_own(node).get("kind", "service"),
+        on_unhealthy=_own(node).get("on_unhealthy", "ignore"),
+        on_dependency=_on_dependency(node),
     )
 
 

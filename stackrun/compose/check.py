@@ -90,6 +90,7 @@ class _Checker:
         self._build(name, service)
         self._scale(name, service)
         self._job(service)
+        self._followed(service)
         self._limits(service)
         self._mounts(service)
         self._watch(service)
@@ -161,6 +162,16 @@ class _Checker:
             at = service.value_place("deploy" if isinstance(policy, Map) else "restart")
             message = "a job that is always restarted is never done"
             self.faults.error(at, message, hint="restart: on-failure, or no", code="job-always-restarted")
+
+    def _followed(self, service: Map) -> None:
+        """What `on_dependency` names is a dependency."""
+        own = service.get("x-stackrun")
+        said = own.get("on_dependency") if isinstance(own, Map) else None
+        known = service.get("depends_on")
+        for name in said if isinstance(said, Map) else ():
+            if not known or name not in known:
+                hint = did_you_mean(name, known or ()) or f"write it under depends_on: {name}"
+                self.faults.error(said.key_place(name), f'"{name}" is no dependency of this service', hint=hint, code="undefined-service")
 
     def _limits(self, service: Map) -> None:
         """The older keys and deploy.resources must say the same, once deploy.resources says anything."""

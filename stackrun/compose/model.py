@@ -411,6 +411,10 @@ class Service:
     pre_stop: tuple[Hook, ...] = ()
     kind: str = "service"
     """`x-stackrun.kind`: service, or job: it is done when it has exited 0."""
+    on_unhealthy: str = "ignore"
+    """`x-stackrun.on_unhealthy`: ignore or restart."""
+    on_dependency: Mapping[str, str] = field(default_factory=dict)
+    """`x-stackrun.on_dependency` by service of `depends_on`: ignore, restart or hold; one that is not named says nothing."""
     extensions: Mapping[str, Any] = field(default_factory=dict)
     """The service's own `x-…` keys."""
     canonical: Map = field(default_factory=Map, repr=False, compare=False)

@@ -39,6 +39,8 @@ class Dependency:
     condition: Condition = Condition.STARTED
     restart: bool = False
     required: bool = True
+    follow: str = "ignore"
+    """What the dependent does while the stack is kept: ignore, restart (after it has started anew), hold (stop while it is not met)."""
 
     def label(self) -> str:
         return f"{self.service}:{self.condition}:{str(self.restart).lower()}"
@@ -79,6 +81,9 @@ class DesiredService:
     job: bool = False
     """Somebody waits for it to complete, or it says so itself: done is done, it is not run again while nothing about it has changed."""
     buildable: bool = False
+    restarts: bool = True
+    """False: the file says `restart: no`, so what has ended by itself is left so."""
+    on_unhealthy: str = "ignore"
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -231,9 +236,7 @@ class _Writer:
         self.faults: list[Diagnostic] = []
 
     def service(self, service: model.Service) -> DesiredService:
-        dependencies = tuple(
-            Dependency(name, Condition(one.condition), one.restart, one.required) for name, one in sorted(service.depends_on.items())
-        )
+        dependencies = tuple(_dependency(service, name) for name in sorted(service.depends_on))
         image = service.image or f"{self._project.name}-{service.name}"
         mounts, files, file_mounts, content = self._files(service)
         own = self._service_labels(service, dependencies)
@@ -256,6 +259,8 @@ class _Writer:
             platform=service.platform,
             job=service.kind == "job" or service.name in self._jobs,
             buildable=service.build is not None and not service.image,
+            restarts=not _ends(service),
+            on_unhealthy=service.on_unhealthy,
         )
 
     def _replicas(self, service: model.Service) -> int:
@@ -338,6 +343,18 @@ class _Writer:
         message = f"service {place[0]}: {section[:-1]} {reference.source} has no content on this machine"
         hint = "external configs and secrets need a swarm; give it a file, content or a set environment variable"
         self.faults.append(Diagnostic(at.path, at.line, at.column, message, hint=hint, code="no-content"))
+
+
+def _dependency(service: model.Service, name: str) -> Dependency:
+    declared = service.depends_on[name]
+    follow = service.on_dependency.get(name) or ("restart" if declared.restart else "ignore")
+    return Dependency(name, Condition(declared.condition), declared.restart, declared.required, follow)
+
+
+def _ends(service: model.Service) -> bool:
+    """Whether the file itself says that it is not to be restarted."""
+    declared = service.deploy.restart_policy if service.deploy else None
+    return declared.condition == "none" if declared is not None else service.restart == "no"
 
 
 def config_hashes(project: model.Project, contents: Contents) -> dict[str, str]:

@@ -20,6 +20,7 @@ from stackrun.api.types import (
     ContainerSpec,
     ContainerState,
     Created,
+    EndedBy,
     Endpoint,
     EndpointSpec,
     Exec,
@@ -218,7 +219,8 @@ class FakeContainers(FakeNetworks):
         if not box.state.running:
             return
         box.run += 1
-        box.state = replace(box.state, status=Status.EXITED, pid=0, exit_code=code, finished_at=now())
+        ended_by = EndedBy.CALLER if box.manually_stopped else EndedBy.ITSELF
+        box.state = replace(box.state, status=Status.EXITED, pid=0, exit_code=code, finished_at=now(), ended_by=ended_by)
         box.addresses, box.published = {}, {}
         for execution in self.executions.values():
             if execution.box is box and execution.running:
