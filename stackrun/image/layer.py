@@ -51,14 +51,15 @@ def unpack_layer(stream: BinaryIO, directory: Path, on_read: Callable[[int], Non
     with decompressed(stream, on_read) as plain:
         unpacker = Unpacker(directory)
         try:
-            _each_member(plain, unpacker)
+            each_member(plain, unpacker.add)
             unpacker.finish()
             return plain.finish(), unpacker.content_bytes
         finally:
             unpacker.close()
 
 
-def _each_member(plain: PlainReader, unpacker: Unpacker) -> None:
+def each_member(plain: PlainReader, take: Callable[[tarfile.TarInfo, tarfile.TarFile], None]) -> None:
+    """`take` each member of a tar stream, as it comes; InvalidArgument when it is no sound archive."""
     if not (first := plain.read(1)):
         return  # an empty layer may be no bytes at all
     stream = cast("BinaryIO", _Ahead(first, plain))
@@ -68,10 +69,10 @@ def _each_member(plain: PlainReader, unpacker: Unpacker) -> None:
             fileobj=stream, mode="r|", bufsize=_COPY_BYTES, tarinfo=_StrictMember, encoding="utf-8", errors="surrogateescape"
         ) as archive:
             while (member := archive.next()) is not None:
-                unpacker.add(member, archive)
+                take(member, archive)
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would remember every one of them
     except (tarfile.TarError, EOFError) as error:
-        raise InvalidArgument(f"a layer is no sound tar archive: {error}") from error
+        raise InvalidArgument(f"this is no sound tar archive: {error}") from error
 
 
 class _StrictMember(tarfile.TarInfo):
@@ -208,8 +209,8 @@ class Unpacker:
         proc = f"/proc/self/fd/{fd}"  # also for O_PATH descriptors, which fchown and fchmod refuse
         os.chown(proc, member.uid, member.gid)
         os.chmod(proc, member.mode & 0o7777)
-        _set_xattrs(proc, member)
-        self._directory_times[path] = _time_ns(member)
+        set_xattrs(proc, member)
+        self._directory_times[path] = time_ns(member)
 
     def _make_other(self, parent_fd: int, name: str, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         if _lstat(parent_fd, name) is not None:
@@ -234,11 +235,11 @@ class Unpacker:
         try:
             source = archive.extractfile(member)
             while source and (chunk := source.read(_COPY_BYTES)):
-                self.content_bytes += _write_all(fd, chunk)
+                self.content_bytes += write_all(fd, chunk)
             os.fchown(fd, member.uid, member.gid)
             os.fchmod(fd, member.mode & 0o7777)  # after chown, which clears setuid
-            _set_xattrs(fd, member)  # after chown too, which clears security.capability
-            os.utime(fd, ns=(_time_ns(member),) * 2)
+            set_xattrs(fd, member)  # after chown too, which clears security.capability
+            os.utime(fd, ns=(time_ns(member),) * 2)
         finally:
             os.close(fd)
 
@@ -286,11 +287,12 @@ def _make_special(parent_fd: int, name: str, member: tarfile.TarInfo) -> None:
     os.chown(name, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=False)
     if not member.issym():
         os.chmod(name, mode, dir_fd=parent_fd)  # what it names was made just now, and is no link
-        _set_xattrs(path, member)
-    os.utime(name, ns=(_time_ns(member),) * 2, dir_fd=parent_fd, follow_symlinks=False)
+        set_xattrs(path, member)
+    os.utime(name, ns=(time_ns(member),) * 2, dir_fd=parent_fd, follow_symlinks=False)
 
 
-def _set_xattrs(target: int | str, member: tarfile.TarInfo) -> None:
+def set_xattrs(target: int | str, member: tarfile.TarInfo) -> None:
+    """`target`: a descriptor, or a path that nobody else can make a link of meanwhile."""
     for key, value in member.pax_headers.items():
         if not key.startswith(_XATTR_PREFIX):
             continue
@@ -304,7 +306,7 @@ def _set_xattrs(target: int | str, member: tarfile.TarInfo) -> None:
                 raise KernelError(f"setxattr {name} of {member.name}", error.errno or errno.EIO) from error
 
 
-def _time_ns(member: tarfile.TarInfo) -> int:
+def time_ns(member: tarfile.TarInfo) -> int:
     """A pax time has nanoseconds that tarfile's float has lost."""
     try:
         seconds = Decimal(member.pax_headers.get("mtime") or str(member.mtime))
@@ -342,7 +344,7 @@ def is_opaque(directory: str) -> bool:
         raise
 
 
-def _write_all(fd: int, chunk: bytes) -> int:
+def write_all(fd: int, chunk: bytes) -> int:
     view = memoryview(chunk)
     while view:
         view = view[os.write(fd, view) :]
