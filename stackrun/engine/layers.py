@@ -1,8 +1,9 @@
 """An image's directories seen as the one tree that overlayfs would show, without mounting it.
 
 The kernel's rules (Documentation/filesystems/overlayfs.rst): the topmost layer that has a name decides; a character device 0:0 is a
-whiteout and hides it; directories merge downwards until one that is opaque (`trusted.overlay.opaque` = y).  Symbolic links are resolved
-inside the tree: a layer's content is foreign, and a link to /etc must never lead to the host's.
+whiteout and hides it; directories merge downwards until one that is opaque (the attribute `trusted.overlay.opaque`,
+rootless `user.overlay.opaque`, is y).  Symbolic links are resolved inside the tree: a layer's content is foreign, and a link to /etc
+must never lead to the host's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stackrun.errors import InvalidArgument, KernelError
+from stackrun.kernel import privileges
 from stackrun.kernel.tree import DEPTH_MAX
 
 _LINKS_MAX = 40
@@ -95,7 +97,7 @@ def _children(merged: Sequence[str], name: str) -> tuple[str, ...]:
 
 def _opaque(path: str) -> bool:
     try:
-        return os.getxattr(path, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
+        return os.getxattr(path, privileges.current().overlay_opaque, follow_symlinks=False) == b"y"
     except OSError:
         return False  # no such attribute, or a file system without any
 

@@ -7,7 +7,7 @@ only: the file systems that show them to containers are mounted without harm by 
 device rules.
 
 Whiteouts of the OCI kind become overlayfs's: `.wh.name` a character device 0:0, `.wh..wh..opq` the
-xattr trusted.overlay.opaque.  xattrs that belong to overlayfs are not taken from archives.
+xattr trusted.overlay.opaque (rootless user.overlay.opaque).  xattrs that belong to overlayfs are not taken from archives.
 
 Sources: image-spec layer.md, Documentation/filesystems/overlayfs.rst, tar(5), CVE-2018-8115, CVE-2019-14271, CVE-2021-30465.
 """
@@ -26,13 +26,13 @@ from typing import BinaryIO, Self, cast
 
 from stackrun.errors import InvalidArgument, KernelError
 from stackrun.image.compression import PlainReader, decompressed
+from stackrun.kernel import privileges
 from stackrun.kernel import tree as trees
 from stackrun.kernel.paths import open_in_root
 
 _WHITEOUT_PREFIX = ".wh."
 _META_PREFIX = ".wh..wh."
 _OPAQUE = ".wh..wh..opq"
-_OVERLAY_OPAQUE = "trusted.overlay.opaque"
 _XATTR_PREFIX = "SCHILY.xattr."
 _OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 _MUST_BE_KEPT = "security.capability"
@@ -175,7 +175,7 @@ class Unpacker:
 
     def _white_out(self, parent_fd: int, name: str) -> None:
         if name == _OPAQUE:
-            os.setxattr(f"/proc/self/fd/{parent_fd}", _OVERLAY_OPAQUE, b"y")
+            os.setxattr(f"/proc/self/fd/{parent_fd}", privileges.current().overlay_opaque, b"y")
             return
         if name.startswith(_META_PREFIX):
             return  # aufs's own bookkeeping (.wh..wh.plnk, .wh..wh.aufs), as every runtime skips it
@@ -201,13 +201,13 @@ class Unpacker:
         try:
             self._finish_directory(path, fd, member)
             if covers:
-                os.setxattr(fd, _OVERLAY_OPAQUE, b"y")
+                os.setxattr(fd, privileges.current().overlay_opaque, b"y")
         finally:
             os.close(fd)
 
     def _finish_directory(self, path: str, fd: int, member: tarfile.TarInfo) -> None:
         proc = f"/proc/self/fd/{fd}"  # also for O_PATH descriptors, which fchown and fchmod refuse
-        os.chown(proc, member.uid, member.gid)
+        _give(proc, member)
         os.chmod(proc, member.mode & 0o7777)
         set_xattrs(proc, member)
         self._directory_times[path] = time_ns(member)
@@ -236,7 +236,7 @@ class Unpacker:
             source = archive.extractfile(member)
             while source and (chunk := source.read(_COPY_BYTES)):
                 self.content_bytes += write_all(fd, chunk)
-            os.fchown(fd, member.uid, member.gid)
+            _give(fd, member)
             os.fchmod(fd, member.mode & 0o7777)  # after chown, which clears setuid
             set_xattrs(fd, member)  # after chown too, which clears security.capability
             os.utime(fd, ns=(time_ns(member),) * 2)
@@ -284,7 +284,7 @@ def _make_special(parent_fd: int, name: str, member: tarfile.TarInfo) -> None:
         os.mknod(name, kind | 0o600, os.makedev(member.devmajor, member.devminor), dir_fd=parent_fd)
     else:
         raise InvalidArgument(f"a layer holds {member.name!r} of the unknown type {member.type!r}")
-    os.chown(name, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=False)
+    _give(name, member, parent_fd)
     if not member.issym():
         os.chmod(name, mode, dir_fd=parent_fd)  # what it names was made just now, and is no link
         set_xattrs(path, member)
@@ -329,18 +329,35 @@ def _is_whiteout(status: os.stat_result) -> bool:
 def _mark_opaque(parent_fd: int, name: str) -> None:
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
-        os.setxattr(fd, _OVERLAY_OPAQUE, b"y")
+        os.setxattr(fd, privileges.current().overlay_opaque, b"y")
     finally:
+        if privileges.current().rootless:
+            return  # nobody could open it anyway
         os.close(fd)
 
 
 def is_opaque(directory: str) -> bool:
     """Whether this directory of a layer hides everything below it in the stack."""
     try:
-        return os.getxattr(directory, _OVERLAY_OPAQUE, follow_symlinks=False) == b"y"
+        return os.getxattr(directory, privileges.current().overlay_opaque, follow_symlinks=False) == b"y"
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.ENOTSUP):
             return False
+def _give(target: int | str, member: tarfile.TarInfo, parent_fd: int | None = None) -> None:
+    if privileges.current().single_id:
+        return
+    try:
+        os.chown(target, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=parent_fd is None)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise KernelError(
+            f"chown {member.name} to {member.uid}:{member.gid}",
+            errno.EINVAL,
+            hint="that is none of this user's subordinate ids: widen his ranges in /etc/subuid and /etc/subgid",
+        ) from None
+
+
         raise
 
 

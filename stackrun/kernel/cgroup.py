@@ -22,7 +22,7 @@ import select
 import time
 
 from stackrun.errors import Conflict, DeadlineExceeded, InvalidArgument, KernelError, Unsupported
-from stackrun.kernel import cgroup_devices, syscalls
+from stackrun.kernel import cgroup_devices, privileges, syscalls
 from stackrun.kernel.cgroup_files import flat_keyed, number, read, read_or_empty, write
 from stackrun.kernel.cgroup_limits import V1, Limit, limits
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _ALWAYS_ENABLED = ("cpu", "cpuset", "io", "memory", "pids")
 """v2 controllers every group gets, limits or not, so that its usage is accounted and limits can come later."""
 _FREEZE_TIMEOUT_S = 10.0
+UNDELEGATED = "undelegated"
+LEAF = "stackrun-daemon"
+"""Where the daemon itself goes in a delegated group, which may hold no processes beside its children (cgroups(7))."""
 _POLL_MS = 5
 _SIGKILL = 9  # not from `signal`, which brings enum along
 
@@ -43,8 +46,8 @@ _SIGKILL = 9  # not from `signal`, which brings enum along
 class Layout:
     """How this machine mounts its hierarchies.
 
-    `mode` is v1, hybrid or v2 (empty: no cgroups mounted); `v1` maps a controller (or `name=systemd`)
-    to its mount point; `v2` is cgroup2's mount point or empty; `v2_controllers` those bound to it.
+    `mode` is v1, hybrid or v2 (empty: no cgroups mounted; `undelegated`: none that this user may write to); `v1` maps
+    a controller (or `name=systemd`) to its mount point; `v2` is cgroup2's mount point or empty; `v2_controllers` those bound to it.
     """
 
     __slots__ = ("mode", "v1", "v2", "v2_controllers")
@@ -70,6 +73,7 @@ def detect(mountinfo: str | None = None, cgroup: str | None = None, v2_controlle
 
     Never fails: what cannot be read is not there.
     """
+    mountinfo_is_own = mountinfo is None
     mountinfo = read_or_empty("/proc/self/mountinfo") if mountinfo is None else mountinfo
     cgroup = read_or_empty("/proc/self/cgroup") if cgroup is None else cgroup
     known = {name for line in cgroup.splitlines() if line.count(":") >= 2 for name in line.split(":", 2)[1].split(",") if name}
@@ -85,9 +89,20 @@ def detect(mountinfo: str | None = None, cgroup: str | None = None, v2_controlle
                 v1.setdefault(option, point)
     if v2_controllers is None:
         v2_controllers = read_or_empty(f"{v2}/cgroup.controllers") if v2 else ""
+    if privileges.current().rootless and mountinfo_is_own:
+        return _delegated(v2, cgroup)
     has_v1 = any(not name.startswith("name=") for name in v1)
     mode = ("hybrid" if has_v1 else "v2") if v2 else ("v1" if has_v1 else "")
     return Layout(mode, v1, v2, frozenset(v2_controllers.split()))
+
+
+def _delegated(v2: str, cgroup: str) -> Layout:
+    """An ordinary user's: the v2 group that systemd has delegated to him, as if it were the mount point (systemd.io/CGROUP_DELEGATION)."""
+    own = next((line.removeprefix("0::") for line in cgroup.splitlines() if line.startswith("0::")), "")
+    directory = (v2 + own).removesuffix(f"/{LEAF}").rstrip("/")
+    if not v2 or not os.access(f"{directory}/cgroup.subtree_control", os.W_OK) or not os.access(f"{directory}/cgroup.procs", os.W_OK):
+        return Layout(UNDELEGATED, {}, "", frozenset())
+    return Layout("v2", {}, directory, frozenset(read_or_empty(f"{directory}/cgroup.controllers").split()))
 
 
 def _cgroup_mounts(mountinfo: str) -> list[tuple[str, str, list[str]]]:
@@ -337,6 +352,10 @@ def create(layout: Layout, path: str, resources: Resources) -> Cgroup:
     Raises Unsupported naming the field this kernel has no file for, Conflict when processes live in a
     group of that path already.  On failure nothing that this call made stays behind.
     """
+    if layout.mode == UNDELEGATED:
+        if set(resources) - {"devices"}:
+            raise Unsupported("linux.resources: no cgroup is delegated to this user", hint="leave the limits out")
+        return Cgroup(layout, _checked(path))
     if not layout.mount_points:
         raise Unsupported("no cgroup file system is mounted", hint="mount -t cgroup2 none /sys/fs/cgroup")
     group = Cgroup(layout, _checked(path))

@@ -11,7 +11,7 @@ import os
 import stat
 
 from stackrun.errors import InvalidArgument, KernelError
-from stackrun.kernel import mounts, paths, syscalls
+from stackrun.kernel import mounts, paths, privileges, syscalls
 from stackrun.kernel import tree as trees
 from stackrun.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
@@ -142,7 +142,7 @@ class Root:
             mounts.make_parent_private(self.path)
         if self.overlay:
             upper, work = self.overlay.get("upper") or "", self.overlay.get("work") or ""
-            mounts.mount_overlay(list(self.overlay["lower"]), upper, work, self.path)
+            mounts.mount_overlay(list(self.overlay["lower"]), upper, work, self.path, privileges.current().overlay_options)
         else:
             mount_fd = mounts.clone_tree(AT_FDCWD, self.path, recursive=True)
             target_fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
