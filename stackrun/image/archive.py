@@ -22,14 +22,15 @@ from stackrun.errors import InvalidArgument
 from stackrun.image.changes import apply_changes
 from stackrun.image.compression import decompressed
 from stackrun.image.content import ContentStore
+from stackrun.image.layer import StrictArchive
 from stackrun.image.manifest import (
     INDEX_TYPES,
     OCI_CONFIG,
     OCI_LAYER,
     OCI_MANIFEST,
-    SIZE_MAX_BYTES,
     Descriptor,
     Platform,
+    document,
     media_type_of,
     parse_index,
     select,
@@ -91,26 +92,24 @@ def _store_members(stream: BinaryIO, content: ContentStore) -> _Files:
                 files.links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
             elif member.islnk():
                 files.links[path] = posixpath.normpath(member.linkname)
+            archive.forget()
     return files
 
 
 @contextmanager
-def _opened(stream: BinaryIO) -> Iterator[tarfile.TarFile]:
+def _opened(stream: BinaryIO) -> Iterator[StrictArchive]:
     with decompressed(stream) as plain:
         try:
-            with tarfile.open(fileobj=cast("BinaryIO", plain), mode="r|", bufsize=1 << 18) as archive:
+            with StrictArchive.open(fileobj=cast("BinaryIO", plain), mode="r|", bufsize=1 << 18) as archive:
                 yield archive
         except (tarfile.TarError, EOFError) as error:
             raise InvalidArgument(f"this is no sound tar archive: {error}") from error
 
 
 def _json(files: _Files, content: ContentStore, path: str) -> Any:
-    digest, size = files.find(path)
-    if size > SIZE_MAX_BYTES:
-        raise InvalidArgument(f"{path} of the archive is larger than {SIZE_MAX_BYTES} bytes")
     try:
-        return json.loads(content.read(digest))
-    except ValueError as error:
+        return json.loads(content.read(files.find(path)[0]))
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path} of the archive is not JSON: {error}") from None
 
 
@@ -154,7 +153,7 @@ def _oci_layout(files: _Files, content: ContentStore, platform: Platform) -> tup
 
 def _manifest_of(entry: Descriptor, content: ContentStore, platform: Platform) -> str:
     data = content.read(entry.digest)
-    if entry.media_type not in INDEX_TYPES and media_type_of(json.loads(data)) not in INDEX_TYPES:
+    if entry.media_type not in INDEX_TYPES and media_type_of(document(data, f"manifest {entry.digest}")) not in INDEX_TYPES:
         return entry.digest
     return select(parse_index(data, f"index {entry.digest}"), platform, entry.digest).digest
 

@@ -24,6 +24,7 @@ from stackrun.image.locks import KeyedLocks
 from stackrun.image.reference import is_sha256
 
 _CHUNK_BYTES = 1 << 18
+_SMALL_BYTES_MAX = 4 << 20
 _PARTIAL = ".partial"
 _INCOMING = "incoming-"
 
@@ -51,11 +52,11 @@ class ContentStore:
         return self.path(digest).is_file()
 
     def read(self, digest: str) -> bytes:
-        """A small blob whole, verified again; NotFound when it is not there."""
-        try:
-            data = self.path(digest).read_bytes()
-        except FileNotFoundError:
-            raise NotFound(f"blob {digest} is not in the store", hint="pull the image again") from None
+        """A small blob whole, verified again; NotFound when it is not there, InvalidArgument when it is not small."""
+        with self.open(digest) as file:
+            data = file.read(_SMALL_BYTES_MAX + 1)
+        if len(data) > _SMALL_BYTES_MAX:
+            raise InvalidArgument(f"blob {digest} is larger than {_SMALL_BYTES_MAX} bytes: it is no manifest and no configuration")
         if digest_of(data) != digest:
             raise DigestMismatch(f"blob {digest} is damaged on disk", hint="remove the image and pull it again")
         return data

@@ -28,6 +28,9 @@ ACCEPTED = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 SIZE_MAX_BYTES = 4 << 20
 """A manifest or configuration beyond this is refused (distribution-spec asks registries for 4 MiB)."""
 
+LAYERS_MAX = 500
+"""As many as overlayfs stacks (OVL_MAX_STACK)."""
+
 _MACHINES = {
     "x86_64": ("amd64", ""),
     "i686": ("386", ""),
@@ -106,6 +109,8 @@ def document(data: bytes, what: str) -> dict[str, Any]:
         parsed = json.loads(data)
     except ValueError as error:
         raise InvalidArgument(f"{what} is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidArgument(f"{what} is nested too deep") from None
     if not isinstance(parsed, dict):
         raise InvalidArgument(f"{what} is not a JSON object")
     return parsed
@@ -132,6 +137,8 @@ def parse_manifest(data: bytes, what: str, declared: str = "") -> Manifest:
     layers = parsed.get("layers")
     if not isinstance(layers, list):
         raise InvalidArgument(f"{what} has no layers")
+    if len(layers) > LAYERS_MAX:
+        raise InvalidArgument(f"{what} has {len(layers)} layers; {LAYERS_MAX} can be stacked")
     return Manifest(media_type, _descriptor(parsed.get("config"), what), tuple(_descriptor(one, what) for one in layers))
 
 
@@ -189,13 +196,13 @@ def _variant_rank(entry: Descriptor, wanted: Platform) -> int:
 
 def parse_configuration(data: bytes, what: str) -> Configuration:
     parsed = document(data, what)
-    rootfs = parsed.get("rootfs")
-    diff_ids = tuple(rootfs.get("diff_ids") or ()) if isinstance(rootfs, dict) else ()
-    if not all(isinstance(one, str) and is_sha256(one) for one in diff_ids):
+    rootfs = _object(parsed, "rootfs", what)
+    diff_ids = rootfs.get("diff_ids") or ()
+    if not isinstance(diff_ids, (list, tuple)) or not all(isinstance(one, str) and is_sha256(one) for one in diff_ids):
         raise InvalidArgument(f"{what} has a diff id that is not sha256")
     return Configuration(
-        config=_image_config(parsed.get("config") or {}),
-        diff_ids=diff_ids,
+        config=_image_config(_object(parsed, "config", what), what),
+        diff_ids=tuple(diff_ids),
         created=str(parsed.get("created") or ""),
         architecture=str(parsed.get("architecture") or ""),
         os=str(parsed.get("os") or "linux"),
@@ -204,18 +211,25 @@ def parse_configuration(data: bytes, what: str) -> Configuration:
     )
 
 
-def _image_config(config: Mapping[str, Any]) -> ImageConfig:
+def _object(parent: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
+    value = parent.get(name) or {}
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{what} has a {name} that is no object")
+    return value
+
+
+def _image_config(config: Mapping[str, Any], what: str) -> ImageConfig:
     return ImageConfig(
         command=_words(config.get("Cmd")),
         entrypoint=_words(config.get("Entrypoint")),
         environment=_words(config.get("Env")),
-        labels={str(key): str(value) for key, value in (config.get("Labels") or {}).items()},
+        labels={str(key): str(value) for key, value in _object(config, "Labels", what).items()},
         user=str(config.get("User") or ""),
         working_dir=str(config.get("WorkingDir") or ""),
-        exposed_ports=tuple(sorted(config.get("ExposedPorts") or ())),
-        volumes=tuple(sorted(config.get("Volumes") or ())),
+        exposed_ports=tuple(sorted(_object(config, "ExposedPorts", what))),
+        volumes=tuple(sorted(_object(config, "Volumes", what))),
         stop_signal=str(config.get("StopSignal") or ""),
-        healthcheck=_healthcheck(config.get("Healthcheck")),
+        healthcheck=_healthcheck(config.get("Healthcheck"), what),
         shell=_words(config.get("Shell")),
     )
 
@@ -227,12 +241,16 @@ def _words(value: object) -> tuple[str, ...]:
     return tuple(str(word) for word in value) if isinstance(value, list) else ()
 
 
-def _healthcheck(value: object) -> Healthcheck | None:
+def _healthcheck(value: object, what: str) -> Healthcheck | None:
     """Times are nanoseconds, as Go writes durations."""
     if not isinstance(value, dict) or not value.get("Test"):
         return None
-    seconds = [float(value.get(name) or 0) / 1e9 for name in ("Interval", "Timeout", "StartPeriod", "StartInterval")]
-    return Healthcheck(_words(value["Test"]), seconds[0], seconds[1], int(value.get("Retries") or 0), seconds[2], seconds[3])
+    times = [value.get(name) or 0 for name in ("Interval", "Timeout", "StartPeriod", "StartInterval")]
+    retries = value.get("Retries") or 0
+    if not all(isinstance(one, int) and abs(one) < 1 << 63 for one in (*times, retries)):
+        raise InvalidArgument(f"{what} has a health check with times that are no numbers")
+    seconds = [one / 1e9 for one in times]
+    return Healthcheck(_words(value["Test"]), seconds[0], seconds[1], retries, seconds[2], seconds[3])
 
 
 def chain_ids(diff_ids: Iterable[str]) -> tuple[str, ...]:

@@ -313,3 +313,48 @@ def test_unknown_member_types(root: Path) -> None:
 def test_a_link_loop_is_an_error(root: Path) -> None:
     with pytest.raises(KernelError):
         unpack(root, tar(symlink("a", "b"), symlink("b", "a"), member("a/f", b"")))
+
+
+# --- what would have to be held in memory ---
+
+
+def described(kind: bytes, size: int, name: str = "header") -> bytes:
+    """One block that announces `size` bytes of description."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_description_of_gigabytes_is_refused_before_it_is_read(root: Path, kind: bytes) -> None:
+    with pytest.raises(InvalidArgument, match="a header of"):
+        unpack_layer(io.BytesIO(described(kind, 1 << 32)), root)
+
+
+def test_descriptions_without_end_are_refused(root: Path) -> None:
+    for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+        with pytest.raises(InvalidArgument, match="too many headers"):
+            unpack_layer(io.BytesIO((described(kind, 512) + bytes(512)) * 2000), root)
+
+
+def test_sparse_files_are_refused(root: Path) -> None:
+    with pytest.raises(InvalidArgument, match="sparse"):
+        unpack_layer(io.BytesIO(described(tarfile.GNUTYPE_SPARSE, 0) + bytes(1024)), root)
+    for pax in ({"GNU.sparse.map": "0,1", "GNU.sparse.size": "9"}, {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}):
+        with pytest.raises(InvalidArgument, match="sparse"):
+            unpack_layer(io.BytesIO(tar(member("file", b"x", pax=pax))), root)
+
+
+@pytest.mark.parametrize(
+    "pax",
+    [{"SCHILY.xattr.user.a\0b": "x"}, {"uid": "-5", "gid": "-5"}, {"path": "/".join("a" * 1500)}, {"size": "-512"}],
+    ids=["zero byte", "owner", "depth", "size"],
+)
+def test_records_that_no_system_call_takes_are_the_archives_fault(root: Path, pax: dict[str, str]) -> None:
+    with pytest.raises(InvalidArgument):
+        unpack_layer(io.BytesIO(tar(member("file", b"", pax=pax), member("next"))), root)
+
+
+def test_a_time_beyond_all_calendars_is_none(root: Path) -> None:
+    unpack_layer(io.BytesIO(tar(member("file", b"", pax={"mtime": "1e99999999"}))), root)
+    assert (root / "file").stat().st_mtime == 0

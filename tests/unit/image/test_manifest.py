@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -123,3 +124,35 @@ def test_chain_ids_are_those_of_the_specification() -> None:
     chain = m.chain_ids([a, b])
     assert chain[0] == a
     assert chain[1] == "sha256:" + hashlib.sha256(f"{a} {b}".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000], ids=["arrays", "objects"])
+@pytest.mark.parametrize("parse", [m.parse_configuration, m.parse_manifest, m.parse_index])
+def test_nesting_without_end_is_refused(parse: Callable[[bytes, str], object], text: str) -> None:
+    with pytest.raises(InvalidArgument):
+        parse(text.encode(), "it")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"Labels": [1]}', '{"Labels": 5}', '{"ExposedPorts": 5}', '{"Volumes": ["/proc"]}', '"x"', "[1]",
+        '{"Healthcheck": {"Test": ["CMD"], "Interval": "abc"}}', '{"Healthcheck": {"Test": ["CMD"], "Interval": 1e999}}',
+        '{"Healthcheck": {"Test": ["CMD"], "Retries": [1]}}',
+    ],
+)  # fmt: skip
+def test_values_of_the_wrong_kind_are_refused(config: str) -> None:
+    with pytest.raises(InvalidArgument):
+        m.parse_configuration(f'{{"config": {config}, "rootfs": {{"diff_ids": []}}}}'.encode(), "it")
+
+
+@pytest.mark.parametrize("ids", ["5", "[1]", '"sha256:00"', '{"a": 1}'])
+def test_diff_ids_of_the_wrong_kind_are_refused(ids: str) -> None:
+    with pytest.raises(InvalidArgument):
+        m.parse_configuration(f'{{"rootfs": {{"diff_ids": {ids}}}}}'.encode(), "it")
+
+
+def test_more_layers_than_can_be_stacked_are_refused() -> None:
+    descriptor = {"digest": f"sha256:{'0' * 64}", "size": 1}
+    with pytest.raises(InvalidArgument, match="can be stacked"):
+        m.parse_manifest(json.dumps({"config": descriptor, "layers": [descriptor] * 501}).encode(), "it")
