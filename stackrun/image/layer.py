@@ -4,7 +4,7 @@ The archive is hostile until proven otherwise.  Every name is split and walked b
 RESOLVE_IN_ROOT from a descriptor of the directory, so neither `..`, nor absolute names, nor links that
 the archive itself made lead out; the last component is never followed.  Devices are made as nodes
 only: the file systems that show them to containers are mounted without harm by the runtime's
-device rules.
+device rules.  In a user namespace there are none, and with a single id all files are its own.
 
 Whiteouts of the OCI kind become overlayfs's: `.wh.name` a character device 0:0, `.wh..wh..opq` the
 xattr trusted.overlay.opaque (rootless user.overlay.opaque).  xattrs that belong to overlayfs are not taken from archives.
@@ -20,7 +20,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
@@ -38,7 +38,11 @@ _OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 _MUST_BE_KEPT = "security.capability"
 """The one xattr without which the image does not work; others may be refused by this file system or kernel."""
 _COPY_BYTES = 1 << 18
+_HELD_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_HELD_BYTES_MAX = 1 << 20
+_HEADERS_MAX = 8
 _NAME_MAX = 255
+_DEPTH_MAX = 512
 _TIME_MAX_NS = (1 << 62) - 1
 
 
@@ -65,25 +69,69 @@ def each_member(plain: PlainReader, take: Callable[[tarfile.TarInfo, tarfile.Tar
     stream = cast("BinaryIO", _Ahead(first, plain))
     try:
         # A stream, so no seeking; utf-8 with surrogates, so any byte a Linux name can hold comes back as it was.
-        with tarfile.open(
-            fileobj=stream, mode="r|", bufsize=_COPY_BYTES, tarinfo=_StrictMember, encoding="utf-8", errors="surrogateescape"
-        ) as archive:
+        with StrictArchive.open(fileobj=stream, mode="r|", bufsize=_COPY_BYTES, encoding="utf-8", errors="surrogateescape") as archive:
             while (member := archive.next()) is not None:
                 take(member, archive)
-                archive.members = []  # type: ignore[attr-defined]  # tarfile would remember every one of them
+                archive.forget()
     except (tarfile.TarError, EOFError) as error:
         raise InvalidArgument(f"this is no sound tar archive: {error}") from error
 
 
 class _StrictMember(tarfile.TarInfo):
-    """tarfile takes a damaged header in the middle for the end of the archive; here it is an error."""
+    """tarfile takes a damaged header in the middle for the end of the archive; here it is an error.
+
+    So is a header that would have to be held in memory (a long name, pax records, the map of a sparse file) beyond all reason: it is
+    compressed a thousandfold, and tarfile reads it whole.
+    """
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
         try:
+            cast("StrictArchive", archive).count_header()
             return super().fromtarfile(archive)
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
             raise tarfile.ReadError(str(error)) from None
+
+    @classmethod
+    def frombuf(cls, buffer: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buffer, encoding, errors)
+        if member.type in _HELD_TYPES and member.size > _HELD_BYTES_MAX:
+            raise tarfile.ReadError(f"a header of {member.size} bytes")
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            raise _sparse()
+        if member.size < 0:
+            raise tarfile.ReadError("a file of negative size")
+        return member
+
+    def _proc_gnusparse_00(self, *_: object) -> None:
+        raise _sparse()
+
+    _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse_00
+
+
+def _sparse() -> tarfile.ReadError:
+    """Its map has no bounds, and a few bytes of it may stand for exabytes of zeros; layer.md says not to use them."""
+    return tarfile.ReadError("a sparse file, which image layers do not have: pack it without --sparse")
+
+
+class StrictArchive(tarfile.TarFile):
+    """A tar of a stranger's: bounded in what has to be held in memory.  Call `forget` after each member."""
+
+    tarinfo = _StrictMember
+    _headers = 0
+
+    def count_header(self) -> None:
+        """tarfile calls itself for each header that only describes the next one."""
+        self._headers += 1
+        if self._headers > _HEADERS_MAX:
+            raise tarfile.ReadError("too many headers for one file")
+
+    def forget(self) -> None:
+        """tarfile would remember every member, and global records for good."""
+        self._headers = 0
+        self.members: list[tarfile.TarInfo] = []
+        if sum(len(name) + len(value) for name, value in self.pax_headers.items()) > _HELD_BYTES_MAX:
+            raise tarfile.ReadError("too many global headers")
 
 
 class _Ahead:
@@ -163,6 +211,8 @@ class Unpacker:
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
+        if path.count("/") >= _DEPTH_MAX:
+            raise InvalidArgument(f"a layer holds directories deeper than {_DEPTH_MAX}")
         parent, _, name = path.rpartition("/")
         parent_fd = self._open_directory(parent)
         try:
@@ -281,6 +331,8 @@ def _make_special(parent_fd: int, name: str, member: tarfile.TarInfo) -> None:
         os.mkfifo(name, 0o600, dir_fd=parent_fd)
     elif member.isdev():
         kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
+        if privileges.current().rootless:
+            return  # nobody could open it anyway
         os.mknod(name, kind | 0o600, os.makedev(member.devmajor, member.devminor), dir_fd=parent_fd)
     else:
         raise InvalidArgument(f"a layer holds {member.name!r} of the unknown type {member.type!r}")
@@ -289,6 +341,21 @@ def _make_special(parent_fd: int, name: str, member: tarfile.TarInfo) -> None:
         os.chmod(name, mode, dir_fd=parent_fd)  # what it names was made just now, and is no link
         set_xattrs(path, member)
     os.utime(name, ns=(time_ns(member),) * 2, dir_fd=parent_fd, follow_symlinks=False)
+
+
+def _give(target: int | str, member: tarfile.TarInfo, parent_fd: int | None = None) -> None:
+    if privileges.current().single_id:
+        return
+    try:
+        os.chown(target, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=parent_fd is None)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise KernelError(
+            f"chown {member.name} to {member.uid}:{member.gid}",
+            errno.EINVAL,
+            hint="that is none of this user's subordinate ids: widen his ranges in /etc/subuid and /etc/subgid",
+        ) from None
 
 
 def set_xattrs(target: int | str, member: tarfile.TarInfo) -> None:
@@ -311,7 +378,7 @@ def time_ns(member: tarfile.TarInfo) -> int:
     try:
         seconds = Decimal(member.pax_headers.get("mtime") or str(member.mtime))
         return max(0, min(int(seconds * 1_000_000_000), _TIME_MAX_NS))
-    except (InvalidOperation, ValueError, OverflowError):
+    except (ArithmeticError, ValueError):
         return 0
 
 
@@ -331,8 +398,6 @@ def _mark_opaque(parent_fd: int, name: str) -> None:
     try:
         os.setxattr(fd, privileges.current().overlay_opaque, b"y")
     finally:
-        if privileges.current().rootless:
-            return  # nobody could open it anyway
         os.close(fd)
 
 
@@ -343,21 +408,6 @@ def is_opaque(directory: str) -> bool:
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.ENOTSUP):
             return False
-def _give(target: int | str, member: tarfile.TarInfo, parent_fd: int | None = None) -> None:
-    if privileges.current().single_id:
-        return
-    try:
-        os.chown(target, member.uid, member.gid, dir_fd=parent_fd, follow_symlinks=parent_fd is None)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise KernelError(
-            f"chown {member.name} to {member.uid}:{member.gid}",
-            errno.EINVAL,
-            hint="that is none of this user's subordinate ids: widen his ranges in /etc/subuid and /etc/subgid",
-        ) from None
-
-
         raise
 
 
@@ -376,3 +426,5 @@ def _named(name: str) -> Iterator[None]:
     except OSError as error:
         hint = {errno.ENOSPC: "the disk is full", errno.EPERM: "unpacking images takes root"}.get(error.errno or 0, "")
         raise KernelError(f"unpack {name}", error.errno or errno.EIO, hint=hint) from error
+    except (OverflowError, ValueError) as error:  # an owner or a name that no system call takes
+        raise InvalidArgument(f"a layer holds {name!r}, which cannot be made: {error}") from error
