@@ -9,7 +9,7 @@ iterator exists, so that a server can still send a status.  Closing the iterator
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stackrun.api.types import (
     NO_FILTERS,
@@ -156,6 +156,25 @@ class VolumeEngine(Protocol):
         ...
 
     async def remove_volume(self, name: str, *, force: bool = False) -> None: ...
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """What our engine can beyond Docker's API: one container takes another's place, and no connection notices.
+
+    An engine that lacks it (`isinstance`) can have one container alone for a published port, and stops that first.
+    """
+
+    async def start_container_beside(self, ref: str, other: str) -> None:
+        """As `start_container`; host ports that both publish, and the aliases on networks, stay with `other` until `take_over`.
+
+        If `other` ends before that, or does not run, there is nothing to wait for.
+        """
+        ...
+
+    async def take_over(self, ref: str, *, drain_s: float) -> None:
+        """All at once. Connections to the other that are under way go on; returns when they have ended, or `drain_s` later."""
+        ...
 
 
 class Engine(ContainerEngine, ImageEngine, NetworkEngine, VolumeEngine, Protocol):

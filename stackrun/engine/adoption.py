@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stackrun.api.types import Status
 from stackrun.engine.containers import Containers
+from stackrun.engine.handover import HandOver
 from stackrun.engine.lifecycle import Lifecycle
 from stackrun.engine.networks import EngineNetworks
 from stackrun.engine.planner import CGROUP_PARENT, RUN_ID_LENGTH, Planner
@@ -30,6 +31,7 @@ class Adoption:
         registry: Registry,
         containers: Containers,
         lifecycle: Lifecycle,
+        handover: HandOver,
         networks: EngineNetworks,
         volumes: Volumes,
         planner: Planner,
@@ -41,6 +43,7 @@ class Adoption:
         self._registry = registry
         self._containers = containers
         self._lifecycle = lifecycle
+        self._handover = handover
         self._networks = networks
         self._volumes = volumes
         self._planner = planner
@@ -53,6 +56,7 @@ class Adoption:
         self._volumes.load(frozenset(entry.id for entry in self._registry))
         self._sweep_run_directories()
         running = [entry for entry in self._registry if entry.alive]
+        self._handover.settle(running)
         self._networks.restore([one for entry in running for one in self._lifecycle.publications(entry.situation)])
         for entry in running:
             plan = self._planner.resolver(entry.definition.spec, entry.endpoints)

@@ -8,6 +8,7 @@ Each step leaves its undo; the first failure undoes all.  The plan was made on t
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -42,8 +43,11 @@ DEFAULT_LOG_SIZE, DEFAULT_LOG_FILES = "20m", "5"
 @dataclass(frozen=True, slots=True)
 class PortPlan:
     container_port: int
+    """`shared`: the container beside this one holds it too."""
+
     request: PortRequest
 
+    shared: bool = False
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
@@ -67,6 +71,10 @@ class LaunchPlan:
     health: Health | None = None
     restart_count: int = 0
 
+    beside: str = ""
+    """The container that has the shared ports meanwhile; empty: this one has them at once."""
+    donor: runtime.Handle | None = None
+    """Of whose ports the shared ones are copies."""
 
 @dataclass(frozen=True, slots=True)
 class Launched:
@@ -111,7 +119,7 @@ class Launcher:
     def launch(self, plan: LaunchPlan) -> Launched:
         """Returns once the process has begun. Raises what the failed step raised; nothing is left then but the container's files."""
         with ExitStack() as undo:
-            reserved = ports.reserve([one.request for one in plan.ports]) if plan.publish_address and plan.ports else ()
+            reserved = _reserved(plan) if plan.publish_address and plan.ports else ()
             if reserved:
                 undo.callback(ports.close, reserved)
             _write_bundle(plan)
@@ -137,6 +145,8 @@ class Launcher:
         return Launched(handle, situation, handle.warnings)
 
     def _create(self, plan: LaunchPlan, held_fds: Sequence[int]) -> runtime.Handle:
+                waiting_ports=_waiting(reserved, plan),
+                beside=plan.beside,
         spec = plan.definition.spec
         directory = str(plan.directory)
         arguments: dict[str, Any] = {
@@ -229,13 +239,45 @@ def publications_of(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[
 
 
 def _published(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[PublishedPort, ...]:
+def _reserved(plan: LaunchPlan) -> tuple[Reservation, ...]:
+    """Shared ports as copies of the donor's sockets, unless it has just ended: then they are free like any other."""
+    descriptors = _donated(plan.donor) if plan.donor else []
+    try:
+        copies = {one: ports.shared(one.request, descriptors) for one in plan.ports if one.shared}
+        with ExitStack() as undo:
+            undo.callback(ports.close, [one for one in copies.values() if one])
+            own = iter(ports.reserve([one.request for one in plan.ports if not copies.get(one)]))
+            undo.pop_all()
+        return tuple(copies.get(one) or next(own) for one in plan.ports)
+    finally:
+        for fd in descriptors:
+            os.close(fd)
+
+
+def _donated(donor: runtime.Handle) -> list[int]:
+    try:
+        return donor.port_sockets()
+    except Unavailable:
+        return []
+
+
     """What is published, then what is only exposed."""
-    found = [
+    found = _ports(reserved, plan, waiting=False)
+    taken = {(one.container_port, one.protocol) for one in (*found, *_waiting(reserved, plan))}
+    return (*found, *(one for one in exposed_only(plan.definition.spec) if (one.container_port, one.protocol) not in taken))
+
+
+def _waiting(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[PublishedPort, ...]:
+    return _ports(reserved, plan, waiting=True)
+
+
+def _ports(reserved: Sequence[Reservation], plan: LaunchPlan, *, waiting: bool) -> tuple[PublishedPort, ...]:
+    return tuple(
         PublishedPort(asked.container_port, got.protocol, got.host_ip or "0.0.0.0", got.host_port)
         for got, asked in zip(reserved, plan.ports, strict=bool(reserved))
-    ]
-    taken = {(one.container_port, one.protocol) for one in found}
-    return (*found, *(one for one in exposed_only(plan.definition.spec) if (one.container_port, one.protocol) not in taken))
+        if not (plan.beside and asked.shared)
+        if bool(plan.beside and asked.shared) is waiting
+    )
 
 
 def publications_recorded(endpoints: Sequence[Endpoint], published: Sequence[PublishedPort], address: str) -> tuple[Publication, ...]:

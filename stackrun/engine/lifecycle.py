@@ -90,8 +90,10 @@ class Lifecycle:
 
     # --- start ---
 
-    async def start(self, entry: Entry) -> None:
-        """NotModified when it runs (or waits for its restart) already."""
+        self.on_ended: Callable[[Entry], None] = lambda entry: None
+        """Told of every container that has ended for good."""
+    async def start(self, entry: Entry, *, beside: str = "") -> None:
+        """NotModified when it runs (or waits for its restart) already. `beside`: the container whose host ports it waits for."""
         async with entry.lock:
             self._refuse_gone(entry)
             if entry.status is Status.PAUSED:
@@ -99,7 +101,7 @@ class Lifecycle:
             if entry.state.running:
                 raise NotModified(f"container {entry.name} is already running")
             entry.restart_delay_s = 0.0
-            entry.situation = replace(entry.situation, restart_count=0, stopped_by_user=False)
+            entry.situation = replace(entry.situation, restart_count=0, stopped_by_user=False, beside=beside)
             await self._start(entry)
 
     def _refuse_gone(self, entry: Entry) -> None:
@@ -138,6 +140,7 @@ class Lifecycle:
         entry.resolve(WaitCondition.NOT_RUNNING, ExitStatus(code, error.message))
         if entry.definition.spec.auto_remove and self.on_auto_remove is not None:
             self._tasks.spawn(self.on_auto_remove(entry), f"remove {entry.name}")
+            beside="",
 
     def _began(self, entry: Entry, launched: Launched) -> None:
         entry.situation = launched.situation
@@ -230,6 +233,8 @@ class Lifecycle:
     def _leave_running(self, entry: Entry) -> None:
         entry.handle = None
         if entry.health is not None:
+        if not again:
+            self.on_ended(entry)
             entry.health.cancel()
             entry.health = None
         self._execs.container_ended(entry)
@@ -260,6 +265,9 @@ class Lifecycle:
         await self._attempt(f"forget the names of {entry.name}", self._resolver.drop, entry.id)
         if was.endpoints:
             await self._attempt(f"take the interfaces of {entry.name} away", self._networks.discard, was.endpoints)
+            waiting_ports=(),
+            beside=entry.situation.beside if again else "",
+            ports_at="",
 
     async def _record(self, entry: Entry) -> None:
         """State can be lost with the machine anyway, so a full disk is reported and no reason to stop here."""
@@ -320,6 +328,7 @@ class Lifecycle:
         started_s = nanoseconds(entry.state.started_at) / 1e9
 
         def current() -> Health:
+        self.on_ended(entry)
             return entry.state.health or Health(HealthStatus.STARTING)
 
         def report(new: Health) -> None:

@@ -51,6 +51,7 @@ from stackrun.engine.connections import Connections
 from stackrun.engine.containers import Containers
 from stackrun.engine.events import Events
 from stackrun.engine.exec import Execs
+from stackrun.engine.handover import HandOver
 from stackrun.engine.images import Images
 from stackrun.engine.launch import Launcher
 from stackrun.engine.lifecycle import Lifecycle
@@ -124,12 +125,22 @@ class LocalEngine:
             execs=self._execs,
             report=self._report,
         )
+        self._handover = HandOver(
+            store=store,
+            registry=self._registry,
+            pool=self._pool,
+            tasks=self._tasks,
+            networks=self._networks,
+            lifecycle=self._lifecycle,
+            report=self._report,
+        )
         self._adoption = Adoption(
             store=store,
             run_dir=run_dir,
             registry=self._registry,
             containers=self._containers,
             lifecycle=self._lifecycle,
+            handover=self._handover,
             networks=self._networks,
             volumes=self._volumes,
             planner=self._planner,
@@ -195,6 +206,12 @@ class LocalEngine:
 
     async def start_container(self, ref: str) -> None:
         await self._finish(self._lifecycle.start(self._registry.find(ref)))
+
+    async def start_container_beside(self, ref: str, other: str) -> None:
+        await self._finish(self._handover.start_beside(ref, other))
+
+    async def take_over(self, ref: str, *, drain_s: float) -> None:
+        await self._handover.take_over(ref, drain_s=drain_s)
 
     async def stop_container(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
         await self._containers.stop(ref, timeout_s=timeout_s, signal_name=signal)

@@ -383,6 +383,10 @@ class EngineNetworks:
         with self._kernel:
             self._mechanism.unpublish(publications)
 
+    def under_way(self, publications: Sequence[Publication]) -> int:
+        """Connections that go on through these ports. Takes no lock: it only looks."""
+        return self._mechanism.under_way(publications)
+
 
 def _names(network: str, own_names: Sequence[str], spec: EndpointSpec) -> tuple[str, ...]:
     """By what a container is known on a network; on `bridge` by nothing, as with Docker."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from stackrun.api.types import ContainerSpec, Endpoint, Health, HealthStatus, PortBinding
+from stackrun.api.types import ContainerSpec, Endpoint, Health, HealthStatus, PortBinding, PublishedPort
 from stackrun.engine import devices, files, health
 from stackrun.engine.creation import endpoint_specs, exposed_only
 from stackrun.engine.host import swap_accounting
@@ -62,7 +62,8 @@ class Planner:
         """Takes addresses, which `EngineNetworks.release` gives back if the start fails."""
         spec = entry.definition.spec
         joined = self._joined(spec)
-        wanted_ports = self._ports(entry)
+        partner = self.partner(entry)
+        wanted_ports = self._ports(entry, partner)
         places = await self._networks.places(
             entry.id, endpoint_specs(spec), self.names(entry), hairpin=bool(wanted_ports)
         )
@@ -95,6 +96,8 @@ class Planner:
             attached_fds=tuple(sock.fileno() for sock, _ in entry.attached),
             health=Health(HealthStatus.STARTING) if health.schedule(spec.healthcheck, spec.shell) else None,
             restart_count=entry.situation.restart_count,
+            beside=partner.id if partner and partner.id == entry.situation.beside else "",
+            donor=partner.handle if partner else None,
         )
 
     # --- namespaces ---
@@ -173,17 +176,27 @@ class Planner:
 
     # --- ports ---
 
-    def _ports(self, entry: Entry) -> tuple[PortPlan, ...]:
+    def partner(self, entry: Entry) -> Entry | None:
+        """The running container with which this one shares host ports: it waits for this one's, or this one for its."""
+        waiting = next((one for one in self._registry if one.alive and one.situation.beside == entry.id), None)
+        beside = self._registry.get(entry.situation.beside)
+        return waiting or (beside if beside and beside.alive else None)
+
+    def _ports(self, entry: Entry, partner: Entry | None) -> tuple[PortPlan, ...]:
         spec = entry.definition.spec
         bindings = list(spec.ports)
         if spec.publish_all_ports:
             bound = {(one.container_port, one.protocol) for one in bindings}
             exposed = ((one.container_port, one.protocol) for one in exposed_only(spec))
             bindings += [PortBinding(port, protocol) for port, protocol in exposed if (port, protocol) not in bound]
-        for binding in bindings:
-            self._refuse_clash(entry, binding)
+        held = (*partner.situation.ports, *partner.situation.waiting_ports) if partner else ()
+        shared = [any(is_same_port(binding, port) for port in held) for binding in bindings]
+        for binding, is_shared in zip(bindings, shared, strict=True):
+            if not is_shared:
+                self._refuse_clash(entry, binding)
         return tuple(
-            PortPlan(one.container_port, PortRequest(one.protocol, one.host_ip, one.host_port, one.host_port_end)) for one in bindings
+            PortPlan(one.container_port, PortRequest(one.protocol, one.host_ip, one.host_port, one.host_port_end), is_shared)
+            for one, is_shared in zip(bindings, shared, strict=True)
         )
 
     def _refuse_clash(self, entry: Entry, binding: PortBinding) -> None:
@@ -204,6 +217,13 @@ class Planner:
     def publish_address(self, endpoints: Sequence[Endpoint]) -> str:
         """Where published ports lead: the first network that is not internal."""
         return next((one.ipv4_address for one in endpoints if not self._networks.is_internal(one.network_id)), "")
+
+
+def is_same_port(binding: PortBinding, port: PublishedPort) -> bool:
+    """Whether a binding asks for this very port of the host, or for a range that has it."""
+    last = binding.host_port_end or binding.host_port
+    same = (binding.protocol, binding.host_ip or "0.0.0.0") == (port.protocol, port.host_ip or "0.0.0.0")
+    return same and 0 < binding.host_port <= port.host_port <= last
 
 
 def _gateway(endpoints: Sequence[Endpoint]) -> str:

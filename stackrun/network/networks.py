@@ -226,6 +226,14 @@ class Networks:
             self._change(firewall.removed_publications(self._owner, gone))
             self._forget_flows(gone)
 
+    def under_way(self, publications: Iterable[Publication]) -> int:
+        """TCP connections that began through these ports and go on, whoever has the ports now."""
+        return sum(
+            conntrack.count_connections(self._nft, one.host_port, one.container_address, one.container_port)
+            for one in publications
+            if one.protocol == "tcp"
+        )
+
     # --- keeping it so -------------------------------------------------------------------------
 
     def ensure(self) -> bool:

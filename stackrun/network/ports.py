@@ -60,6 +60,19 @@ def reserve(requests: Sequence[PortRequest]) -> tuple[Reservation, ...]:
     return tuple(reserved)
 
 
+def shared(request: PortRequest, descriptors: Sequence[int]) -> Reservation | None:
+    """The port out of another reservation's descriptors, which stay the caller's; None when it is not among them."""
+    last = request.host_port_end or request.host_port
+    for fd in descriptors:
+        copy = socket.socket(fileno=os.dup(fd))
+        address, port = copy.getsockname()[:2]
+        same = copy.type == _KINDS.get(request.protocol) and address == (request.host_ip or "0.0.0.0")
+        if same and request.host_port <= port <= last:
+            return Reservation(request.protocol, request.host_ip, port, copy.detach())
+        copy.close()
+    return None
+
+
 def close(reservations: Iterable[Reservation]) -> None:
     for reservation in reservations:
         os.close(reservation.fd)

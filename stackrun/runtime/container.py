@@ -210,6 +210,10 @@ class Handle:
         """
         return self._request("dns")[1]
 
+    def port_sockets(self) -> list[int]:
+        """Descriptors of the `held_fds` it was launched with, the caller's to close: for who is to hold the same ports."""
+        return self._request("ports")[1]
+
     def prepare(self) -> None:
         """Wait for all of `start` but execve.  `start` does so by itself."""
         reply, _ = self._request("prepare", timeout_s=START_TIMEOUT_S)

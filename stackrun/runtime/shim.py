@@ -325,6 +325,9 @@ class Shim:
                 self._take_console(console)
         return {"warnings": self._born.warnings}, []
 
+    def _on_ports(self, _: Message, __: list[int]) -> Answer:
+        return {}, [os.dup(fd) for fd in self._born.order.held]
+
     def _take_console(self, console: int) -> None:
         """Serve the terminal to attached clients, or send it to whoever asked for it (runc's --console-socket)."""
         if self._request["console_size"]:

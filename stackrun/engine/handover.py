@@ -1,0 +1,177 @@
+"""Two containers and one host port: the second starts beside the first, and takes its published ports over without a gap.
+
+    start beside     the new one's shim gets copies of the old one's port sockets; the ports still lead to the old one
+    take over        one nft transaction: connections that begin from now on lead to the new one, those under way go on to the old one
+    drain            until the old one's connections through its ports have ended, or the time is over
+
+Either of them may end at any moment.  Whoever waits gets the ports when the other has ended for good, so a port never leads nowhere
+while there is a container that holds it.  Both facts are in the records (`Situation.waiting_ports`, `beside`): a daemon that was killed
+in between finds them, and of two that claim a port the one that took it last is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from stackrun.api.types import PublishedPort
+from stackrun.engine.clock import stamp
+from stackrun.engine.lifecycle import Lifecycle
+from stackrun.engine.networks import EngineNetworks
+from stackrun.engine.pool import Pool
+from stackrun.engine.record import Situation
+from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.store import Store
+from stackrun.engine.tasks import Tasks
+from stackrun.errors import Conflict, StackrunError
+from stackrun.network.firewall import Publication
+
+LOOK_S = 0.02
+"""Between two looks at the connections that go on.  The kernel tells of an end only where somebody listened at the beginning."""
+_QUIET_LOOKS = 2
+"""A packet that was on its way when the ports moved is not counted yet at the first look."""
+
+
+class HandOver:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        pool: Pool,
+        tasks: Tasks,
+        networks: EngineNetworks,
+        lifecycle: Lifecycle,
+        report: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._pool = pool
+        self._tasks = tasks
+        self._networks = networks
+        self._lifecycle = lifecycle
+        self._report = report
+        lifecycle.on_ended = self.ended
+
+    async def start_beside(self, ref: str, other: str) -> None:
+        """NotModified when it runs already; an ordinary start when `other` does not run."""
+        beside = self._registry.find(other)
+        entry = self._registry.find(ref)
+        await self._lifecycle.start(entry, beside=beside.id if beside.alive else "")
+        holder = self._registry.get(entry.situation.beside)
+        if entry.situation.waiting_ports and (holder is None or not holder.state.running):  # it ended meanwhile
+            await self._inherit(entry)
+
+    async def take_over(self, ref: str, *, drain_s: float) -> None:
+        """Nothing happens when it has all its ports already. Returns when the connections of before have ended, at most after `drain_s`."""
+        entry = self._registry.find(ref)
+        holder = self._registry.get(entry.situation.beside)
+        left: tuple[Publication, ...] = ()
+        async with self._both(entry, holder):
+            if not entry.alive:
+                raise Conflict(f"container {entry.name} is not running: it cannot take over ports")
+            if entry.situation.waiting_ports:
+                left = await self._move(entry, holder)
+        if holder is not None and left:
+            await self._drain(holder, left, drain_s)
+
+    def _both(self, entry: Entry, holder: Entry | None) -> AsyncExitStack:
+        """Their locks, always in the same order."""
+        return _Locks(sorted({entry, holder} - {None}, key=lambda one: one.id if one else ""))
+
+    async def _move(self, entry: Entry, holder: Entry | None) -> tuple[Publication, ...]:
+        """Under both locks. What led to the holder until now."""
+        before, left = entry.situation, self._lifecycle.publications(holder.situation) if holder else ()
+        entry.situation = _with_ports(before, stamp())
+        moved = before.waiting_ports
+        try:
+            await self._pool.run(self._publish, entry)
+        except BaseException:
+            entry.situation = before
+            raise
+        if holder is not None and holder.state.running:
+            holder.situation = _without_ports(holder.situation, moved, entry.id)
+            await self._pool.run(self._store.write_situation, holder.id, holder.situation)
+        places = {_place(one) for one in moved}
+        return tuple(one for one in left if (one.protocol, one.host_ip or "0.0.0.0", one.host_port) in places)
+
+    def _publish(self, entry: Entry) -> None:
+        """Blocks. The record first: a daemon that is killed here moves the ports when it comes back."""
+        self._store.write_situation(entry.id, entry.situation)
+        self._networks.publish(self._lifecycle.publications(entry.situation))
+
+    async def _drain(self, holder: Entry, publications: Sequence[Publication], drain_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline, quiet = loop.time() + drain_s, 0
+        while quiet < _QUIET_LOOKS and holder.alive and loop.time() < deadline:
+            quiet = 0 if await self._pool.run(self._networks.under_way, publications) else quiet + 1
+            if quiet < _QUIET_LOOKS:
+                await asyncio.sleep(LOOK_S)
+
+    # --- when one of them ends ---
+
+    def ended(self, entry: Entry) -> None:
+        """A container has ended for good: who waits for its ports gets them."""
+        for other in self._registry:
+            if other.alive and other.situation.beside == entry.id and other.situation.waiting_ports:
+                self._tasks.spawn(self._inherit(other), f"give the ports of {entry.name} to {other.name}")
+
+    async def _inherit(self, entry: Entry) -> None:
+        async with entry.lock:
+            if not (entry.alive and entry.situation.waiting_ports):
+                return
+            try:
+                await self._move(entry, None)
+            except StackrunError as error:
+                self._report(f"give ports to {entry.name}: {error.message}")
+
+    # --- an earlier daemon's containers ---
+
+    def settle(self, running: Iterable[Entry]) -> None:
+        """Blocks, before the ports are restored: every port gets one owner, and none waits for who has ended."""
+        running = sorted(running, key=lambda one: one.situation.ports_at or one.state.started_at, reverse=True)
+        owners: dict[tuple[str, str, int], Entry] = {}
+        for entry in running:
+            claimed = [one for one in entry.situation.ports if one.host_port]
+            lost = tuple(one for one in claimed if _place(one) in owners)
+            for one in claimed:
+                owners.setdefault(_place(one), entry)
+            if lost:
+                self._rewrite(entry, _without_ports(entry.situation, lost, owners[_place(lost[0])].id))
+        present = {one.id for one in running}
+        for entry in running:
+            if entry.situation.waiting_ports and entry.situation.beside not in present:
+                self._rewrite(entry, _with_ports(entry.situation, stamp()))
+
+    def _rewrite(self, entry: Entry, situation: Situation) -> None:
+        entry.situation = situation
+        self._store.write_situation(entry.id, situation)
+
+
+class _Locks(AsyncExitStack):
+    def __init__(self, entries: Iterable[Entry | None]) -> None:
+        super().__init__()
+        self._entries = tuple(one for one in entries if one is not None)
+
+    async def __aenter__(self) -> _Locks:
+        await super().__aenter__()
+        for one in self._entries:
+            await self.enter_async_context(one.lock)
+        return self
+
+
+def _with_ports(situation: Situation, at: str) -> Situation:
+    return replace(situation, ports=(*situation.waiting_ports, *situation.ports), waiting_ports=(), beside="", ports_at=at)
+
+
+def _without_ports(situation: Situation, lost: Sequence[PublishedPort], to: str) -> Situation:
+    places = {_place(one) for one in lost}
+    kept = tuple(one for one in situation.ports if not one.host_port or _place(one) not in places)
+    waiting = tuple(one for one in situation.ports if one.host_port and _place(one) in places)
+    return replace(situation, ports=kept, waiting_ports=waiting, beside=to)
+
+
+def _place(port: PublishedPort) -> tuple[str, str, int]:
+    return port.protocol, port.host_ip or "0.0.0.0", port.host_port
