@@ -51,7 +51,7 @@ def container_differences(
         after.pop(f"volumes.{target}", None)
     differences = [
         *_image(found, wanted, images),
-        *_compared(before, after),
+        *compared(before, after),
         *_inherited(inheritable(found.spec), inheritable(wanted), wanted, images),
         *_contents(found, wanted),
     ]
@@ -78,7 +78,7 @@ def _short(image_id: str) -> str:
     return image_id.removeprefix("sha256:")[:_ID_LENGTH]
 
 
-def _compared(before: Facts, after: Facts) -> Iterable[Difference]:
+def compared(before: Facts, after: Facts) -> Iterable[Difference]:
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)
         if (old and old.text) != (new and new.text):
@@ -136,10 +136,14 @@ def _of_image(config: ImageConfig | None) -> Facts:
 
 
 def _contents(found: Container, wanted: ContainerSpec) -> Iterable[Difference]:
-    """Configs and secrets by the digest of their content, where the container says what it was made with."""
-    if CONTENTS not in found.spec.labels:
-        return
-    before, after = contents_of(found.spec), contents_of(wanted)
+    """Where the container says what it was made with."""
+    if CONTENTS in found.spec.labels:
+        yield from content_differences(found.spec, wanted)
+
+
+def content_differences(old_spec: ContainerSpec, new_spec: ContainerSpec) -> Iterable[Difference]:
+    """Configs and secrets by the digest of their content."""
+    before, after = contents_of(old_spec), contents_of(new_spec)
     for target in before.keys() | after.keys():
         if before.get(target) != after.get(target):
             label, old = _held(before.get(target))
@@ -157,7 +161,7 @@ def _held(text: str | None) -> tuple[str, str | None]:
 def network_differences(found: Network, desired: Desired) -> tuple[Difference, ...]:
     wanted = desired.networks[found.name].spec
     before, after = _network(found, asked_pools=bool(wanted.pools)), _network(Network("", "", wanted), asked_pools=bool(wanted.pools))
-    return tuple(sorted(_compared(before, after), key=lambda one: one.field))
+    return tuple(sorted(compared(before, after), key=lambda one: one.field))
 
 
 def _network(network: Network, *, asked_pools: bool) -> Facts:

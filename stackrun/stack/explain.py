@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from stackrun.api import labels
 from stackrun.api.stacks import FieldChange, Phase, PlannedAction, StackEvent, StackPlan, Symbol
 from stackrun.api.types import Container, ImageConfig, MountType
-from stackrun.compose.model import Project
 from stackrun.errors import Diagnostic
 from stackrun.stack.content import content_digest
 from stackrun.stack.desired import Desired, DesiredService
 from stackrun.stack.difference import Difference, Images, container_differences, network_differences
 from stackrun.stack.facts import is_anonymous
 from stackrun.stack.observed import Observed
-from stackrun.stack.places import Places
+from stackrun.stack.places import NoPlaces, Places
 from stackrun.stack.plan import (
     CONDITION_WORDS,
     Action,
@@ -50,6 +49,15 @@ class Inspected:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a plan says besides what is done: warnings about the definition, where it says what, and nothing of its secrets."""
+
+    warnings: tuple[StackEvent, ...] = ()
+    places: Places = field(default_factory=NoPlaces)
+    secrecy: Secrecy = field(default_factory=Secrecy)
+
+
+@dataclass(frozen=True, slots=True)
 class Plans:
     """What `up` carries out, one after the other."""
 
@@ -69,18 +77,16 @@ def replaced_containers(plan: Plan, observed: Observed) -> dict[str, Container]:
     return found
 
 
-def explained(
-    project: Project, desired: Desired, observed: Observed, selected: Iterable[str], plans: Plans, inspected: Inspected, secrecy: Secrecy
-) -> StackPlan:
+def explained(desired: Desired, observed: Observed, selected: Iterable[str], plans: Plans, inspected: Inspected, shown: Shown) -> StackPlan:
     """Everything but the seal. `selected`: the services that the operation is about."""
     services = tuple(desired.services[name] for name in selected)
-    explainer = _Explainer(desired, observed, plans.main, inspected, _Fields(Places(project), secrecy))
+    explainer = _Explainer(desired, observed, plans.main, inspected, _Fields(shown.places, shown.secrecy))
     pulls = [explainer.pull(node.action, services) for node in plans.pulls.nodes]
     actions = (*pulls, *explainer.actions())
     return StackPlan(
         project=desired.project,
         actions=actions,
-        notices=(*map(warning_event, project.warnings), *notice_events(plans.main)),
+        notices=(*shown.warnings, *notice_events(plans.main)),
         waits=explainer.last_waits(),
         unchanged=explainer.unchanged(services, {one.resource for one in actions}),
     )

@@ -26,9 +26,10 @@ from stackrun.stack.content import Contents, encoded, forget_private, read_conte
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, execute
-from stackrun.stack.explain import Inspected, Plans, explained, notice_events, replaced_containers, warning_event
+from stackrun.stack.explain import Inspected, Plans, Shown, explained, notice_events, replaced_containers, warning_event
 from stackrun.stack.journal import Journal
 from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
+from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
 from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
 from stackrun.stack.seal import PLAN, moved, plan_digest, sealed
@@ -46,18 +47,12 @@ Job = Callable[[Emit], Awaitable[None]]
 class _Stack:
     """What one operation was asked for."""
 
-    project: Project
     wanted: Desired
     policy: Policy
-    contents: Contents
+    shown: Shown
 
     def images(self) -> list[str]:
         return [service.image for service in self.wanted.services.values()]
-
-    def secrecy(self) -> Secrecy:
-        secrets = self.project.secrets.values()
-        held = [self.contents.get(one.file, b"") for one in secrets if one.file]
-        return Secrecy((*held, *(encoded(one.content) for one in secrets if one.content)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +85,7 @@ class StackOperations:
         stack = await self._loaded(source, options)
         decided = await self._decided(stack)
         inspected = await self._inspected(decided)
-        plan = explained(
-            stack.project, stack.wanted, decided.observed, selection(stack.wanted, stack.policy), decided.plans, inspected, stack.secrecy()
-        )
+        plan = explained(stack.wanted, decided.observed, selection(stack.wanted, stack.policy), decided.plans, inspected, stack.shown)
         return replace(plan, seal=decided.seal(stack))
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
@@ -107,8 +100,8 @@ class StackOperations:
             raise
 
         async def work(emit: Emit) -> None:
-            for warning in stack.project.warnings:
-                emit(warning_event(warning))
+            for warning in stack.shown.warnings:
+                emit(warning)
             now, then = decided.observed, decided.plans.main
             if decided.plans.pulls:
                 await self._execute(decided.plans.pulls, now, emit, options.by or "up")
@@ -179,7 +172,7 @@ class StackOperations:
         order = start_order(project)
         contents = read_contents(project)
         wanted = desired(project, order, contents=contents, state_dir=self._state_dir, scale=options.scale, version=_version())
-        return _Stack(project, wanted, _policy(options), contents)
+        return _Stack(wanted, _policy(options), _shown(project, contents))
 
     async def _decided(self, stack: _Stack) -> _Decided:
         """Raises what `up` would be refused for."""
@@ -290,6 +283,13 @@ def _identity(source: StackSource) -> tuple[str, frozenset[str] | None]:
 
 def _project_name(source: StackSource) -> str:
     return source.project_name or _identity(source)[0]
+
+
+def _shown(project: Project, contents: Contents) -> Shown:
+    secrets = project.secrets.values()
+    held = [contents.get(one.file, b"") for one in secrets if one.file]
+    secrecy = Secrecy((*held, *(encoded(one.content) for one in secrets if one.content)))
+    return Shown(tuple(map(warning_event, project.warnings)), Places(project), secrecy)
 
 
 def _policy(options: UpOptions) -> Policy:

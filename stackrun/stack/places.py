@@ -48,6 +48,18 @@ class Places:
         return str(place) if place.line else ""
 
 
+class NoPlaces(Places):
+    """What comes from no file."""
+
+    def __init__(self) -> None: ...
+
+    def of_service(self, service: str, paths: Iterable[Path]) -> str:
+        return ""
+
+    def of_network(self, name: str, paths: Iterable[Path]) -> str:
+        return ""
+
+
 def _target(item: Any) -> str:
     """What an item is known by: a port's `80/tcp`, a mount's target."""
     if not isinstance(item, dict):

@@ -25,12 +25,12 @@ from stackrun.compose import model
 from stackrun.errors import Conflict
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.execute import Outcome, execute
-from stackrun.stack.explain import Inspected, Plans, explained, replaced_containers
+from stackrun.stack.explain import Inspected, Plans, Shown, explained, replaced_containers
 from stackrun.stack.observed import Observed, observe, with_private_files
+from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
 from stackrun.stack.reconcile import decide
 from stackrun.stack.seal import moved, sealed
-from stackrun.stack.secrecy import Secrecy
 from stackrun.stack.verdict import Policy
 
 T = TypeVar("T")
@@ -188,7 +188,7 @@ class Life(RuleBasedStateMachine):
         replaced = {one.id: await self.engine.container(one.id) for one in replaced_containers(plan, found).values()}
         images = {one.id: one.config for one in await self.engine.images()}
         inspected = Inspected(replaced, images)
-        told = explained(self.stack, self.target, found, tuple(self.target.services), Plans(PULLS, plan), inspected, Secrecy())
+        told = explained(self.target, found, tuple(self.target.services), Plans(PULLS, plan), inspected, Shown(places=Places(self.stack)))
         return plan, told, sealed(self.target, found, UP, PULLS, plan)
 
     async def assert_converged(self) -> None:
