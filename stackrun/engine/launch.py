@@ -42,12 +42,12 @@ DEFAULT_LOG_SIZE, DEFAULT_LOG_FILES = "20m", "5"
 
 @dataclass(frozen=True, slots=True)
 class PortPlan:
-    container_port: int
     """`shared`: the container beside this one holds it too."""
 
+    container_port: int
     request: PortRequest
-
     shared: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
@@ -70,11 +70,11 @@ class LaunchPlan:
     attached_fds: tuple[int, ...] = ()
     health: Health | None = None
     restart_count: int = 0
-
     beside: str = ""
     """The container that has the shared ports meanwhile; empty: this one has them at once."""
     donor: runtime.Handle | None = None
     """Of whose ports the shared ones are copies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Launched:
@@ -138,6 +138,8 @@ class Launcher:
                 ports=_published(reserved, plan),
                 restart_count=plan.restart_count,
                 interfaces=len(plan.places),
+                waiting_ports=_waiting(reserved, plan),
+                beside=plan.beside,
             )
             self._store.write_situation(plan.definition.id, situation)
             undo.pop_all()
@@ -145,8 +147,6 @@ class Launcher:
         return Launched(handle, situation, handle.warnings)
 
     def _create(self, plan: LaunchPlan, held_fds: Sequence[int]) -> runtime.Handle:
-                waiting_ports=_waiting(reserved, plan),
-                beside=plan.beside,
         spec = plan.definition.spec
         directory = str(plan.directory)
         arguments: dict[str, Any] = {
@@ -231,14 +231,6 @@ def log_settings(definition: Definition, directory: str) -> dict[str, Any] | Non
     }
 
 
-def publications_of(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[Publication, ...]:
-    return tuple(
-        Publication(got.protocol, got.host_ip, got.host_port, plan.publish_address, asked.container_port)
-        for got, asked in zip(reserved, plan.ports, strict=True)
-    ) if reserved else ()  # fmt: skip
-
-
-def _published(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[PublishedPort, ...]:
 def _reserved(plan: LaunchPlan) -> tuple[Reservation, ...]:
     """Shared ports as copies of the donor's sockets, unless it has just ended: then they are free like any other."""
     descriptors = _donated(plan.donor) if plan.donor else []
@@ -261,6 +253,15 @@ def _donated(donor: runtime.Handle) -> list[int]:
         return []
 
 
+def publications_of(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[Publication, ...]:
+    return tuple(
+        Publication(got.protocol, got.host_ip, got.host_port, plan.publish_address, asked.container_port)
+        for got, asked in zip(reserved, plan.ports, strict=True)
+        if not (plan.beside and asked.shared)
+    ) if reserved else ()  # fmt: skip
+
+
+def _published(reserved: Sequence[Reservation], plan: LaunchPlan) -> tuple[PublishedPort, ...]:
     """What is published, then what is only exposed."""
     found = _ports(reserved, plan, waiting=False)
     taken = {(one.container_port, one.protocol) for one in (*found, *_waiting(reserved, plan))}
@@ -275,7 +276,6 @@ def _ports(reserved: Sequence[Reservation], plan: LaunchPlan, *, waiting: bool) 
     return tuple(
         PublishedPort(asked.container_port, got.protocol, got.host_ip or "0.0.0.0", got.host_port)
         for got, asked in zip(reserved, plan.ports, strict=bool(reserved))
-        if not (plan.beside and asked.shared)
         if bool(plan.beside and asked.shared) is waiting
     )
 

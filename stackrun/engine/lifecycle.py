@@ -87,11 +87,11 @@ class Lifecycle:
         self._report = report
         self._closing = False
         self.on_auto_remove: Callable[[Entry], Coroutine[Any, Any, None]] | None = None
+        self.on_ended: Callable[[Entry], None] = lambda entry: None
+        """Told of every container that has ended for good."""
 
     # --- start ---
 
-        self.on_ended: Callable[[Entry], None] = lambda entry: None
-        """Told of every container that has ended for good."""
     async def start(self, entry: Entry, *, beside: str = "") -> None:
         """NotModified when it runs (or waits for its restart) already. `beside`: the container whose host ports it waits for."""
         async with entry.lock:
@@ -134,13 +134,13 @@ class Lifecycle:
             entry.with_state(status=status, exit_code=code, error=error.message, pid=0),
             endpoints=self._idle_endpoints(entry),
             ports=(),
+            beside="",
         )
         await self._record(entry)
         entry.resolve(WaitCondition.NEXT_EXIT, ExitStatus(code, error.message))
         entry.resolve(WaitCondition.NOT_RUNNING, ExitStatus(code, error.message))
         if entry.definition.spec.auto_remove and self.on_auto_remove is not None:
             self._tasks.spawn(self.on_auto_remove(entry), f"remove {entry.name}")
-            beside="",
 
     def _began(self, entry: Entry, launched: Launched) -> None:
         entry.situation = launched.situation
@@ -223,6 +223,8 @@ class Lifecycle:
         self.publish(entry, "die", {"exitCode": str(exit_.code), "execDuration": str(_ran_s(was, exit_))})
         self._tell_waiters(entry, exit_.code, again)
         entry.ended.set()
+        if not again:
+            self.on_ended(entry)
         if again:
             entry.restart_delay_s = next_pause_s(entry.restart_delay_s, ran_s=_ran_s(was, exit_))
             if not self._closing:  # else the next engine finds it restarting
@@ -233,8 +235,6 @@ class Lifecycle:
     def _leave_running(self, entry: Entry) -> None:
         entry.handle = None
         if entry.health is not None:
-        if not again:
-            self.on_ended(entry)
             entry.health.cancel()
             entry.health = None
         self._execs.container_ended(entry)
@@ -254,6 +254,9 @@ class Lifecycle:
             state=state,
             endpoints=self._idle_endpoints(entry),
             ports=(),
+            waiting_ports=(),
+            beside=entry.situation.beside if again else "",
+            ports_at="",
             restart_count=entry.situation.restart_count + int(again),
         )
 
@@ -265,9 +268,6 @@ class Lifecycle:
         await self._attempt(f"forget the names of {entry.name}", self._resolver.drop, entry.id)
         if was.endpoints:
             await self._attempt(f"take the interfaces of {entry.name} away", self._networks.discard, was.endpoints)
-            waiting_ports=(),
-            beside=entry.situation.beside if again else "",
-            ports_at="",
 
     async def _record(self, entry: Entry) -> None:
         """State can be lost with the machine anyway, so a full disk is reported and no reason to stop here."""
@@ -317,6 +317,7 @@ class Lifecycle:
         entry.situation = replace(entry.with_state(status=Status.EXITED), stopped_by_user=True)
         await self._record(entry)
         self._tell_waiters(entry, entry.state.exit_code, again=False)
+        self.on_ended(entry)
         return True
 
     # --- health ---
@@ -328,7 +329,6 @@ class Lifecycle:
         started_s = nanoseconds(entry.state.started_at) / 1e9
 
         def current() -> Health:
-        self.on_ended(entry)
             return entry.state.health or Health(HealthStatus.STARTING)
 
         def report(new: Health) -> None:

@@ -317,6 +317,9 @@ class Shim:
             self._dns_fds = wiring.open_dns_sockets(self._netns_fd)
         return {}, [os.dup(fd) for fd in self._dns_fds]
 
+    def _on_ports(self, _: Message, __: list[int]) -> Answer:
+        return {}, [os.dup(fd) for fd in self._born.order.held]
+
     def _on_prepare(self, _: Message, __: list[int]) -> Answer:
         self._require("prepare", "created")
         if not self._born.is_prepared:
@@ -324,9 +327,6 @@ class Shim:
             if console >= 0:
                 self._take_console(console)
         return {"warnings": self._born.warnings}, []
-
-    def _on_ports(self, _: Message, __: list[int]) -> Answer:
-        return {}, [os.dup(fd) for fd in self._born.order.held]
 
     def _take_console(self, console: int) -> None:
         """Serve the terminal to attached clients, or send it to whoever asked for it (runc's --console-socket)."""
