@@ -29,6 +29,8 @@ class UpOptions:
     timeout_s: float | None = None
     wait: bool = False
     wait_timeout_s: float | None = None
+    keep: bool = True
+    """Whether the stack is kept in its declared state afterwards."""
     by: str = ""
     """Who asks, for `Decision.by`: watch, rollback; empty: a person, by `up`."""
     seal: Mapping[str, str] = field(default_factory=dict)

@@ -167,10 +167,12 @@ class _Checker:
         """What `on_dependency` names is a dependency."""
         own = service.get("x-stackrun")
         said = own.get("on_dependency") if isinstance(own, Map) else None
-        known = service.get("depends_on")
-        for name in said if isinstance(said, Map) else ():
-            if not known or name not in known:
-                hint = did_you_mean(name, known or ()) or f"write it under depends_on: {name}"
+        known = service.get("depends_on") or ()
+        if not isinstance(said, Map):
+            return
+        for name in said:
+            if name not in known:
+                hint = did_you_mean(name, known) or f"write it under depends_on: {name}"
                 self.faults.error(said.key_place(name), f'"{name}" is no dependency of this service', hint=hint, code="undefined-service")
 
     def _limits(self, service: Map) -> None:

@@ -35,6 +35,31 @@ class Declared:
     def project(self) -> str:
         return self.desired.project
 
+    def chosen(self, services: Iterable[str]) -> frozenset[str]:
+        """Those named, or all."""
+        return frozenset(services) or frozenset(self.desired.services)
+
+    def stopping(self, services: Iterable[str]) -> Declared:
+        return replace(self, stopped=self.stopped | self.chosen(services))
+
+    def starting(self, services: Iterable[str]) -> Declared:
+        return replace(self, stopped=self.stopped - self.chosen(services), held=self.held - self.chosen(services))
+
+    def without(self, services: Iterable[str]) -> Declared:
+        """After these have gone for good."""
+        gone = frozenset(services)
+        left = {name: one for name, one in self.desired.services.items() if name not in gone}
+        return replace(self, desired=replace(self.desired, services=left), stopped=self.stopped - gone, held=self.held - gone)
+
+
+def raised(before: Declared | None, wanted: Desired, selected: Iterable[str], *, kept: bool = True, started: bool = True) -> Declared:
+    """What an `up` of the selected services declares."""
+    chosen = frozenset(selected)
+    stopped, held = (before.stopped, before.held) if before else (frozenset(), frozenset())
+    desired = merged(before.desired if before else None, wanted, chosen)
+    known = frozenset(desired.services)
+    return Declared(desired, kept, ((stopped - chosen) if started else (stopped | chosen)) & known, (held - chosen) & known)
+
 
 def merged(before: Desired | None, now: Desired, selected: Iterable[str]) -> Desired:
     """After an `up` of some services: those are declared anew, of the others holds what was declared before."""
@@ -70,10 +95,11 @@ def _in_start_order(services: Mapping[str, DesiredService]) -> dict[str, Desired
 
 
 class Declarations:
-    """The declared stacks of one engine. Every method blocks on the file system."""
+    """The declared stacks of one engine, whose only writer this is. Every method blocks on the file system."""
 
     def __init__(self, state_dir: str) -> None:
         self._folder = Path(state_dir) / _FOLDER
+        self._read: dict[str, Declared] = {}
 
     def projects(self) -> tuple[str, ...]:
         try:
@@ -84,20 +110,26 @@ class Declarations:
 
     def read(self, project: str) -> Declared | None:
         """None: there is none, or none that can be read."""
-        try:
-            return from_json(Declared, self._path(project).read_bytes())
-        except (OSError, InvalidArgument):
-            return None
+        if project not in self._read:
+            try:
+                self._read[project] = from_json(Declared, self._path(project).read_bytes())
+            except (OSError, InvalidArgument):
+                return None
+        return self._read[project]
 
     def write(self, declared: Declared) -> None:
-        """Complete or not at all."""
+        """Complete or not at all, and not again when it is the same."""
+        if self._read.get(declared.project) == declared:
+            return
         path = self._path(declared.project)
         try:
             write_whole(path, to_json(declared))
         except OSError as error:
             raise KernelError(f"write {path}", error.errno or 0) from None
+        self._read[declared.project] = declared
 
     def forget(self, project: str) -> None:
+        self._read.pop(project, None)
         try:
             self._path(project).unlink(missing_ok=True)
         except OSError as error:

@@ -79,6 +79,10 @@ def healthy(container: Container) -> bool:
     return container.state.health is not None and container.state.health.status is HealthStatus.HEALTHY
 
 
+def unhealthy(container: Container) -> bool:
+    return container.state.health is not None and container.state.health.status is HealthStatus.UNHEALTHY
+
+
 def has_healthcheck(container: Container) -> bool:
     return container.state.health is not None and container.state.health.status is not HealthStatus.NONE
 

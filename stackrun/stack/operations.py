@@ -11,26 +11,41 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypeVar
 
 from stackrun.api import labels
 from stackrun.api.engine import Engine
-from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackPlan, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import (
+    Change,
+    ChangeQuery,
+    DownOptions,
+    Phase,
+    Reasons,
+    StackEvent,
+    StackPlan,
+    StackSource,
+    StackSummary,
+    UpOptions,
+)
 from stackrun.api.types import Container, Filters
 from stackrun.errors import ComposeError, Conflict, NotFound, StackrunError
 from stackrun.stack import lifecycle
 from stackrun.stack.account import Account
+from stackrun.stack.changes import Changes
 from stackrun.stack.content import Contents, encoded, forget_private, read_contents
+from stackrun.stack.declared import Declarations, Declared, raised
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
-from stackrun.stack.execute import PARALLELISM, Emit, execute
+from stackrun.stack.execute import PARALLELISM, Emit, Outcome, execute
 from stackrun.stack.explain import Inspected, Plans, Shown, explained, notice_events, replaced_containers, warning_event
 from stackrun.stack.journal import Journal
+from stackrun.stack.keep import Round, decide_round, touched
 from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
 from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
+from stackrun.stack.reasons import reasons
 from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
 from stackrun.stack.seal import PLAN, moved, plan_digest, sealed
 from stackrun.stack.secrecy import Secrecy
@@ -39,6 +54,8 @@ from stackrun.stack.verdict import Policy, selection
 if TYPE_CHECKING:
     from stackrun.compose.model import Project
 
+_ENDING = frozenset({"KILL", "TERM", "INT", "QUIT", "ABRT", "9", "15", "2", "3", "6"})
+"""Signals by which a person means a service to end, and to stay so."""
 T = TypeVar("T")
 Job = Callable[[Emit], Awaitable[None]]
 
@@ -68,14 +85,22 @@ class StackOperations:
     """`api.stacks.Stacks` over any engine.
 
     `state_dir`: a folder for the content of configs and secrets, made when it is needed; the engine must see it under the same path.
+    `keeps`: what is declared is written down, for a `Keeper` to hold it so.
     """
 
-    def __init__(self, engine: Engine, *, state_dir: str, parallelism: int = PARALLELISM) -> None:
+    def __init__(self, engine: Engine, *, state_dir: str, parallelism: int = PARALLELISM, keeps: bool = False) -> None:
         self._engine = engine
         self._state_dir = state_dir
         self._parallelism = parallelism
         self._locks: dict[str, asyncio.Lock] = {}
+        self._rounds: dict[str, asyncio.Task[Round | None]] = {}
+        """Of the keeper's, one a stack; whoever wants to work on that stack ends it."""
+        self._declarations = Declarations(state_dir) if keeps else None
         self.journal = Journal(state_dir)
+        self.witnessed = False
+        """Whether somebody notes what the engine's containers do by themselves."""
+        self.on_declared: Callable[[str], None] = lambda project: None
+        """Told of every stack that has been declared anew."""
 
     async def preload(self) -> None:
         """Import what loading a stack needs, off the event loop, so that the first `up` does not pay for it."""
@@ -109,9 +134,37 @@ class StackOperations:
                 then = decide(stack.wanted, now, stack.policy)
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
                     raise Conflict("an image that was pulled changes the plan", hint="the image is here now: plan again")
-            await self._execute(then, now, emit, options.by or "up")
+            await self._raise(stack, options, then, now, emit)
 
         return _Work(work, lock)
+
+    async def _raise(self, stack: _Stack, options: UpOptions, plan: Plan, observed: Observed, emit: Emit) -> None:
+        """Executes what `up` has decided. What it could not bring up is left alone by the keeper until the next `up`."""
+        before = await self._declared(stack.wanted.project)
+        selected = selection(stack.wanted, stack.policy)
+        after = raised(before, stack.wanted, selected, kept=options.keep, started=not options.no_start)
+        await self._declare(replace(after, held=after.held | touched(plan.nodes, observed)))
+        outcome = await self._carried_out(plan, observed, emit, options.by or "up")
+        failed = (node for node in plan.nodes if node.number in outcome.failures or node.number in outcome.skipped)
+        await self._declare(replace(after, held=after.held | touched(failed, observed)))
+        outcome.raise_if_failed()
+
+    async def _declared(self, project: str) -> Declared | None:
+        return await asyncio.to_thread(self._declarations.read, project) if self._declarations else None
+
+    async def _declare(self, declared: Declared) -> None:
+        if self._declarations:
+            await asyncio.to_thread(self._declarations.write, declared)
+            self.on_declared(declared.project)
+
+    async def _redeclare(self, project: str, change: Callable[[Declared], Declared | None]) -> None:
+        """None: it is declared no more."""
+        before = await self._declared(project)
+        after = change(before) if before else None
+        if after is not None:
+            await self._declare(after)
+        elif before is not None and self._declarations:
+            await asyncio.to_thread(self._declarations.forget, project)
 
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
         project, known = await asyncio.to_thread(_identity, source)
@@ -126,23 +179,35 @@ class StackOperations:
             if not options.services:
                 await asyncio.to_thread(forget_private, self._state_dir, observed.project)
 
-        return await self._by_labels("down", project, plan, forget)
+        def leave(declared: Declared) -> Declared | None:
+            return declared.without(options.services) if options.services else None
+
+        return await self._by_labels("down", project, plan, leave, forget)
 
     async def start(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels("start", project, lambda observed: lifecycle.decide_start(observed, services))
+        decided = partial(lifecycle.decide_start, services=services)
+        return await self._by_labels("start", project, decided, partial(Declared.starting, services=services))
 
     async def stop(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels("stop", project, lambda observed: lifecycle.decide_stop(observed, services, timeout_s))
+        decided = partial(lifecycle.decide_stop, services=services, timeout_s=timeout_s)
+        return await self._by_labels("stop", project, decided, partial(Declared.stopping, services=services))
 
     async def restart(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels("restart", project, lambda observed: lifecycle.decide_restart(observed, services, timeout_s))
+        decided = partial(lifecycle.decide_restart, services=services, timeout_s=timeout_s)
+        return await self._by_labels("restart", project, decided, partial(Declared.starting, services=services))
 
     async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]:
         project = await asyncio.to_thread(_project_name, source)
-        return await self._by_labels("kill", project, lambda observed: lifecycle.decide_kill(observed, services, signal or "SIGKILL"))
+        ends = (signal or "SIGKILL").upper().removeprefix("SIG") in _ENDING
+
+        def leave(declared: Declared) -> Declared:
+            return declared.stopping(services) if ends else declared
+
+        decided = partial(lifecycle.decide_kill, services=services, signal=signal or "SIGKILL")
+        return await self._by_labels("kill", project, decided, leave)
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         stack = await self._loaded(source, UpOptions())
@@ -160,6 +225,19 @@ class StackOperations:
         for one in found:
             projects.setdefault(one.spec.labels[labels.PROJECT], []).append(one)
         return tuple(_summary(name, projects[name]) for name in sorted(projects))
+
+    async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
+        project = await asyncio.to_thread(_project_name, source)
+        return await reasons(self._engine, self.journal, project, service, limit, witnessed=self.witnessed)
+
+    async def changes(self, source: StackSource, query: ChangeQuery) -> AsyncIterator[Change]:
+        project = "" if query.all else await asyncio.to_thread(_project_name, source)
+        return await Changes(self._engine, self.journal, project, query).begin()
+
+    def busy(self, project: str) -> bool:
+        """Whether an operation on it is under way."""
+        lock = self._locks.get(project)
+        return lock is not None and lock.locked()
 
     async def _loaded(self, source: StackSource, options: UpOptions) -> _Stack:
         return await asyncio.to_thread(self._desired, source, options)
@@ -194,8 +272,14 @@ class StackOperations:
         return Inspected(containers, {id: image.config for id, image in images.items()})
 
     async def _by_labels(
-        self, verb: str, project: str, decided: Callable[[Observed], Plan], finish: Callable[[Observed], Awaitable[None]] | None = None
+        self,
+        verb: str,
+        project: str,
+        decided: Callable[[Observed], Plan],
+        declare: Callable[[Declared], Declared | None],
+        finish: Callable[[Observed], Awaitable[None]] | None = None,
     ) -> AsyncIterator[StackEvent]:
+        """`declare`: what holds from now on, said before anything is done, lest the keeper undo it."""
         lock = await self._acquired(project)
         try:
             observed = await observe(self._engine, project)
@@ -205,6 +289,7 @@ class StackOperations:
             raise
 
         async def work(emit: Emit) -> None:
+            await self._redeclare(project, declare)
             await self._execute(plan, observed, emit, verb)
             if finish is not None:
                 await finish(observed)
@@ -212,11 +297,15 @@ class StackOperations:
         return _Work(work, lock)
 
     async def _execute(self, plan: Plan, observed: Observed, emit: Emit, by: str) -> None:
-        """Raises what failed; either way the journal has it. `by`: who wanted it."""
+        """Raises what failed."""
+        (await self._carried_out(plan, observed, emit, by)).raise_if_failed()
+
+    async def _carried_out(self, plan: Plan, observed: Observed, emit: Emit, by: str) -> Outcome:
+        """The journal has it, whatever became of it. `by`: who wanted it."""
         for event in _announcements(plan):
             emit(event)
         if not plan:
-            return
+            return Outcome()
         account = Account(plan, observed, by)
         try:
             heard, ids = account.heard(emit), observed.ids()
@@ -224,9 +313,49 @@ class StackOperations:
             account.finished(outcome)
         finally:
             await asyncio.to_thread(self.journal.note, observed.project, account.decisions())
-        outcome.raise_if_failed()
+        return outcome
+
+    # --- what the keeper does
+
+    async def kept_projects(self) -> tuple[str, ...]:
+        return await asyncio.to_thread(self._declarations.projects) if self._declarations else ()
+
+    async def keep_round(self, project: str, resting: Mapping[str, float]) -> Round | None:
+        """Brings back what was lost and can come back now; None when this stack is not kept.
+
+        `resting`: service → seconds for which it is left alone.
+
+        An operation on the stack ends it at once; the stack is then told to be declared anew.
+        """
+        task = self._rounds[project] = asyncio.create_task(self._round(project, frozenset(resting)))
+        try:
+            await asyncio.wait([task])
+        finally:
+            del self._rounds[project]
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if task.cancelled():
+            self.on_declared(project)
+            return Round()
+        return task.result()
+
+    async def _round(self, project: str, resting: frozenset[str]) -> Round | None:
+        async with self._locks.setdefault(project, asyncio.Lock()):
+            declared = await self._declared(project)
+            if declared is None or not declared.kept:
+                return None
+            wanted = declared.desired
+            observed = await observe(self._engine, project, [one.image for one in wanted.services.values()])
+            observed = await with_stop_signals(observed, self._engine, wanted)
+            observed = await asyncio.to_thread(with_private_files, observed, wanted)
+            found = decide_round(declared, observed, resting)
+            await self._carried_out(found.plan, observed, _unheard, "keep")
+            return found
 
     async def _acquired(self, project: str) -> asyncio.Lock:
+        if keeping := self._rounds.get(project):
+            keeping.cancel()
         lock = self._locks.setdefault(project, asyncio.Lock())
         await lock.acquire()
         return lock
@@ -241,6 +370,10 @@ async def _looked_up(look: Callable[[str], Awaitable[T]], ids: Iterable[str], sl
                 return None
 
     return dict(found for found in await asyncio.gather(*map(one, sorted(ids))) if found)
+
+
+def _unheard(event: StackEvent) -> None:
+    """The journal is where the keeper tells what it does."""
 
 
 def _require_unmoved(seal: Mapping[str, str], now: Mapping[str, str]) -> None:

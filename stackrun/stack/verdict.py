@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stackrun.api import labels
-from stackrun.api.types import Container, Network, Status
+from stackrun.api.types import Container, EndedBy, Network, Status
+from stackrun.api.wire.times import epoch_ns
 from stackrun.errors import InvalidArgument
 from stackrun.stack.desired import JOINED, Desired, DesiredService, FileMount, contents_of
-from stackrun.stack.observed import Observed, is_on, is_one_off, number_of, service_of
+from stackrun.stack.observed import Observed, is_on, is_one_off, number_of, service_of, unhealthy
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Policy:
     timeout_s: float | None = None
     wait: bool = False
     wait_timeout_s: float | None = None
+    keep: bool = False
+    """Only what was lost is brought back: nothing that is merely other than declared is replaced, nothing surplus goes."""
 
 
 PLAIN = Policy()
@@ -123,7 +126,7 @@ class _Judge:
     def _network_differs(self, name: str) -> bool:
         """Ours, made from another definition, and every container of the stack on it is part of this operation."""
         wanted, found = self._desired.networks.get(name), self._observed.networks.get(name)
-        if wanted is None or wanted.external or found is None or self._policy.no_recreate:
+        if wanted is None or wanted.external or found is None or self._policy.no_recreate or self._policy.keep:
             return False
         if found.spec.labels.get(labels.PROJECT) != self._desired.project:
             return False
@@ -144,7 +147,7 @@ class _Judge:
         wanted = range(1, service.replicas + 1)
         slots = tuple(self._slot(service, number, groups.get(number, ())) for number in wanted)
         surplus = tuple(one for number in sorted(groups) if number not in wanted for one in groups[number])
-        return Verdict(service, slots, surplus)
+        return Verdict(service, slots, () if self._policy.keep else surplus)
 
     def _slot(self, service: DesiredService, number: int, found: Iterable[Container]) -> Slot:
         """Of several containers with one number the best stays: up to date, then running, then the one with the final name."""
@@ -156,8 +159,10 @@ class _Judge:
         cause, best = judged[0]
         if cause:
             return Slot(number, cause=cause, old=tuple(one for _, one in judged))
+        if self._policy.keep:
+            return Slot(number, best, kept_start_cause(service, best), bounce=self._kept_bounce_cause(service, best))
         untold = self._untold(service, best)
-        bounce = self._bounce_cause(service) or self._restart_cause(service, untold) if best.state.running else ""
+        bounce = self._bounce_cause(service, best) or self._restart_cause(service, untold) if best.state.running else ""
         return Slot(number, best, _start_cause(service, best), tuple(one for _, one in judged[1:]), bounce, untold)
 
     def _untold(self, service: DesiredService, container: Container) -> tuple[FileMount, ...]:
@@ -186,6 +191,8 @@ class _Judge:
             return ""
         if self._policy.force_recreate:
             return "forced"
+        if self._policy.keep:
+            return self._network_cause(service, container) or self._join_cause(service, container)
         if container.spec.labels.get(labels.CONFIG_HASH) != service.config_hash:
             return "configuration changed"
         image_id = self._observed.images.get(service.image, "")
@@ -215,15 +222,59 @@ class _Judge:
         gone = joined and not self._staying.issuperset(joined.split(","))
         return f"shares with a container of {' or '.join(service.joins)} that is gone" if gone else ""
 
-    def _bounce_cause(self, service: DesiredService) -> str:
+    def _bounce_cause(self, service: DesiredService, container: Container) -> str:
         for name in service.joins:
             if name in self._verdicts and self._verdicts[name].starts_anew:
                 return f"shares with {name}, which starts anew"
+        if stale := self._stale_join(service, container):
+            return stale
         for one in service.dependencies:
             verdict = self._verdicts.get(one.service)
             if one.restart and verdict and (verdict.replaced or verdict.bounced):
                 return f"dependency {one.service} {'replaced' if verdict.replaced else 'restarted'}"
         return ""
+
+    def _stale_join(self, service: DesiredService, container: Container) -> str:
+        """Whose namespaces it shares has started since, and has others now."""
+        for name in service.joins:
+            joined = self._observed.of_service(name)[:1]
+            if joined and is_newer(joined[0], container):
+                return f"shares with {name}, which has started anew"
+        return ""
+
+    def _kept_bounce_cause(self, service: DesiredService, container: Container) -> str:
+        if container.state.status is not Status.RUNNING:
+            return ""
+        if service.on_unhealthy == "restart" and unhealthy(container):
+            return f"unhealthy after {container.state.health.failing_streak} probes" if container.state.health else "unhealthy"
+        if stale := self._stale_join(service, container):
+            return stale
+        for one in service.dependencies:
+            needed = self._observed.of_service(one.service)
+            if one.follow == "restart" and needed and all(is_newer(other, container) for other in needed):
+                return f"dependency {one.service} has started anew"
+        return ""
+
+
+def is_newer(container: Container, than: Container) -> bool:
+    """Both run, and it started later; False where an engine's list does not tell."""
+    first_ns, second_ns = epoch_ns(than.state.started_at), epoch_ns(container.state.started_at)
+    return than.state.running and container.state.running and 0 < first_ns < second_ns
+
+
+def kept_start_cause(service: DesiredService, container: Container) -> str:
+    """Why a container of a kept stack is started; empty: it runs, its engine brings it back, or it has come to an end of its own."""
+    state = container.state
+    if state.running or state.status in (Status.RESTARTING, Status.REMOVING):
+        return ""
+    if state.status is Status.CREATED:
+        return "was not started" if not state.error else f"did not start: {state.error}"
+    if state.ended_by is EndedBy.CALLER:
+        return "stopped from outside"
+    if state.ended_by is EndedBy.LOST:
+        return "its end was not seen"
+    ends = service.job or not service.restarts or service.spec.restart_policy.name == "on-failure"
+    return "" if ends or state.exit_code == 0 else f"exited ({state.exit_code})"
 
 
 def is_orphan(container: Container, desired: Desired) -> bool:

@@ -1,0 +1,112 @@
+"""What a kept stack needs now: Declared × Observed → Round.  Pure.
+
+A round does what can be done at once and waits for nothing: a service is started once all that it waits for is there, and whatever
+a round changes is looked at by the next.  So it is short, an operation never has to wait for it long, and the order of the graph comes
+about by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from stackrun.api.types import Status
+from stackrun.stack.declared import Declared
+from stackrun.stack.desired import Dependency, DesiredService
+from stackrun.stack.observed import Observed, service_of
+from stackrun.stack.plan import CONDITION_WORDS, Condition, CreateContainer, Draft, Node, Plan, StartContainer, StopContainer, WaitFor
+from stackrun.stack.reconcile import decide, meets
+from stackrun.stack.verdict import Policy, kept_start_cause
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+STEADY_AFTER_S = 10.0
+"""A service that has needed nothing for so long is given no pause the next time; the engine's own measure for its restart policies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    plan: Plan = field(default_factory=Plan)
+    revived: frozenset[str] = frozenset()
+    """Services that it brings back."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Services that should run and cannot yet → what for: `db to be healthy`."""
+
+
+def decide_round(declared: Declared, observed: Observed, resting: frozenset[str] = frozenset()) -> Round:
+    """`resting`: services that were acted on a short while ago and failed again. Raises NotFound for an external network or volume."""
+    left = declared.stopped | declared.held | resting
+    wanted = [one for one in declared.desired.services.values() if one.name not in left and one.replicas]
+    blocked = {one.name: cause for one in wanted if (cause := _blocked(one, declared, observed))}
+    holds = _holds(wanted, observed, blocked)
+    if holds:
+        return Round(holds, waiting=_words(blocked))
+    free = tuple(one.name for one in wanted if one.name not in blocked)
+    if not free:
+        return Round(waiting=_down(blocked, declared, observed))
+    plan = decide(declared.desired, observed, Policy(services=free, no_deps=True, keep=True))
+    plan = replace(plan, notices=(), settled=())
+    return Round(plan, touched(plan.nodes, observed), _down(blocked, declared, observed))
+
+
+def pause_s(times: int) -> float:
+    """How long a service rests after it has been acted on so many times in a row."""
+    return min(FIRST_PAUSE_S * 2.0 ** min(times - 1, 16), LONGEST_PAUSE_S)
+
+
+def _blocked(service: DesiredService, declared: Declared, observed: Observed) -> Dependency | None:
+    """The first of what it needs that is not so. What an `up` of some services has never declared is nobody's to wait for."""
+    for one in service.dependencies:
+        needed = declared.desired.services.get(one.service)
+        if one.required and needed is not None and not _is_met(needed, one.condition, observed):
+            return one
+    return None
+
+
+def _is_met(service: DesiredService, condition: Condition, observed: Observed) -> bool:
+    found = observed.of_service(service.name)
+    if len(found) < service.replicas:
+        return False
+    if condition is Condition.STARTED:  # what came to an end of its own has been started
+        return not any(kept_start_cause(service, one) for one in found)
+    return all(meets(one, condition) for one in found)
+
+
+def _holds(services: Iterable[DesiredService], observed: Observed, blocked: Mapping[str, Dependency]) -> Plan:
+    """Stops what is to be held while something it needs is not there, dependents first."""
+    draft = Draft()
+    for service in reversed(list(services)):
+        need = blocked.get(service.name)
+        if need is None or need.follow != "hold":
+            continue
+        cause = f"dependency {need.service} is not {CONDITION_WORDS[need.condition]}"
+        for one in observed.of_service(service.name):
+            if one.state.status is Status.RUNNING:
+                draft.add(StopContainer(one.name, one.id, cause))
+    return draft.finished()
+
+
+def touched(nodes: Iterable[Node], observed: Observed) -> frozenset[str]:
+    """The services whose containers these nodes make, change or remove; waiting for one does not."""
+    services = {one.name: service_of(one) for one in observed.containers}
+    found = set()
+    for node in nodes:
+        match node.action:
+            case WaitFor():
+                continue
+            case CreateContainer(service=service) | StartContainer(service=service):
+                found.add(service)
+            case _:
+                kind, _, name = node.action.resource.partition(" ")
+                found |= {services[name]} if kind == "Container" and name in services else set()
+    return frozenset(found)
+
+
+def _down(blocked: Mapping[str, Dependency], declared: Declared, observed: Observed) -> dict[str, str]:
+    """Of those that are blocked, the ones that do not run."""
+    found = {name: need for name, need in blocked.items() if not _is_met(declared.desired.services[name], Condition.STARTED, observed)}
+    return _words(found)
+
+
+def _words(blocked: Mapping[str, Dependency]) -> dict[str, str]:
+    return {name: f"{need.service} to be {CONDITION_WORDS[need.condition]}" for name, need in blocked.items()}
