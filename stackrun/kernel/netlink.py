@@ -485,6 +485,14 @@ def _words(found: dict[int, bytes], kind: int) -> str:
     return found.get(kind, b"").rstrip(b"\0").decode(errors="replace")
 
 
+def read_sysctl(path: str) -> str:
+    """Below /proc/sys/net; empty when there is no such one."""
+    try:
+        return Path(f"/proc/sys/net/{path}").read_text().strip()
+    except OSError:
+        return ""
+
+
 def write_sysctl(path: str, value: str) -> bool:
     """Writes below /proc/sys/net unless it says so already; True when it was changed."""
     full = f"/proc/sys/net/{path}"

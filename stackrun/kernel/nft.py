@@ -338,11 +338,11 @@ class Event:
 
 
 def events(connection: Connection) -> tuple[Event, ...] | None:
-    """Changes since the last call, of tables, chains and rules; None when some were lost."""
+    """Changes since the last call, of tables, chains, rules, sets and their elements; None when some were lost."""
     received = connection.events()
     if received is None:
         return None
-    return tuple(_event(reply) for reply in received if reply.kind >> 8 == _SUBSYSTEM and reply.kind & 0xFF <= DELETE_RULE)
+    return tuple(_event(reply) for reply in received if reply.kind >> 8 == _SUBSYSTEM and reply.kind & 0xFF <= DELETE_ELEMENT)
 
 
 def _event(reply: Reply) -> Event:

@@ -92,7 +92,7 @@ def make(connection: Connection, owner: str, network: Network) -> None:
     _refuse_taken(network)
     connection.send([netlink.add_bridge(network.bridge, mac_of(network.pools[0].gateway), network.mtu)])
     try:
-        connection.send([netlink.set_alias(network.bridge, _alias(owner, network)), netlink.without_link_local(network.bridge)])
+        connection.send([netlink.set_alias(network.bridge, alias(owner, network)), netlink.without_link_local(network.bridge)])
         complete(connection, network)
     except BaseException:
         delete(connection, network.bridge)
@@ -105,8 +105,13 @@ def complete(connection: Connection, network: Network) -> None:
     addresses = [netlink.add_address(index, pool.gateway, IPv4Network(pool.subnet).prefixlen, replace=True) for pool in network.pools]
     connection.send([*addresses, netlink.set_up(network.bridge)])
     # A packet from the host's 127.0.0.1 to a published port leaves through here: firewall.py closes what this opens.
-    netlink.write_sysctl(f"ipv4/conf/{network.bridge}/route_localnet", "1")
-    netlink.write_sysctl(f"ipv4/conf/{network.bridge}/forwarding", "1")
+    for name in sysctls(network):
+        netlink.write_sysctl(name, "1")
+
+
+def sysctls(network: Network) -> tuple[str, ...]:
+    """What is to be 1 of a bridge that is there."""
+    return tuple(f"ipv4/conf/{network.bridge}/{name}" for name in ("route_localnet", "forwarding"))
 
 
 def restore(connection: Connection, owner: str, network: Network) -> None:
@@ -128,12 +133,13 @@ def delete(connection: Connection, name: str) -> None:
 
 def unknown(connection: Connection, owner: str, known: Iterable[Network]) -> tuple[str, ...]:
     """Names of this owner's bridges that belong to none of the networks."""
-    aliases = {_alias(owner, network) for network in known}
+    aliases = {alias(owner, network) for network in known}
     mine = f"{owner}:"
     return tuple(link.name for link in netlink.links(connection) if link.alias.startswith(mine) and link.alias not in aliases)
 
 
-def _alias(owner: str, network: Network) -> str:
+def alias(owner: str, network: Network) -> str:
+    """Whose the bridge is, as it bears it."""
     return f"{owner}:{network.network_id}"
 
 

@@ -67,11 +67,9 @@ class Segment:
     masquerade: bool = True
 
 
-RULE_COUNT = 13
-"""Rules a whole table has; fewer, and somebody flushed it."""
-
 _BRIDGES, _SAME_BRIDGE, _INTERNAL, _MASQUERADED = "bridges", "same_bridge", "internal", "masqueraded"
 _PUBLISHED, _PUBLISHED_ON = "published", "published_on"
+SETS = (_BRIDGES, _SAME_BRIDGE, _INTERNAL, _MASQUERADED, _PUBLISHED, _PUBLISHED_ON)
 _TARGET = (nft.TYPE_IPV4, nft.TYPE_PORT)
 _R = nft.REGISTER
 _SOURCE, _DESTINATION = 12, 16

@@ -75,11 +75,25 @@ def ensure(connection: Connection, owner: str, patterns: Sequence[str]) -> bool:
     return False
 
 
-def _ensured(connection: Connection, owner: str, patterns: Sequence[str]) -> bool:
+def lacking(connection: Connection, owner: str, patterns: Sequence[str]) -> str:
+    """The chain whose rules of ours are not as `ensure` would have them; empty when all is well, or when there is no such chain."""
+    chain, wanted, present = _compared(connection, owner, patterns)
+    return (chain or present[0].chain) if not _same(chain, owner, wanted, present) else ""
+
+
+def _compared(connection: Connection, owner: str, patterns: Sequence[str]) -> tuple[str, tuple[Rule, ...], list[nft.Rule]]:
     chain = _chain_to_use(nft.chains(connection))
     wanted = wanted_rules(patterns, _uplinks(), docker=chain == _DOCKER_CHAIN) if chain else ()
-    present = _ours(connection, owner)
-    if [(chain, _comment(owner, rule)) for rule in wanted] == [(rule.chain, rule.comment) for rule in present]:
+    return chain, wanted, _ours(connection, owner)
+
+
+def _same(chain: str, owner: str, wanted: Sequence[Rule], present: Sequence[nft.Rule]) -> bool:
+    return [(chain, _comment(owner, rule)) for rule in wanted] == [(rule.chain, rule.comment) for rule in present]
+
+
+def _ensured(connection: Connection, owner: str, patterns: Sequence[str]) -> bool:
+    chain, wanted, present = _compared(connection, owner, patterns)
+    if _same(chain, owner, wanted, present):
         return False
     added = [_added(chain, owner, rule) for rule in reversed(wanted)]
     connection.send(nft.batch([*_removed(present), *added]))

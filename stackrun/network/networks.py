@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import select
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -20,19 +20,23 @@ from pathlib import Path
 from types import MappingProxyType
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound
-from stackrun.kernel import conntrack, netlink, nft
+from stackrun.kernel import conntrack, interfaces, netlink, nft, ruleset
+from stackrun.kernel.interfaces import Holdings
 from stackrun.kernel.netlink import Connection, Request
-from stackrun.network import bridge, firewall, foreign, ipam
+from stackrun.network import bridge, firewall, foreign, ipam, truth
 from stackrun.network.bridge import Network
 from stackrun.network.endpoint import Endpoint, host_interface, host_requests, inner_requests, mac_of
 from stackrun.network.firewall import Publication
 from stackrun.network.ipam import Pool
+from stackrun.network.truth import Fault
+from stackrun.network.watch import Watch
 
 __all__ = ["Network", "Networks", "Publication", "Watch"]
 
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 SETTLE_S = 1.0
 """The kernel's worker lets at most this much time pass between two rounds for links it finds less urgent."""
+_FORWARDING = "ipv4/ip_forward"
 _Key = tuple[str, str, int]
 
 
@@ -236,20 +240,50 @@ class Networks:
 
     # --- keeping it so -------------------------------------------------------------------------
 
-    def ensure(self) -> bool:
-        """Puts back what other programs took away; True when something was missing."""
+    def faults(self, endpoints: Iterable[Endpoint] = ()) -> tuple[Fault, ...]:
+        """What of the host's side is not as it was made: bridges, these endpoints' links, the firewall.  Changes nothing."""
         if not self._networks:
-            return False
-        mended = False
-        if len(nft.rules(self._nft, self._owner)) != firewall.RULE_COUNT:
-            self._rebuild()
-            mended = True
-        self._turn_on_forwarding()
-        return foreign.ensure(self._nft, self._owner, self._patterns()) or mended
+            return ()
+        held = interfaces.holdings(self._route)
+        found = [fault for network in self._networks.values() for fault in self._bridge_faults(network, held)]
+        found += [fault for endpoint in endpoints for fault in truth.endpoint_faults(endpoint, held)]
+        found += truth.sysctl_faults([(_FORWARDING, netlink.read_sysctl(_FORWARDING))])
+        return (*found, *self._table_faults(), *self._foreign_faults())
 
-    def watch(self) -> Watch:
-        """Tells when `ensure` is due, as when dockerd starts or somebody flushes the ruleset."""
-        return Watch(self._owner, self._nft.port)
+    def outside(self) -> Holdings:
+        """The host's links, addresses and routes."""
+        return interfaces.holdings(self._route)
+
+    def mend(self, endpoints: Iterable[Endpoint] = (), held_networks: Collection[str] = ()) -> tuple[Fault, ...]:
+        """Puts back what other programs took away, and tells what that was.
+
+        A link that is missing altogether is left: it takes its container (`attach`).  Networks that are `held_networks` stay as they
+        are, and so do the endpoints on them; the firewall is everybody's.  Repeatable; a network that cannot be had is in `warnings`.
+        """
+        endpoints = [one for one in endpoints if one.network_id not in held_networks]
+        found = [one for one in self.faults(endpoints) if one.network_id not in held_networks]
+        if not found:
+            return ()
+        for network_id in dict.fromkeys(one.network_id for one in found if one.network_id and not one.field.startswith("nft.")):
+            self._mend_bridge(self._networks[network_id])
+        faulty = {one.endpoint_id for one in found}
+        for endpoint in endpoints:
+            if endpoint.endpoint_id in faulty and netlink.interface_index(endpoint.host_interface):
+                self._enslave(endpoint)
+        if self._table_faults():
+            self._rebuild()
+        self._turn_on_forwarding()
+        foreign.ensure(self._nft, self._owner, self._patterns())
+        return tuple(found)
+
+    def ensure(self) -> bool:
+        """`mend` without endpoints; True when something was missing."""
+        return bool(self.mend())
+
+    def watch(self, links: Callable[[], Collection[str]] = tuple) -> Watch:
+        """Tells when `mend` is due, as when dockerd starts or somebody flushes the ruleset.  `links`: the endpoints' names on the host."""
+        own_ports = (self._nft.port, self._route.port)
+        return Watch(self._owner, own_ports, lambda: {*links(), *(network.bridge for network in self._networks.values())})
 
     def warnings(self) -> tuple[str, ...]:
         """What the owner of this host should know: one line each."""
@@ -284,12 +318,45 @@ class Networks:
         except (Conflict, KernelError) as error:
             self._notes.append(f"network {network.name} could not be restored: {error}")
 
+    def _bridge_faults(self, network: Network, held: Holdings) -> list[Fault]:
+        sysctls = bridge.sysctls(network) if held.named(network.bridge) else ()
+        values = [(name, netlink.read_sysctl(name)) for name in sysctls]
+        return [*truth.bridge_faults(self._owner, network, held), *truth.sysctl_faults(values, network.network_id)]
+
+    def _table_faults(self) -> list[Fault]:
+        found = ruleset.present(self._nft, self._owner, firewall.SETS)
+        return truth.table_faults(self._owner, tuple(self._networks.values()), tuple(self._publications.values()), found)
+
+    def _foreign_faults(self) -> list[Fault]:
+        chain = foreign.lacking(self._nft, self._owner, self._patterns())
+        return [Fault(f"nft.{foreign.TABLE}.{chain}", f"rules of {self._owner}", "other ones")] if chain else []
+
+    def _mend_bridge(self, network: Network) -> None:
+        """As `_restore_bridge`, and for a bridge that is there all that `make` gives one.  A link of another kind is left alone."""
+        there = self.outside().named(network.bridge)
+        if there is not None and there.kind != "bridge":
+            return
+        self._restore_bridge(network)
+        index = netlink.interface_index(network.bridge)
+        if index:
+            routes = [interfaces.add_link_route(index, pool.subnet, pool.gateway) for pool in network.pools]
+            self._route.send([netlink.set_alias(network.bridge, bridge.alias(self._owner, network)), *routes])
+
+    def _enslave(self, endpoint: Endpoint) -> None:
+        name = endpoint.host_interface
+        port = netlink.set_bridge_port(name, isolated=endpoint.isolated, hairpin=endpoint.hairpin)
+        try:
+            self._route.send([interfaces.set_master(name, self._bridge_index(endpoint)), port])
+        except KernelError as error:
+            if not netlink.is_missing(error):  # its container has ended meanwhile
+                raise
+
     def _patterns(self) -> list[str]:
         named = sorted(network.bridge for network in self._networks.values() if not network.bridge.startswith(bridge.NAME_PREFIX))
         return [f"{bridge.NAME_PREFIX}+", *named]
 
     def _turn_on_forwarding(self) -> None:
-        if netlink.write_sysctl("ipv4/ip_forward", "1"):
+        if netlink.write_sysctl(_FORWARDING, "1"):
             self._notes.append("turned on net.ipv4.ip_forward: this host now forwards packets between its interfaces")
 
     def _change(self, requests: Sequence[Request], *, anew: bool = False) -> None:
@@ -356,28 +423,6 @@ class Networks:
             bridge.restore(self._route, self._owner, self._known(endpoint.network_id))
             index = netlink.interface_index(endpoint.bridge)
         return index
-
-
-class Watch:
-    """Multicast news of the ruleset; `fileno` is readable when there are some."""
-
-    def __init__(self, owner: str, own_port: int) -> None:
-        self._owner = owner
-        self._own_port = own_port
-        self._connection = Connection(netlink.NETFILTER, groups=(nft.EVENT_GROUP,))
-
-    def fileno(self) -> int:
-        return self._connection.fileno()
-
-    def changed(self) -> bool:
-        """Reads all news; True when some concern us, or were lost."""
-        news = nft.events(self._connection)
-        if news is None:
-            return True
-        return any(event.port != self._own_port and event.table in (self._owner, foreign.TABLE) for event in news)
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 def _key(publication: Publication) -> _Key:
