@@ -17,14 +17,16 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from stackrun.cli import exit
 from stackrun.cli.engines import DEFAULT_ROOT, Engine, socket_path
 from stackrun.engine.local import LocalEngine
 from stackrun.errors import EXIT_BUG, Conflict, StackrunError
 from stackrun.server.app import serve
+from stackrun.stack.keeper import Keeper
 from stackrun.stack.operations import StackOperations
 
 GROUP = "stackrun"
@@ -64,7 +66,7 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
     engine = LocalEngine.open(place.root, place.run_dir)
     try:
         await engine.start()
-        stacks = StackOperations(engine, state_dir=f"{place.root}/stacks")
+        stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True)
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(_listener(path)) for path in paths]
             stack.enter_context(_pid_file(f"{place.run_dir}/stackrun.pid"))
@@ -74,11 +76,29 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
             _tell_ready(ready_fd)
             _log.info("listening on %s", place.socket_path)
             preloading = asyncio.create_task(stacks.preload())
-            await _first_of(serving, asyncio.create_task(ended.wait()))
+            async with _at_work(Keeper(engine, stacks).run(), "the keeper"):
+                await _first_of(serving, asyncio.create_task(ended.wait()))
             await preloading
     finally:
         await engine.close()
         _log.info("ended; containers keep running")
+
+
+@contextlib.asynccontextmanager
+async def _at_work(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Something that goes on beside the server and ends with it; that it broke is told, and stops nobody."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_tell_if_broken)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def _tell_if_broken(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.error("%s has ended", task.get_name(), exc_info=error)
 
 
 def _on_signals(end: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, ParamSpec
 
 from stackrun.api.types import (
     ContainerState,
+    EndedBy,
     Endpoint,
     ExitStatus,
     Health,
@@ -56,6 +57,7 @@ class Exit:
     code: int
     oom: bool = False
     at_ns: int = 0
+    lost: bool = False
 
 
 class Lifecycle:
@@ -200,7 +202,7 @@ class Lifecycle:
         run_dir = self._planner.container_run_dir(entry.id)
         event = runtime.read_exit(run_dir)
         runtime.cleanup(run_dir, self._planner.cgroup_path(entry))
-        return _exit_of(event) if event is not None else Exit(LOST_EXIT_CODE, at_ns=time.time_ns())
+        return _exit_of(event) if event is not None else Exit(LOST_EXIT_CODE, at_ns=time.time_ns(), lost=True)
 
     async def _settle_exit(self, entry: Entry, exit_: Exit) -> None:
         """From running to exited or restarting. Under the lock."""
@@ -248,6 +250,7 @@ class Lifecycle:
             started_at=was.started_at,
             finished_at=stamp(exit_.at_ns or None),
             health=replace(was.health, status=HealthStatus.UNHEALTHY) if was.health is not None else None,
+            ended_by=EndedBy.CALLER if entry.situation.stopped_by_user else EndedBy.LOST if exit_.lost else EndedBy.ITSELF,
         )
         return replace(
             entry.situation,
@@ -314,7 +317,7 @@ class Lifecycle:
         if entry.restart is not None:
             entry.restart.cancel()
             entry.restart = None
-        entry.situation = replace(entry.with_state(status=Status.EXITED), stopped_by_user=True)
+        entry.situation = replace(entry.with_state(status=Status.EXITED, ended_by=EndedBy.CALLER), stopped_by_user=True)
         await self._record(entry)
         self._tell_waiters(entry, entry.state.exit_code, again=False)
         self.on_ended(entry)
