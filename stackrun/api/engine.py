@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Protocol, runtime_checkable
 
+from stackrun.api.archives import PathStat
 from stackrun.api.types import (
     NO_FILTERS,
     AttachQuery,
@@ -101,6 +102,24 @@ class ContainerEngine(Protocol):
 
     async def container_logs(self, ref: str, query: LogQuery) -> AsyncIterator[LogLine]: ...
     async def container_top(self, ref: str, ps_args: str = "-ef") -> ProcessTable: ...
+
+    async def path_stat(self, ref: str, path: str) -> PathStat:
+        """Of a path in a container, running or not. NotFound "Could not find the file /x in container y"."""
+        ...
+
+    async def get_archive(self, ref: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+        """A tar of what is at `path`, called by its last component; `x/` and `x/.` follow a link."""
+        ...
+
+    async def put_archive(
+        self, ref: str, path: str, archive: AsyncIterator[bytes], *, same_kind: bool = False, to_user: bool = False
+    ) -> None:
+        """Extracts a tar, plain or gzip, into the directory `path`; InvalidArgument when that is mounted read-only.
+
+        `same_kind`: a directory does not give way to something else, nor the other way round. `to_user`: everything belongs to the
+        container's user rather than to whom the archive says.
+        """
+        ...
 
     async def create_exec(self, ref: str, spec: ExecSpec) -> str: ...
     async def start_exec(self, exec_id: str, *, tty: bool = False, rows: int = 0, columns: int = 0) -> Stream:

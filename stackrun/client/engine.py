@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from stackrun.api import filters as docker_filters
+from stackrun.api.archives import PathStat
 from stackrun.api.routes import as_numbers
 from stackrun.api.types import (
     NO_FILTERS,
@@ -37,7 +38,7 @@ from stackrun.api.types import (
     VolumeSpec,
     WaitCondition,
 )
-from stackrun.api.wire import containers, images, networks, specs, system
+from stackrun.api.wire import archives, containers, images, networks, specs, system
 from stackrun.client.address import TlsFiles
 from stackrun.client.async_http import AsyncResponse, AsyncTransport
 from stackrun.client.streams import HttpStream, log_lines
@@ -167,6 +168,22 @@ class HttpEngine:
 
     async def container_top(self, ref: str, ps_args: str = "-ef") -> ProcessTable:
         return containers.processes_from_json(await self._json("GET", f"/containers/{_ref(ref)}/top", {"ps_args": ps_args}))
+
+    async def path_stat(self, ref: str, path: str) -> PathStat:
+        response = await self._request("HEAD", f"/containers/{_ref(ref)}/archive", {"path": path})
+        await response.read()
+        return archives.from_header(response.headers.get(archives.HEADER.lower(), ""))
+
+    async def get_archive(self, ref: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+        response = await self._request("GET", f"/containers/{_ref(ref)}/archive", {"path": path})
+        return archives.from_header(response.headers.get(archives.HEADER.lower(), "")), response.pieces()
+
+    async def put_archive(
+        self, ref: str, path: str, archive: AsyncIterator[bytes], *, same_kind: bool = False, to_user: bool = False
+    ) -> None:
+        query: dict[str, object] = {"path": path, "noOverwriteDirNonDir": same_kind or None, "copyUIDGID": to_user or None}
+        response = await self._request("PUT", f"/containers/{_ref(ref)}/archive", query, body=archive, headers=_TAR)
+        await response.read()
 
     async def create_exec(self, ref: str, spec: ExecSpec) -> str:
         told = await self._json("POST", f"/containers/{_ref(ref)}/exec", None, containers.exec_spec_to_json(spec))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import BinaryIO
 
 from stackrun.api.filters import select_images
 from stackrun.api.types import Filters, Healthcheck, Image, ImageConfig, ImageDeletion, MountPoint, MountType, Progress, RegistryAuth
 from stackrun.engine.events import Events
+from stackrun.engine.feed import Feed, stopped
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Registry
 from stackrun.errors import StackrunError
@@ -70,7 +69,7 @@ class Images:
 
     async def load(self, archive: AsyncIterator[bytes]) -> AsyncIterator[Progress]:
         async def stream() -> AsyncIterator[Progress]:
-            with _Archive() as source:
+            with Feed() as source:
                 feeding = asyncio.get_running_loop().create_task(source.feed(archive))
                 try:
                     work: Work = lambda report, _: _discarded(self._store.load(source.file, progress=report))  # noqa: E731
@@ -78,7 +77,7 @@ class Images:
                         async for line in lines:
                             yield line
                 finally:
-                    await _stopped(feeding)
+                    await stopped(feeding)
 
         return stream()
 
@@ -92,14 +91,14 @@ class Images:
                 got = self._store.import_(source.file, reference=reference, message=message, changes=changes, progress=report)
                 made.append(got.id)
 
-            with _Archive() as source:
+            with Feed() as source:
                 feeding = asyncio.get_running_loop().create_task(source.feed(archive))
                 try:
                     async with aclosing(await self._stream(work, lambda: self._publish("import", made[0]))) as lines:
                         async for line in lines:
                             yield line
                 finally:
-                    await _stopped(feeding)
+                    await stopped(feeding)
 
         return stream()
 
@@ -184,42 +183,6 @@ class ProgressStream(AsyncIterator[Progress]):
 
 def _discarded(_value: object) -> None:
     return
-
-
-async def _stopped(feeding: asyncio.Task[None]) -> None:
-    feeding.cancel()
-    try:
-        await feeding
-    except asyncio.CancelledError:
-        return
-
-
-class _Archive:
-    """A pipe from the asynchronous source of a tar to the thread that unpacks it."""
-
-    def __init__(self) -> None:
-        read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
-        self.file: BinaryIO = os.fdopen(read_fd, "rb")
-
-    def __enter__(self) -> _Archive:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    async def feed(self, chunks: AsyncIterator[bytes]) -> None:
-        """Ends early, without an error, when the reader has seen enough."""
-        loop = asyncio.get_running_loop()
-        transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(self._write_fd, "wb"))
-        writer = asyncio.StreamWriter(transport, protocol, None, loop)
-        try:
-            async for chunk in chunks:
-                writer.write(chunk)
-                await writer.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            return
-        finally:
-            writer.close()
 
 
 def as_image(one: ImageRecord) -> Image:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stackrun.api.archives import PathStat
 from stackrun.api.types import (
     NO_FILTERS,
     AttachQuery,
@@ -49,6 +50,7 @@ from stackrun.engine import host
 from stackrun.engine.adoption import Adoption
 from stackrun.engine.connections import Connections
 from stackrun.engine.containers import Containers
+from stackrun.engine.copying import Copies
 from stackrun.engine.events import Events
 from stackrun.engine.exec import Execs
 from stackrun.engine.handover import HandOver
@@ -134,19 +136,12 @@ class LocalEngine:
             lifecycle=self._lifecycle,
             report=self._report,
         )
+        self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)
         self._adoption = Adoption(
-            store=store,
-            run_dir=run_dir,
-            registry=self._registry,
-            containers=self._containers,
-            lifecycle=self._lifecycle,
-            handover=self._handover,
-            networks=self._networks,
-            volumes=self._volumes,
-            planner=self._planner,
-            resolver=self._resolver,
+            store=store, run_dir=run_dir, registry=self._registry, containers=self._containers, lifecycle=self._lifecycle,
+            handover=self._handover, networks=self._networks, volumes=self._volumes, planner=self._planner, resolver=self._resolver,
             report=self._report,
-        )
+        )  # fmt: skip
 
     # --- opening and closing ---
 
@@ -251,6 +246,17 @@ class LocalEngine:
 
     async def container_top(self, ref: str, ps_args: str = "-ef") -> ProcessTable:
         return await self._containers.top(ref, ps_args)
+
+    async def path_stat(self, ref: str, path: str) -> PathStat:
+        return await self._copies.stat(ref, path)
+
+    async def get_archive(self, ref: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+        return await self._copies.get(ref, path)
+
+    async def put_archive(
+        self, ref: str, path: str, archive: AsyncIterator[bytes], *, same_kind: bool = False, to_user: bool = False
+    ) -> None:
+        await self._copies.put(ref, path, archive, same_kind=same_kind, to_user=to_user)
 
     async def create_exec(self, ref: str, spec: ExecSpec) -> str:
         return self._execs.create(self._registry.find(ref), spec)

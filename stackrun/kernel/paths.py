@@ -18,6 +18,8 @@ _IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _RACES_MAX = 64
 """openat2 gives EAGAIN when a rename anywhere could have let `..` escape; each try is independent."""
 COMPONENTS_MAX = 256
+LINKS_MAX = 40
+"""As many as the kernel follows (path_resolution(7))."""
 
 
 def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH, *, follow: bool = True) -> int:
@@ -30,6 +32,38 @@ def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH, *, follow: boo
             if error.errno != errno.EAGAIN or attempt == _RACES_MAX - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def real_path(root_fd: int, path: str) -> str:
+    """`path` without links, dots and doubled slashes, as far as it exists: what to show, never what to open (it may change at once)."""
+    waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    done: list[str] = []
+    links = 0
+    while waiting:
+        part = waiting.pop()
+        if part == "..":
+            done = done[:-1]
+            continue
+        target = _link_target(root_fd, "/".join((*done, part)))
+        if target is None or links == LINKS_MAX:
+            done.append(part)
+            continue
+        links += 1
+        done = [] if target.startswith("/") else done
+        waiting += [one for one in reversed(target.split("/")) if one not in ("", ".")]
+    return "/" + "/".join(done)
+
+
+def _link_target(root_fd: int, path: str) -> str | None:
+    """None for what is no link, or not there."""
+    try:
+        fd = open_in_root(root_fd, path, follow=False)
+    except KernelError:
+        return None
+    try:
+        return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
+    finally:
+        os.close(fd)
 
 
 def exists_in_root(root_fd: int, path: str) -> bool:

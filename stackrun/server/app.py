@@ -10,6 +10,7 @@ from stackrun.api import routes
 from stackrun.api.engine import Engine
 from stackrun.api.stacks import Stacks
 from stackrun.errors import NotFound, Unavailable, Unsupported
+from stackrun.server.archives import Archives
 from stackrun.server.containers import Containers
 from stackrun.server.http import Reply, Request, listen
 from stackrun.server.images import Images
@@ -21,7 +22,15 @@ class App:
     """Finds the answer to a request by the names in api.routes."""
 
     def __init__(self, engine: Engine, stacks: Stacks, on_shutdown: Callable[[], None]) -> None:
-        nouns = (System(engine), Containers(engine), Images(engine), Networks(engine), Volumes(engine), StackRoutes(stacks, on_shutdown))
+        nouns = (
+            System(engine),
+            Containers(engine),
+            Archives(engine),
+            Images(engine),
+            Networks(engine),
+            Volumes(engine),
+            StackRoutes(stacks, on_shutdown),
+        )
         self._handlers: dict[str, Callable[[Request], Awaitable[Reply]]] = {
             name: next(getattr(noun, name) for noun in nouns if hasattr(noun, name)) for _, _, name in routes.ROUTES
         }

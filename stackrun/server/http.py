@@ -124,6 +124,7 @@ class Streaming:
     pieces: AsyncIterator[bytes]
     content_type: str = "application/json"
     close: Callable[[], Awaitable[None]] | None = None
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +320,7 @@ class Connection:
         await self._send(head, *body, h11.EndOfMessage())
 
     async def _stream(self, reply: Streaming) -> None:
-        await self._send(h11.Response(status_code=200, headers=[*self.headers, ("Content-Type", reply.content_type)]))
+        await self._send(h11.Response(status_code=200, headers=[*self.headers, *reply.headers, ("Content-Type", reply.content_type)]))
         async with aclosing(reply.pieces) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 await self._send(h11.Data(data=piece))
