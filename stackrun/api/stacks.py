@@ -33,6 +33,10 @@ class UpOptions:
     """Whether the stack is kept in its declared state afterwards."""
     by: str = ""
     """Who asks, for `Decision.by`: watch, rollback; empty: a person, by `up`."""
+    atomic: bool = False
+    """A failed one returns by itself to the last revision, or removes what it made when nothing was up before. Implies `wait`."""
+    revision: int = 0
+    """Not the file but this revision; -1: the one to go back to. Of the source, its name alone counts then."""
     seal: Mapping[str, str] = field(default_factory=dict)
     """`StackPlan.seal` of a plan that was looked at: `up` is refused (Conflict) unless it would still do exactly that."""
 
@@ -160,6 +164,53 @@ class StackPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """What differs about one thing that a stack declares: "Service web", "Network shop_back", "Volume shop_data"."""
+
+    symbol: Symbol
+    resource: str
+    changes: tuple[FieldChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateDifference:
+    """Two states that a stack was or is declared to be."""
+
+    project: str
+    before: str
+    """`revision 3`."""
+    after: str
+    """`revision 4`, or `the file`."""
+    resources: tuple[ResourceChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionEntry:
+    number: int
+    time_s: float = 0.0
+    """Since the epoch."""
+    how: str = ""
+    """`up`, `up web`, `watch`, `rollback to 3`."""
+    changed: str = ""
+    """Against the one before, in a line: `web image 1 → 2, +cache`."""
+    current: bool = False
+    """The stack is up and was last brought to exactly this."""
+    fault: str = ""
+    """Why it cannot be read; then the rest is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    project: str
+    revisions: tuple[RevisionEntry, ...] = ()
+    """Oldest first."""
+    unfinished: str = ""
+    """What began to change the stack after the last of them and did not come to its good end: `up`, `rollback to 3`."""
+    unfinished_s: float = 0.0
+    """When that began."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Something that was done with a resource of a stack, or happened to it, and why."""
 
@@ -185,6 +236,74 @@ class Decision:
         return self.since_s or self.time_s
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One container of a service, as the engine knows it now."""
+
+    name: str
+    id: str
+    status: str
+    """created, running, paused, restarting, exited, dead."""
+    since_s: float = 0.0
+    """When it started or ended; 0: it never ran."""
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    """Why it could not start."""
+    restart_policy: str = ""
+    """`on-failure:3`; empty: none."""
+    restart_count: int = 0
+    health: str = ""
+    """starting, healthy, unhealthy; empty: it has no healthcheck."""
+    probe: str = ""
+    """What the last probe said, unless it succeeded."""
+    waits: tuple[str, ...] = ()
+    """What it waits for, when it does not run: `db to be healthy (its health is starting)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why a service is as it is."""
+
+    project: str
+    service: str
+    containers: tuple[Standing, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """Oldest first."""
+    notes: tuple[str, ...] = ()
+    """What could not be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeQuery:
+    """Which changes. Times are seconds since the epoch; without either, those to come."""
+
+    services: tuple[str, ...] = ()
+    """Empty: all, and what belongs to the stack as a whole."""
+    since_s: float = 0.0
+    until_s: float = 0.0
+    """0: for ever."""
+    all: bool = False
+    """Of every stack; then the source is not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened to a stack: an event of the engine, or a decision of ours (`type` stack)."""
+
+    time_ns: int
+    type: str
+    """container, network, volume, stack."""
+    action: str
+    """Docker's word, or `Decision.did`."""
+    id: str
+    """The engine's; of a decision its resource."""
+    project: str
+    service: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Without Compose's own labels; of a decision its by, cause, detail, times."""
+
+
 class Stacks(Protocol):
     """Faults of the definition are raised (ComposeError) before the iterator exists; then nothing has been done."""
 
@@ -193,6 +312,14 @@ class Stacks(Protocol):
         ...
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]: ...
+    async def history(self, source: StackSource) -> History:
+        """Like `diff` and an `up` of a revision, it works when `project_name` is given and the file is broken or gone."""
+        ...
+
+    async def diff(self, source: StackSource, before: int, after: int) -> StateDifference:
+        """Two revisions by number. `before` 0: the last one; `after` 0: the file as it is now."""
+        ...
+
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
         """Works by labels alone when `project_name` is given and no file is found."""
         ...
@@ -203,3 +330,8 @@ class Stacks(Protocol):
     async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]: ...
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]: ...
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]: ...
+    async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
+        """With the last `limit` decisions. NotFound "no such service: x" for one that neither runs nor ever did."""
+        ...
+
+    async def changes(self, source: StackSource, query: ChangeQuery) -> AsyncIterator[Change]: ...

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from stackrun.api.stacks import DownOptions, StackEvent, StackPlan, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import (
+    Change,
+    ChangeQuery,
+    DownOptions,
+    History,
+    Reasons,
+    StackEvent,
+    StackPlan,
+    StackSource,
+    StackSummary,
+    StateDifference,
+    UpOptions,
+)
 from stackrun.api.wire import stacks
 from stackrun.client.address import TlsFiles
 from stackrun.client.async_http import AsyncResponse, AsyncTransport
@@ -37,6 +49,14 @@ class HttpStacks:
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         return await self._operate("up", source, options=stacks.up_options_to_json(options))
 
+    async def history(self, source: StackSource) -> History:
+        payload = stacks.request_to_json(source)
+        return stacks.history_from_json(await self._transport.json("POST", "/stackrun/v1/stacks/history", payload=payload))
+
+    async def diff(self, source: StackSource, before: int, after: int) -> StateDifference:
+        payload = stacks.request_to_json(source, before=before, after=after)
+        return stacks.difference_from_json(await self._transport.json("POST", "/stackrun/v1/stacks/diff", payload=payload))
+
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
         return await self._operate("down", source, options=stacks.down_options_to_json(options))
 
@@ -57,6 +77,22 @@ class HttpStacks:
 
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
         return stacks.summaries_from_json(await self._transport.json("GET", "/stackrun/v1/stacks", query={"all": all}))
+
+    async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
+        payload = stacks.request_to_json(source, service=service, limit=limit)
+        return stacks.reasons_from_json(await self._transport.json("POST", "/stackrun/v1/stacks/why", payload=payload))
+
+    async def changes(self, source: StackSource, query: ChangeQuery) -> AsyncIterator[Change]:
+        payload = stacks.request_to_json(source, query=stacks.query_to_json(query))
+        return _changes(await self._transport.request("POST", "/stackrun/v1/stacks/events", payload=payload))
+
+
+async def _changes(response: AsyncResponse) -> AsyncIterator[Change]:
+    try:
+        async for told in response.lines():
+            yield stacks.change_from_json(told)
+    finally:
+        response.close()
 
 
 async def _events(response: AsyncResponse) -> AsyncIterator[StackEvent]:

@@ -55,9 +55,23 @@ class StackRoutes:
         if request.variables["operation"] == "plan":
             plan = await self._stacks.plan(stacks.source_from_json(body), stacks.up_options_from_json(body))
             return json_response(stacks.plan_to_json(plan))
+        if request.variables["operation"] == "why":
+            reasons = await self._stacks.why(stacks.source_from_json(body), *stacks.asked_from_json(body))
+            return json_response(stacks.reasons_to_json(reasons))
+        if request.variables["operation"] == "events":
+            return await self._changes(body)
+        if request.variables["operation"] == "history":
+            return json_response(stacks.history_to_json(await self._stacks.history(stacks.source_from_json(body))))
+        if request.variables["operation"] == "diff":
+            found = await self._stacks.diff(stacks.source_from_json(body), *stacks.compared_from_json(body))
+            return json_response(stacks.difference_to_json(found))
         events = await self._begun(request.variables["operation"], body)
         lines = json_lines(events, stacks.event_to_json, lambda error: stacks.event_to_json(stacks.failure_event(error)))
         return Streaming(lines, close=closer(events))
+
+    async def _changes(self, body: Any) -> Reply:
+        found = await self._stacks.changes(stacks.source_from_json(body), stacks.query_from_json(body))
+        return Streaming(json_lines(found, stacks.change_to_json, stream_failure), close=closer(found))
 
     def _begun(self, operation: str, body: Any) -> Awaitable[AsyncIterator[StackEvent]]:
         source = stacks.source_from_json(body)

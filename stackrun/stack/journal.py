@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +37,8 @@ ASKED = frozenset({"up", "down", "start", "stop", "restart", "kill", "pull", "wa
 """Who acts for a person, each of whose deeds is news."""
 
 _log = logging.getLogger("stackrun.stack")
+Listener = Callable[[str, Decision], None]
+"""Is told the project and the decision, in whatever thread noted it."""
 _Key = tuple[str, str, str]
 """did, cause, by."""
 
@@ -51,11 +53,16 @@ class Journal:
         """(project, resource) → what happened to it by itself since somebody last acted on it, as it was last counted."""
         self._written_s: dict[tuple[str, str, _Key], float] = {}
         self._failing = False
+        self._listeners: list[Listener] = []
 
     def note(self, project: str, decisions: Iterable[Decision]) -> None:
         """Adds them in their order. Never raises for what the disk does."""
         with self._lock:
-            news = [one for one in (self._counted(project, _bounded(one)) for one in decisions) if one is not None]
+            counted = [self._counted(project, _bounded(one)) for one in decisions]
+            for decision, _ in counted:
+                for listener in tuple(self._listeners):
+                    listener(project, decision)
+            news = [decision for decision, written in counted if written]
             if not news:
                 return
             try:
@@ -77,15 +84,31 @@ class Journal:
         found = [one for one in told.values() if not service or one.service == service]
         return tuple(sorted(found, key=lambda one: one.time_s)[-limit:] if limit else ())
 
+    def projects(self) -> tuple[str, ...]:
+        """Those that have a history."""
+        names = (one.name.removesuffix(".jsonl") for one in self._folder.glob("*.jsonl"))
+        return tuple(sorted(name for name in names if "." not in name))
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Of what this process notes from now on; what it returns ends that, however often it is called."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners = [one for one in self._listeners if one is not listener]
+
+        return stop
+
     # --- what repeats itself
 
-    def _counted(self, project: str, decision: Decision) -> Decision | None:
-        """As it is to be written; None when counting it is enough."""
+    def _counted(self, project: str, decision: Decision) -> tuple[Decision, bool]:
+        """With how often it was taken, and whether that is to be written."""
         place = (project, decision.resource)
         if decision.by in ASKED:
             for key in self._recent.pop(place, {}):
                 self._written_s.pop((*place, key), None)
-            return decision
+            return decision, True
         recent = self._recent.setdefault(place, {})
         self._recent.move_to_end(place)
         key = (decision.did, decision.cause, decision.by)
@@ -97,9 +120,9 @@ class Journal:
         self._forget_some()
         written_s = self._written_s.get((*place, key), 0.0)
         if repeated and decision.times & (decision.times - 1) and decision.time_s - written_s < REWRITTEN_AFTER_S:
-            return None
+            return decision, False
         self._written_s[(*place, key)] = decision.time_s
-        return decision
+        return decision, True
 
     def _forget_some(self) -> None:
         while len(self._recent) > RESOURCES_REMEMBERED:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from stackrun.api.stacks import DownOptions, StackEvent, StackPlan, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import (
+    Change,
+    ChangeQuery,
+    DownOptions,
+    History,
+    Reasons,
+    StackEvent,
+    StackPlan,
+    StackSource,
+    StackSummary,
+    StateDifference,
+    UpOptions,
+)
 from stackrun.errors import StackrunError
 
 
@@ -18,6 +30,10 @@ class FakeStacks:
     broken: StackrunError | None = None
     summaries: tuple[StackSummary, ...] = ()
     planned: StackPlan = field(default_factory=lambda: StackPlan("shop"))
+    past: History = field(default_factory=lambda: History("shop"))
+    difference: StateDifference = field(default_factory=lambda: StateDifference("shop", "revision 1", "the file"))
+    reasons: Reasons = field(default_factory=lambda: Reasons("shop", "db"))
+    changed: list[Change] = field(default_factory=list)
     requests: list[tuple[object, ...]] = field(default_factory=list)
 
     async def _run(self, *request: object) -> AsyncIterator[StackEvent]:
@@ -41,6 +57,18 @@ class FakeStacks:
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         return await self._run("up", source, options)
 
+    async def history(self, source: StackSource) -> History:
+        self.requests.append(("history", source))
+        if self.error:
+            raise self.error
+        return self.past
+
+    async def diff(self, source: StackSource, before: int, after: int) -> StateDifference:
+        self.requests.append(("diff", source, before, after))
+        if self.error:
+            raise self.error
+        return self.difference
+
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
         return await self._run("down", source, options)
 
@@ -62,3 +90,19 @@ class FakeStacks:
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
         self.requests.append(("stacks", all))
         return self.summaries
+
+    async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
+        self.requests.append(("why", source, service, limit))
+        if self.error:
+            raise self.error
+        return self.reasons
+
+    async def changes(self, source: StackSource, query: ChangeQuery) -> AsyncIterator[Change]:
+        self.requests.append(("changes", source, query))
+        if self.error:
+            raise self.error
+        return self._changed()
+
+    async def _changed(self) -> AsyncIterator[Change]:
+        for one in self.changed:
+            yield one

@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from stackrun.api.stacks import (
+    Change,
+    ChangeQuery,
+    Decision,
     DownOptions,
     FieldChange,
+    History,
     Phase,
     PlannedAction,
+    Reasons,
+    ResourceChange,
+    RevisionEntry,
     StackEvent,
     StackPlan,
     StackSource,
     StackSummary,
+    Standing,
+    StateDifference,
     Symbol,
     UpOptions,
 )
@@ -50,6 +59,7 @@ _SOURCE = _table(
 _UP = _table(
     services=TEXTS, force_recreate=FLAG, no_recreate=FLAG, no_deps=FLAG, no_start=FLAG, remove_orphans=FLAG, renew_anonymous_volumes=FLAG,
     pull=TEXT, scale=_COUNTS, timeout_s=NUMBER, wait=FLAG, wait_timeout_s=NUMBER, by=TEXT,
+    atomic=FLAG, revision=INTEGER,
     seal=PAIRS,
 )  # fmt: skip
 _DOWN = _table(volumes=FLAG, remove_orphans=FLAG, timeout_s=NUMBER, services=TEXTS)
@@ -64,8 +74,25 @@ _ACTION = _table(
 _PLAN = _table(
     project=TEXT, actions=records(_ACTION, PlannedAction), notices=records(_EVENT, StackEvent), waits=TEXTS, unchanged=TEXTS, seal=PAIRS
 )  # fmt: skip
+_RESOURCE = _table(symbol=Kind(lambda value, place: _symbol(value, place), str), resource=TEXT, changes=records(_CHANGE, FieldChange))
+_DIFFERENCE = _table(project=TEXT, before=TEXT, after=TEXT, resources=records(_RESOURCE, ResourceChange))
+_REVISION = _table(number=INTEGER, time_s=NUMBER, how=TEXT, changed=TEXT, current=FLAG, fault=TEXT)
+_HISTORY = _table(project=TEXT, revisions=records(_REVISION, RevisionEntry), unfinished=TEXT, unfinished_s=NUMBER)
 PLAN_VERSION = 1
 """Of a plan as a document: a reader of another version refuses it."""
+_DECISION = _table(
+    time_s=NUMBER, service=TEXT, resource=TEXT, did=TEXT, cause=TEXT, detail=TEXT, by=TEXT, times=INTEGER, since_s=NUMBER
+)  # fmt: skip
+_STANDING = _table(
+    name=TEXT, id=TEXT, status=TEXT, since_s=NUMBER, exit_code=INTEGER, oom_killed=FLAG, error=TEXT, restart_policy=TEXT,
+    restart_count=INTEGER, health=TEXT, probe=TEXT, waits=TEXTS,
+)  # fmt: skip
+_REASONS = _table(
+    project=TEXT, service=TEXT, containers=records(_STANDING, Standing), decisions=records(_DECISION, Decision), notes=TEXTS
+)  # fmt: skip
+REASONS_VERSION = 1
+_QUERY = _table(services=TEXTS, since_s=NUMBER, until_s=NUMBER, all=FLAG)
+_CHANGED = _table(time_ns=INTEGER, type=TEXT, action=TEXT, id=TEXT, project=TEXT, service=TEXT, attributes=PAIRS)
 _SUMMARY = _table(name=TEXT, status=TEXT, config_files=TEXTS)
 
 
@@ -140,9 +167,65 @@ def plan_from_json(body: Any) -> StackPlan:
     return StackPlan(**{"project": "", **read(_PLAN, body)})
 
 
+_COMPARED = _table(before=INTEGER, after=INTEGER)
+
+
+def compared_from_json(body: Any) -> tuple[int, int]:
+    """(before, after) of diff."""
+    asked = read(_COMPARED, body)
+    return asked.get("before", 0), asked.get("after", 0)
+
+
+def history_to_json(history: History) -> dict[str, Any]:
+    return write(_HISTORY, history)
+
+
+def history_from_json(body: Any) -> History:
+    return History(**{"project": "", **read(_HISTORY, body)})
+
+
+def difference_to_json(difference: StateDifference) -> dict[str, Any]:
+    return write(_DIFFERENCE, difference)
+
+
+def difference_from_json(body: Any) -> StateDifference:
+    return StateDifference(**{"project": "", "before": "", "after": "", **read(_DIFFERENCE, body)})
+
+
 def summaries_to_json(summaries: tuple[StackSummary, ...]) -> list[dict[str, Any]]:
     return [write(_SUMMARY, one) for one in summaries]
 
 
 def summaries_from_json(body: Any) -> tuple[StackSummary, ...]:
     return tuple(StackSummary(**{"status": "", "config_files": (), **read(_SUMMARY, one)}) for one in items(body, "the answer"))
+
+
+def reasons_to_json(reasons: Reasons) -> dict[str, Any]:
+    """A document of its own, as a plan is."""
+    return {"version": REASONS_VERSION, **write(_REASONS, reasons)}
+
+
+def reasons_from_json(body: Any) -> Reasons:
+    return Reasons(**{"project": "", "service": "", **read(_REASONS, body)})
+
+
+def asked_from_json(body: Any) -> tuple[str, int]:
+    """(service, limit) of why."""
+    asked = read(_table(service=TEXT, limit=INTEGER), body)
+    return asked.get("service", ""), asked.get("limit", 100)
+
+
+def query_from_json(body: Any) -> ChangeQuery:
+    return ChangeQuery(**read(_QUERY, members(body, "the body").get("query"), "query"))
+
+
+def query_to_json(query: ChangeQuery) -> dict[str, Any]:
+    return write(_QUERY, query)
+
+
+def change_to_json(change: Change) -> dict[str, Any]:
+    return write(_CHANGED, change)
+
+
+def change_from_json(body: Any) -> Change:
+    return Change(**{"time_ns": 0, "type": "", "action": "", "id": "", "project": "", **read(_CHANGED, body)})
