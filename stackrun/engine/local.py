@@ -71,6 +71,7 @@ from stackrun.image.store import ImageStore
 from stackrun.kernel import cgroup
 from stackrun.network.dns_client import DnsClient
 from stackrun.network.networks import Networks as NetworkMechanism
+from stackrun.network.ports import HostPorts
 
 DEFAULT_ROOT = "/var/lib/stackrun"
 T = TypeVar("T")
@@ -80,7 +81,7 @@ _log = logging.getLogger("stackrun.engine")
 class LocalEngine:
     """Made by `open`. Every method runs on one event loop's thread."""
 
-    def __init__(self, root: str, run_dir: str, store: Store) -> None:
+    def __init__(self, root: str, run_dir: str, store: Store, host_ports: HostPorts) -> None:
         self._root = root
         self._run_dir = run_dir
         self._store = store
@@ -92,24 +93,16 @@ class LocalEngine:
         self._resolver = Resolver(DnsClient(run_dir), self._tasks)
         self._images = Images(ImageStore(root), self._registry, self._events, self._pool)
         self._volumes = Volumes(store, self._registry, self._events, self._pool, self._report)
+        self._host_ports = host_ports
         mechanism = NetworkMechanism(instance(root))
-        self._networks = EngineNetworks(store, self._registry, self._events, self._pool, self._tasks, mechanism)
+        self._networks = EngineNetworks(store, self._registry, self._events, self._pool, self._tasks, mechanism, host_ports)
         self._planner = Planner(store, run_dir, self._registry, self._networks, self._pool)
-        self._launcher = Launcher(store, run_dir, self._networks, self._resolver)
+        self._launcher = Launcher(store, run_dir, self._networks, self._resolver, host_ports)
         self._execs = Execs(self._registry, self._pool, self._planner.hostname)
         self._lifecycle = Lifecycle(
-            store=store,
-            registry=self._registry,
-            events=self._events,
-            pool=self._pool,
-            tasks=self._tasks,
-            networks=self._networks,
-            planner=self._planner,
-            launcher=self._launcher,
-            execs=self._execs,
-            resolver=self._resolver,
-            report=self._report,
-        )
+            store=store, registry=self._registry, events=self._events, pool=self._pool, tasks=self._tasks, networks=self._networks,
+            planner=self._planner, launcher=self._launcher, execs=self._execs, resolver=self._resolver, report=self._report,
+        )  # fmt: skip
         self._execs.publish = self._lifecycle.publish
         self._connections = Connections(
             store=store, registry=self._registry, pool=self._pool, networks=self._networks, planner=self._planner, resolver=self._resolver
@@ -146,7 +139,7 @@ class LocalEngine:
     # --- opening and closing ---
 
     @classmethod
-    def open(cls, root: str, run_dir: str) -> LocalEngine:
+    def open(cls, root: str, run_dir: str, host_ports: HostPorts | None = None) -> LocalEngine:
         """Takes over a state root: lock, zygote, records, networks, running containers. Blocks; not on a loop that must not wait.
 
         Raises Conflict naming the process that has the root, PermissionDenied, KernelError; then nothing is held.
@@ -156,7 +149,7 @@ class LocalEngine:
             store.open()
             undo.callback(store.close)
             Path(run_dir, "c").mkdir(0o711, parents=True, exist_ok=True)
-            engine = cls(str(store.root), os.path.abspath(run_dir), store)
+            engine = cls(str(store.root), os.path.abspath(run_dir), store, host_ports or HostPorts())
             engine._launcher.open()
             undo.callback(engine._launcher.close)
             engine._adoption.run()
@@ -348,7 +341,7 @@ class LocalEngine:
             paused=statuses.count(Status.PAUSED),
             stopped=sum(one in (Status.CREATED, Status.EXITED, Status.DEAD) for one in statuses),
             images=len(self._images.list(NO_FILTERS)),
-            warnings=(*warnings, *(f"{one.path}: {one.reason}" for one in self._store.broken), *self._images.broken),
+            warnings=(*self._host_ports.lacking, *warnings, *(f"{one.path}: {one.reason}" for one in self._store.broken), *self._images.broken),
         )
 
     async def events(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:
