@@ -28,6 +28,7 @@ from stackrun.errors import EXIT_BUG, Conflict, StackrunError
 from stackrun.server.app import serve
 from stackrun.stack.keeper import Keeper
 from stackrun.stack.operations import StackOperations
+from stackrun.stack.witness import Witness
 
 GROUP = "stackrun"
 """Its members may use the engine, which makes them root on this machine; without such a group root alone may."""
@@ -67,6 +68,7 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
     try:
         await engine.start()
         stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True)
+        stacks.witnessed = True
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(_listener(path)) for path in paths]
             stack.enter_context(_pid_file(f"{place.run_dir}/stackrun.pid"))
@@ -76,7 +78,8 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
             _tell_ready(ready_fd)
             _log.info("listening on %s", place.socket_path)
             preloading = asyncio.create_task(stacks.preload())
-            async with _at_work(Keeper(engine, stacks).run(), "the keeper"):
+            witness = Witness(engine, stacks.journal, stacks.busy)
+            async with _at_work(witness.watch(), "the witness"), _at_work(Keeper(engine, stacks).run(), "the keeper"):
                 await _first_of(serving, asyncio.create_task(ended.wait()))
             await preloading
     finally:
