@@ -48,7 +48,7 @@ def read_contents(project: Project) -> Contents:
 def _file_content(definition: Config | Secret) -> bytes:
     """A folder cannot be live: it is mounted as it is."""
     path = Path(definition.file)
-    return path.read_bytes() if definition.on_change.action != "recreate" else _content(path)
+    return path.read_bytes() if definition.on_change.action != "recreate" else file_content(path)
 
 
 def _mounted(project: Project) -> set[tuple[str, str]]:
@@ -59,7 +59,7 @@ def _mounted(project: Project) -> set[tuple[str, str]]:
     return used
 
 
-def _content(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
     if not path.is_dir():
         return path.read_bytes()
     lines = (f"{one.relative_to(path)} {hashlib.sha256(one.read_bytes()).hexdigest()}" for one in sorted(path.rglob("*")) if one.is_file())

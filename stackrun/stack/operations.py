@@ -21,21 +21,24 @@ from stackrun.api.stacks import (
     Change,
     ChangeQuery,
     DownOptions,
+    History,
     Phase,
     Reasons,
     StackEvent,
     StackPlan,
     StackSource,
     StackSummary,
+    StateDifference,
     UpOptions,
 )
 from stackrun.api.types import Container, Filters
-from stackrun.errors import ComposeError, Conflict, NotFound, StackrunError
+from stackrun.errors import ComposeError, Conflict, ExecuteFailed, NotFound, StackrunError
 from stackrun.stack import lifecycle
 from stackrun.stack.account import Account
 from stackrun.stack.changes import Changes
+from stackrun.stack.comparison import changes
 from stackrun.stack.content import Contents, encoded, forget_private, read_contents
-from stackrun.stack.declared import Declarations, Declared, raised
+from stackrun.stack.declared import Declarations, Declared, merged, raised
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, Outcome, execute
@@ -43,10 +46,12 @@ from stackrun.stack.explain import Inspected, Plans, Shown, explained, notice_ev
 from stackrun.stack.journal import Journal
 from stackrun.stack.keep import Round, decide_round, touched
 from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
+from stackrun.stack.past import Past, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
 from stackrun.stack.reasons import reasons
 from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
+from stackrun.stack.revisions import Revision
 from stackrun.stack.seal import PLAN, moved, plan_digest, sealed
 from stackrun.stack.secrecy import Secrecy
 from stackrun.stack.verdict import Policy, selection
@@ -67,6 +72,16 @@ class _Stack:
     wanted: Desired
     policy: Policy
     shown: Shown
+    by: str = ""
+    revision: Revision | None = None
+    """The one that is brought back; None: it is the file."""
+
+    @property
+    def how(self) -> str:
+        """In a history: who brought the stack to this."""
+        if self.revision:
+            return f"rollback to {self.revision.number}"
+        return " ".join((self.by or "up", *self.policy.services))
 
     def images(self) -> list[str]:
         return [service.image for service in self.wanted.services.values()]
@@ -96,6 +111,7 @@ class StackOperations:
         self._rounds: dict[str, asyncio.Task[Round | None]] = {}
         """Of the keeper's, one a stack; whoever wants to work on that stack ends it."""
         self._declarations = Declarations(state_dir) if keeps else None
+        self._past = Past(engine, state_dir)
         self.journal = Journal(state_dir)
         self.witnessed = False
         """Whether somebody notes what the engine's containers do by themselves."""
@@ -117,6 +133,8 @@ class StackOperations:
         stack = await self._loaded(source, options)
         lock = await self._acquired(stack.wanted.project)
         try:
+            if options.revision:  # whoever had the stack until now may have made another
+                stack = await self._loaded(source, options)
             decided = await self._decided(stack)
             if options.seal:
                 _require_unmoved(options.seal, decided.seal(stack))
@@ -134,7 +152,14 @@ class StackOperations:
                 then = decide(stack.wanted, now, stack.policy)
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
                     raise Conflict("an image that was pulled changes the plan", hint="the image is here now: plan again")
-            await self._raise(stack, options, then, now, emit)
+            if then.nodes:
+                await self._past.begin(stack.wanted.project, stack.how, stack.wanted.services, emit)
+            try:
+                await self._raise(stack, options, then, now, emit)
+            except StackrunError as failure:
+                if not options.atomic:
+                    raise
+                raise await self._taken_back(stack, options, decided.observed, failure, emit) from failure
 
         return _Work(work, lock)
 
@@ -148,6 +173,78 @@ class StackOperations:
         failed = (node for node in plan.nodes if node.number in outcome.failures or node.number in outcome.skipped)
         await self._declare(replace(after, held=after.held | touched(failed, observed)))
         outcome.raise_if_failed()
+        if not options.no_start:
+            await self._record(stack, before, observed, emit)
+
+    async def _record(self, stack: _Stack, declared: Declared | None, observed: Observed, emit: Emit) -> None:
+        """`declared`, `observed`: before it was brought up."""
+        selected = selection(stack.wanted, stack.policy)
+        last = None if len(selected) == len(stack.wanted.services) else await self._past.last(stack.wanted.project)
+        if stack.revision:
+            wanted = stack.revision.desired
+        else:
+            before = declared.desired if declared else last.desired if last and is_up(observed.containers) else None
+            wanted = merged(before, stack.wanted, selected)
+        images = images_of(stack.wanted if stack.revision else wanted, selected, observed, last)
+        await self._past.record(stack.how, wanted, images, emit)
+
+    async def _taken_back(self, stack: _Stack, options: UpOptions, before: Observed, failure: StackrunError, emit: Emit) -> ExecuteFailed:
+        """Back to the last revision, or to nothing when nothing was up; gives the failure with what became of the stack."""
+        project = stack.wanted.project
+        last = await self._past.last(project)
+        try:
+            if not is_up(before.containers):
+                await self._undone(stack, options, emit)
+                told = "nothing was up before: what was made is removed again, volumes are kept"
+            elif last:
+                await self._returned(project, last.number, options, emit)
+                told = f"returned to revision {last.number}"
+            else:
+                told = "there is no revision to return to: the stack is left as it is"
+        except StackrunError as error:
+            told = f"the return to {f'revision {last.number}' if last else 'nothing'} failed: {error}"
+        lines = (*str(failure).splitlines(), *told.splitlines())
+        return ExecuteFailed("\n".join(lines), lines, hint=failure.hint)
+
+    async def _returned(self, project: str, number: int, options: UpOptions, emit: Emit) -> None:
+        emit(StackEvent(f"Project {project}", Phase.WORKING, "Returning", f"to revision {number}"))
+        again = UpOptions(
+            revision=number, wait=True, wait_timeout_s=options.wait_timeout_s, timeout_s=options.timeout_s, by="rollback", keep=options.keep
+        )
+        stack = await self._revived(project, again)
+        decided = await self._decided(stack)
+        for warning in stack.shown.warnings:
+            emit(warning)
+        await self._execute(decided.plans.pulls, decided.observed, emit, "rollback")
+        now = await refreshed(decided.observed, self._engine, stack.wanted) if decided.plans.pulls else decided.observed
+        await self._raise(stack, again, decide(stack.wanted, now, stack.policy), now, emit)
+        emit(StackEvent(f"Project {project}", Phase.DONE, "Returned", f"to revision {number}"))
+
+    async def _undone(self, stack: _Stack, options: UpOptions, emit: Emit) -> None:
+        project = stack.wanted.project
+        emit(StackEvent(f"Project {project}", Phase.WORKING, "Returning", "to nothing"))
+        await self._redeclare(project, lambda declared: None)
+        observed = await observe(self._engine, project)
+        plan = lifecycle.decide_down(observed, known=frozenset(stack.wanted.services), timeout_s=options.timeout_s)
+        await self._execute(plan, observed, emit, "rollback")
+        await asyncio.to_thread(forget_private, self._state_dir, project)
+        await self._past.undone(project)
+        emit(StackEvent(f"Project {project}", Phase.DONE, "Returned", "to nothing"))
+
+    async def history(self, source: StackSource) -> History:
+        return await self._past.history(await asyncio.to_thread(_project_name, source))
+
+    async def diff(self, source: StackSource, before: int, after: int) -> StateDifference:
+        project = await asyncio.to_thread(_project_name, source)
+        name, old = await self._past.side(project, before)
+        if after:
+            now_name, new = await self._past.side(project, after)
+            shown = Shown(secrecy=await asyncio.to_thread(secrecy_of, old.desired, new.desired))
+        else:
+            stack = await self._loaded(source, UpOptions())
+            now_name, new, shown = "the file", await self._past.file_side(stack.wanted), stack.shown
+            shown = replace(shown, secrecy=await asyncio.to_thread(secrecy_of, old.desired, new.desired))
+        return StateDifference(project, name, now_name, changes(old, new, shown.secrecy, shown.places))
 
     async def _declared(self, project: str) -> Declared | None:
         return await asyncio.to_thread(self._declarations.read, project) if self._declarations else None
@@ -239,7 +336,13 @@ class StackOperations:
         lock = self._locks.get(project)
         return lock is not None and lock.locked()
 
+    async def _revived(self, project: str, options: UpOptions) -> _Stack:
+        found = await self._past.revived(project, options.revision)
+        return _Stack(found.desired, replace(_policy(options), remove_orphans=True), found.shown, options.by, found.revision)
+
     async def _loaded(self, source: StackSource, options: UpOptions) -> _Stack:
+        if options.revision:
+            return await self._revived(await asyncio.to_thread(_project_name, source), options)
         return await asyncio.to_thread(self._desired, source, options)
 
     def _desired(self, source: StackSource, options: UpOptions) -> _Stack:
@@ -250,7 +353,7 @@ class StackOperations:
         order = start_order(project)
         contents = read_contents(project)
         wanted = desired(project, order, contents=contents, state_dir=self._state_dir, scale=options.scale, version=_version())
-        return _Stack(wanted, _policy(options), _shown(project, contents))
+        return _Stack(wanted, _policy(options), _shown(project, contents), options.by)
 
     async def _decided(self, stack: _Stack) -> _Decided:
         """Raises what `up` would be refused for."""
@@ -436,7 +539,7 @@ def _policy(options: UpOptions) -> Policy:
         renew_anonymous_volumes=options.renew_anonymous_volumes,
         pull=options.pull,
         timeout_s=options.timeout_s,
-        wait=options.wait,
+        wait=options.wait or options.atomic,
         wait_timeout_s=options.wait_timeout_s,
     )
 
