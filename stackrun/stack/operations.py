@@ -434,7 +434,7 @@ class StackOperations:
         try:
             await asyncio.wait([task])
         finally:
-            del self._rounds[project]
+            self._rounds.pop(project, None)
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
