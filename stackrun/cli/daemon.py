@@ -25,6 +25,9 @@ from stackrun.cli import exit
 from stackrun.cli.engines import DEFAULT_ROOT, Engine, socket_path
 from stackrun.engine.local import LocalEngine
 from stackrun.errors import EXIT_BUG, Conflict, StackrunError
+from stackrun.kernel import privileges
+from stackrun.rootless.outside import Outside
+from stackrun.runtime import trace
 from stackrun.server.app import serve
 from stackrun.stack.keeper import Keeper
 from stackrun.stack.operations import StackOperations
@@ -45,26 +48,32 @@ def main() -> int:
     parser.add_argument("--root", default=DEFAULT_ROOT)
     parser.add_argument("--ready-fd", type=int, default=-1)
     options = parser.parse_args()
-    return run(options.root, (), options.ready_fd)
+    place = Engine(root=options.root, run_dir=options.run_dir)
+    return run(place, tuple(options.host), options.ready_fd, gate_fd=options.gate_fd, trace_file=options.trace)
 
 
-def run(root: str, hosts: tuple[str, ...], ready_fd: int = -1) -> int:
-    """Serves until a signal ends it; `hosts` are more unix:// addresses. Tells its start on `ready_fd`."""
+def run(place: Engine, hosts: tuple[str, ...], ready_fd: int = -1, *, gate_fd: int = -1, trace_file: str = "") -> int:
+    """Serves until a signal ends it; `hosts` are more unix:// addresses. Tells its start on `ready_fd`.
+
+    `gate_fd`: the way to the host's ports, for an engine that lives in an ordinary user's namespaces.
+    """
+    if trace_file:
+        trace.to_file("engine", os.path.abspath(trace_file))
     if ready_fd >= 0:
         os.set_inheritable(ready_fd, False)  # or whoever we start keeps the pipe, and our starter waiting
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(_serve(Engine(root=root), hosts, ready_fd))
+        asyncio.run(_serve(place, hosts, ready_fd, gate_fd))
     except (Exception, KeyboardInterrupt) as error:
-        _tell_failure(ready_fd, error)
+        tell_failure(ready_fd, error)
         return exit.report(error)
     return 0
 
 
-async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int) -> None:
+async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int, gate_fd: int) -> None:
     paths = tuple(socket_path(host) for host in (place.host, *hosts))
     os.makedirs(place.run_dir, 0o711, exist_ok=True)
-    engine = LocalEngine.open(place.root, place.run_dir)
+    engine = LocalEngine.open(place.root, place.run_dir, Outside(gate_fd, place.run_dir) if gate_fd >= 0 else None)
     try:
         await engine.start()
         stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True)
@@ -128,7 +137,8 @@ def _listener(path: str) -> Iterator[socket.socket]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     os.fchmod(listener.fileno(), 0o600)  # before bind(2), which takes the file's mode from it: never open to others, not for a moment
     listener.bind(path)
-    _open_to_group(path)
+    if not privileges.current().rootless:  # whose engine is one user's
+        _open_to_group(path)
     listener.listen(BACKLOG)
     try:
         yield listener
@@ -191,7 +201,7 @@ def _tell_ready(ready_fd: int) -> None:
             notify.send(b"READY=1")
 
 
-def _tell_failure(ready_fd: int, error: BaseException) -> None:
+def tell_failure(ready_fd: int, error: BaseException) -> None:
     """Before readiness the starter waits on the pipe; afterwards it is closed and nobody does."""
     known = isinstance(error, StackrunError)
     told = {

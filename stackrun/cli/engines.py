@@ -5,10 +5,12 @@ Two starters cannot meet: the first holds `<run>/start.lock` until its daemon li
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = "/var/lib/stackrun"
 DEFAULT_RUN_DIR = "/run/stackrun"
+"""Root's; an ordinary user has an engine of his own, in his own places (`own_root`, `own_run_dir`)."""
 PIPE_LIMIT_BYTES = 65_536
 SOCKET_PATH_LIMIT_BYTES = 107
 """unix(7): sun_path without its final NUL."""
@@ -34,10 +37,10 @@ class Engine:
 
     __slots__ = ("host", "own", "root", "run_dir")
 
-    def __init__(self, host: str = "", *, root: str = DEFAULT_ROOT) -> None:
+    def __init__(self, host: str = "", *, root: str = DEFAULT_ROOT, run_dir: str = "") -> None:
         self.own = not host
         self.root = root
-        self.run_dir = DEFAULT_RUN_DIR if root == DEFAULT_ROOT else f"{root}/run"
+        self.run_dir = run_dir or (own_run_dir() if root == own_root() else f"{root}/run")
         self.host = host or f"unix://{self.socket_path}"
 
     @property
@@ -52,7 +55,9 @@ class Engine:
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
             except PermissionError:
-                _refuse()
+                raise PermissionDenied(
+                    f"{self.socket_path}: permission denied", hint="it is another user's engine; use sudo, or join its group `stackrun`"
+                ) from None
             except OSError as error:
                 raise Unavailable(f"cannot reach the engine at {self.host}: {error.strerror}") from None
         return True
@@ -76,8 +81,42 @@ def chosen(options: argparse.Namespace) -> Engine:
 
 
 def chosen_root(options: argparse.Namespace) -> str:
-    root = options.root or os.environ.get("STACKRUN_ROOT") or DEFAULT_ROOT
+    root = options.root or os.environ.get("STACKRUN_ROOT") or own_root()
     return os.path.abspath(root)
+
+
+def own_root() -> str:
+    """Where this user's engine keeps its state when nobody says otherwise."""
+    if os.geteuid() == 0:
+        return DEFAULT_ROOT
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return f"{data if data.startswith('/') else os.path.expanduser('~/.local/share')}/stackrun"
+
+
+def own_run_dir() -> str:
+    """The login's own directory, which systemd makes, also when this shell does not know it (su); else one in /tmp."""
+    if os.geteuid() == 0:
+        return DEFAULT_RUN_DIR
+    for directory in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}"):
+        if directory.startswith("/") and os.access(directory, os.W_OK | os.X_OK):
+            return f"{directory}/stackrun"
+    return f"/tmp/stackrun-{os.geteuid()}"
+
+
+def make_directories(engine: Engine) -> None:
+    """The daemon's: root's to be passed through by everybody, an ordinary user's closed; others may have made them before us."""
+    for directory in (engine.root, engine.run_dir):
+        if os.geteuid() == 0:
+            os.makedirs(directory, 0o711, exist_ok=True)
+            continue
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+        status = os.lstat(directory)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionDenied(
+                f"{directory} is no directory that only this user can write to", hint="remove it, or name another --root"
+            )
 
 
 def connect(options: argparse.Namespace) -> Transport:
@@ -102,20 +141,16 @@ def transport(engine: Engine) -> Transport:
 
 def start_daemon(engine: Engine) -> None:
     """Returns once our daemon listens. Whatever keeps it from it is raised here as it was raised there."""
-    if os.geteuid() != 0:
-        _refuse()
-    os.makedirs(engine.root, 0o711, exist_ok=True)
-    os.makedirs(engine.run_dir, 0o711, exist_ok=True)
+    make_directories(engine)
     with _only_starter(engine):
         if not engine.listening():
             _spawn(engine)
 
 
-def _refuse() -> NoReturn:
-    raise PermissionDenied(
-        "the engine needs root: it makes namespaces, mounts and networks",
-        hint="use sudo, or join the group `stackrun` if the engine runs and that group exists",
-    )
+def daemon_program(engine: Engine) -> list[str]:
+    """An ordinary user's goes by way of `cli.rootless`."""
+    module = "stackrun.cli.daemon" if os.geteuid() == 0 else "stackrun.cli.rootless"
+    return [sys.executable, "-P", "-m", module, "--root", engine.root, "--run-dir", engine.run_dir]
 
 
 @contextmanager
@@ -160,7 +195,6 @@ def _become_daemon(engine: Engine, log_path: str, ready: int) -> NoReturn:
             os.dup2(fd, target)
         os.closerange(3, ready)
         os.closerange(ready + 1, os.sysconf("SC_OPEN_MAX"))
-        program = [sys.executable, "-P", "-m", "stackrun.cli.daemon", "--root", engine.root, "--ready-fd", str(ready)]
-        os.execv(sys.executable, program)
+        os.execv(sys.executable, [*daemon_program(engine), "--ready-fd", str(ready)])
     finally:
         os._exit(127)

@@ -6,7 +6,7 @@ import os
 import platform
 
 from stackrun.api.types import Info, Version
-from stackrun.kernel import cgroup
+from stackrun.kernel import cgroup, privileges
 from stackrun.kernel.probe import probe, probes
 
 ENGINE_VERSION = "0.1.0"
@@ -66,7 +66,7 @@ def info(
         operating_system=_distribution(),
         architecture=system.machine,
         cgroup_version="2" if layout.mode == "v2" else "1",
-        security_options=("name=seccomp,profile=builtin",),
+        security_options=("name=seccomp,profile=builtin", *(("name=rootless",) if privileges.current().rootless else ())),
         warnings=warnings,
     )
 

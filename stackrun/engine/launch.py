@@ -31,7 +31,7 @@ from stackrun.kernel import seccomp
 from stackrun.network import ports
 from stackrun.network.endpoint import container_batches
 from stackrun.network.firewall import Publication
-from stackrun.network.ports import PortRequest, Reservation
+from stackrun.network.ports import HostPorts, PortRequest, Reservation
 from stackrun.runtime import container as runtime
 from stackrun.runtime.zygote import Zygote
 from stackrun.units import parse_bytes
@@ -88,11 +88,12 @@ class Launched:
 class Launcher:
     """Holds what starts share: the zygote, the names' resolver, compiled seccomp programs."""
 
-    def __init__(self, store: Store, run_dir: str, networks: EngineNetworks, resolver: Resolver) -> None:
+    def __init__(self, store: Store, run_dir: str, networks: EngineNetworks, resolver: Resolver, host_ports: HostPorts) -> None:
         self._store = store
         self._run_dir = run_dir
         self._networks = networks
         self._resolver = resolver
+        self._host_ports = host_ports
         self._zygote: Zygote | None = None
         self._zygote_lock = threading.Lock()
         self._programs: dict[object, bytes] = {}
@@ -119,9 +120,9 @@ class Launcher:
     def launch(self, plan: LaunchPlan) -> Launched:
         """Returns once the process has begun. Raises what the failed step raised; nothing is left then but the container's files."""
         with ExitStack() as undo:
-            reserved = _reserved(plan) if plan.publish_address and plan.ports else ()
+            reserved = _reserved(plan, self._host_ports) if plan.publish_address and plan.ports else ()
             if reserved:
-                undo.callback(ports.close, reserved)
+                undo.callback(self._host_ports.close, reserved)
             _write_bundle(plan)
             handle = self._create(plan, [one.fd for one in reserved])
             undo.callback(_destroy, handle, plan)
@@ -143,7 +144,8 @@ class Launcher:
             )
             self._store.write_situation(plan.definition.id, situation)
             undo.pop_all()
-        ports.close(reserved)  # the shim holds its own copies
+        trace.mark("record the state", container_id)
+        self._host_ports.close(reserved)  # the shim holds its own copies
         return Launched(handle, situation, handle.warnings)
 
     def _create(self, plan: LaunchPlan, held_fds: Sequence[int]) -> runtime.Handle:
@@ -231,14 +233,14 @@ def log_settings(definition: Definition, directory: str) -> dict[str, Any] | Non
     }
 
 
-def _reserved(plan: LaunchPlan) -> tuple[Reservation, ...]:
+def _reserved(plan: LaunchPlan, host_ports: HostPorts) -> tuple[Reservation, ...]:
     """Shared ports as copies of the donor's sockets, unless it has just ended: then they are free like any other."""
     descriptors = _donated(plan.donor) if plan.donor else []
     try:
-        copies = {one: ports.shared(one.request, descriptors) for one in plan.ports if one.shared}
+        copies = {one: host_ports.shared(one.request, descriptors) for one in plan.ports if one.shared}
         with ExitStack() as undo:
-            undo.callback(ports.close, [one for one in copies.values() if one])
-            own = iter(ports.reserve([one.request for one in plan.ports if not copies.get(one)]))
+            undo.callback(host_ports.close, [one for one in copies.values() if one])
+            own = iter(host_ports.reserve([one.request for one in plan.ports if not copies.get(one)]))
             undo.pop_all()
         return tuple(copies.get(one) or next(own) for one in plan.ports)
     finally:

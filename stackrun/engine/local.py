@@ -332,7 +332,8 @@ class LocalEngine:
 
     async def info(self) -> Info:
         statuses = [entry.status for entry in self._registry]
-        warnings = (*await self._pool.run(self._networks.warnings), *await self._pool.run(host.lacking))
+        seen = await self._pool.run(self._networks.warnings)
+        warnings = (*self._host_ports.lacking, *seen, *await self._pool.run(host.lacking))
         return host.info(
             engine_id=self._networks.find("bridge").id,
             root=self._root,
@@ -341,7 +342,7 @@ class LocalEngine:
             paused=statuses.count(Status.PAUSED),
             stopped=sum(one in (Status.CREATED, Status.EXITED, Status.DEAD) for one in statuses),
             images=len(self._images.list(NO_FILTERS)),
-            warnings=(*self._host_ports.lacking, *warnings, *(f"{one.path}: {one.reason}" for one in self._store.broken), *self._images.broken),
+            warnings=(*warnings, *(f"{one.path}: {one.reason}" for one in self._store.broken), *self._images.broken),
         )
 
     async def events(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:

@@ -29,7 +29,9 @@ from stackrun.network.endpoint import Endpoint as WiredEndpoint
 from stackrun.network.firewall import Publication
 from stackrun.network.networks import Network as Bridge
 from stackrun.network.networks import Networks as Mechanism
-from stackrun.network.networks import Watch
+from stackrun.network.truth import Fault
+from stackrun.network.watch import Watch
+from stackrun.network.ports import HostPorts
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
@@ -45,7 +47,9 @@ class Place:
 
 
 class EngineNetworks:
-    def __init__(self, store: Store, registry: Registry, events: Events, pool: Pool, tasks: Tasks, mechanism: Mechanism) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, events: Events, pool: Pool, tasks: Tasks, mechanism: Mechanism, host_ports: HostPorts
+    ) -> None:
         self._store = store
         self._registry = registry
         self._events = events
@@ -54,6 +58,7 @@ class EngineNetworks:
         self._mechanism = mechanism
         self._watching: Watch | None = None
         self._kernel = threading.Lock()
+        self._host_ports = host_ports
         self._networks: dict[str, Network] = {}
         self._making: set[str] = set()
         self._waking = asyncio.Lock()
@@ -74,7 +79,8 @@ class EngineNetworks:
     def restore(self, publications: Iterable[Publication]) -> None:
         """Puts back what is missing on the host (after a reboot: everything). Blocks."""
         with self._kernel:
-            self._mechanism.restore([_bridge(one) for one in self._networks.values() if _has_bridge(one)], publications)
+            self._mechanism.restore([_bridge(one) for one in self._networks.values() if _has_bridge(one)], kept)
+            self._host_ports.restore(kept)
 
     def adopt(self, entry: Entry) -> None:
         """The addresses of a container that runs already are taken."""
@@ -412,6 +418,12 @@ def _chosen_pools(asked: Sequence[IpamPool], chosen: Sequence[ipam.Pool]) -> tup
 
 
 def _default_route(specs: Sequence[EndpointSpec], networks: Sequence[Network]) -> int:
+            try:
+                self._host_ports.publish(publications)
+            except BaseException:
+                self._mechanism.unpublish(publications)
+                raise
     """Which endpoint carries the default route: the highest gateway priority among those that lead out, the first of equals."""
     outward = [index for index, network in enumerate(networks) if not network.spec.internal]
     return max(outward, key=lambda index: (specs[index].gateway_priority, -index), default=-1)
+            self._host_ports.unpublish(publications)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from stackrun.errors import KernelError
-from stackrun.kernel import syscalls
+from stackrun.kernel import signals, syscalls
 
 FLAGS = {
     "user": syscalls.CLONE_NEWUSER,
@@ -65,7 +64,7 @@ class Visit:
 def user_namespace(uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> int:
     """A descriptor of a new user namespace that nobody is in: what an id-mapped mount takes.  For a single-threaded caller."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid, pid_fd = syscalls.clone3(syscalls.CLONE_NEWUSER, signal.SIGCHLD)
+    pid, pid_fd = syscalls.clone3(syscalls.CLONE_NEWUSER, signals.SIGCHLD)
     if not pid:
         os.close(writer)
         os.read(reader, 1)
@@ -92,6 +91,13 @@ def write_id_maps(pid: int, uid_mappings: list[dict[str, int]], gid_mappings: li
     for file, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
         text = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
         _write(f"/proc/{pid}/{file}", text)
+
+
+def write_single_id(pid: int, uid: int, gid: int) -> None:
+    """Root there is the caller himself, who needs no rights for that; nobody there can change his groups (user_namespaces(7))."""
+    _write(f"/proc/{pid}/setgroups", "deny")
+    _write(f"/proc/{pid}/uid_map", f"0 {uid} 1")
+    _write(f"/proc/{pid}/gid_map", f"0 {gid} 1")
 
 
 def _write(path: str, text: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stackrun.errors import KernelError
-from stackrun.kernel import syscalls
+from stackrun.kernel import privileges, syscalls
 
 ROUTE = 0
 NETFILTER = 12
@@ -159,7 +159,8 @@ class Connection:
             for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
             # The limits of net.core.*mem_max are for the unprivileged; a whole table goes in one message.
-            for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+            forced = not privileges.current().rootless
+            for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE) if forced else (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
         except OSError as error:
             self._socket.close()

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, PermissionDenied, Unsupported
-from stackrun.network.firewall import PROTOCOLS
+from stackrun.network.firewall import PROTOCOLS, Publication
 
 _LISTEN = "0A"
 """TCP_LISTEN as /proc/net/tcp writes it."""
@@ -42,6 +42,32 @@ class Reservation:
     host_ip: str
     host_port: int
     fd: int
+
+
+class HostPorts:
+    """Whose ports containers publish: here the machine's own, translated by the firewall. `lacking`: for `info`, a line each."""
+
+    lacking: tuple[str, ...] = ()
+
+    def reserve(self, requests: Sequence[PortRequest]) -> tuple[Reservation, ...]:
+        """`reserve` below."""
+        return reserve(requests)
+
+    def shared(self, request: PortRequest, descriptors: Sequence[int]) -> Reservation | None:
+        """`shared` below."""
+        return shared(request, descriptors)
+
+    def close(self, reservations: Iterable[Reservation]) -> None:
+        close(reservations)
+
+    def publish(self, publications: Iterable[Publication]) -> None:
+        """After the firewall has opened them, and before their reservations are closed."""
+
+    def unpublish(self, publications: Iterable[Publication]) -> None:
+        """They need not be open."""
+
+    def restore(self, publications: Iterable[Publication]) -> None:
+        """These alone stay open."""
 
 
 def reserve(requests: Sequence[PortRequest]) -> tuple[Reservation, ...]:
@@ -145,8 +171,16 @@ def _explained(error: OSError, request: PortRequest, port: int) -> Exception:
     if error.errno == errno.EADDRNOTAVAIL:
         return InvalidArgument(f"cannot publish on {request.host_ip}: it is no address of this host")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return PermissionDenied(f"cannot publish port {port}/{request.protocol}: no permission", hint="ports below 1024 need root")
+        return PermissionDenied(f"cannot publish port {port}/{request.protocol}: no permission", hint=_low_port_hint(port))
     return KernelError(f"bind {request.host_ip or '0.0.0.0'}:{port}", error.errno or 0)
+
+
+def _low_port_hint(port: int) -> str:
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        lowest = 1024
+    return f"ports below {lowest} need root; or, as root: sysctl net.ipv4.ip_unprivileged_port_start={port}"
 
 
 def _conflict(request: PortRequest, candidates: range) -> Conflict:

@@ -9,7 +9,7 @@ import signal
 import socket
 import struct
 
-from stackrun.cli.engines import Engine, chosen_root
+from stackrun.cli.engines import Engine, chosen_root, daemon_program, make_directories
 from stackrun.errors import EXIT_INTERRUPTED, PermissionDenied, Unavailable
 
 _CREDENTIALS = struct.Struct("3i")
@@ -25,11 +25,13 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "stop":
         return stop(engine)
     if os.geteuid() != 0:
-        raise PermissionDenied("the engine needs root: it makes namespaces, mounts and networks", hint="use sudo")
+        program = [*daemon_program(engine), *(word for host in options.hosts or () for word in ("--host", host))]
+        os.execv(program[0], [*program, *(("--trace", os.path.abspath(options.trace)) if options.trace else ())])
     from stackrun.cli import daemon
 
     return daemon.run(engine.root, tuple(options.hosts or ()))
 
+    make_directories(engine)
 
 def stop(engine: Engine) -> int:
     """SIGTERM to the process that listens, which the kernel names (SO_PEERCRED); returns when it has ended."""

@@ -1,0 +1,91 @@
+"""The host's ports as the daemon inside sees them: bound by the gate, opened by the usher."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterable, Sequence
+
+from stackrun.errors import Unavailable
+from stackrun.network import ports
+from stackrun.network.firewall import Publication
+from stackrun.network.ports import PortRequest, Reservation
+from stackrun.rootless import words
+
+_TIMEOUT_S = 30.0
+
+
+class Outside(ports.HostPorts):
+    """Usable from any thread. `lacking`: what this user's machine does not let his containers do, a line each."""
+
+    def __init__(self, gate_fd: int, run_dir: str) -> None:
+        os.set_inheritable(gate_fd, False)
+        self._gate = socket.socket(fileno=gate_fd)
+        self._gate.settimeout(_TIMEOUT_S)
+        self._run_dir = run_dir
+        self._lock = threading.Lock()
+        self._reserved: dict[tuple[str, str, int], int] = {}
+        reply, fds = _asked(self._gate, {"request": "house"})
+        for fd in fds:
+            os.close(fd)
+        self.lacking: tuple[str, ...] = tuple(reply["lacking"])
+
+    def reserve(self, requests: Sequence[PortRequest]) -> tuple[Reservation, ...]:
+        with self._lock:
+            wanted = [[one.protocol, one.host_ip, one.host_port, one.host_port_end] for one in requests]
+            reply, fds = _asked(self._gate, {"request": "reserve", "ports": wanted})
+            reserved = tuple(
+                Reservation(one.protocol, one.host_ip, port, fd) for one, port, fd in zip(requests, reply["ports"], fds, strict=True)
+            )
+            self._reserved.update(((one.protocol, one.host_ip, one.host_port), one.fd) for one in reserved)
+        return reserved
+
+    def shared(self, request: PortRequest, descriptors: Sequence[int]) -> Reservation | None:
+        found = ports.shared(request, descriptors)
+        if found is not None:
+            self._reserved[found.protocol, found.host_ip, found.host_port] = found.fd
+        return found
+
+    def close(self, reservations: Iterable[Reservation]) -> None:
+        with self._lock:
+            for one in reservations:
+                self._reserved.pop((one.protocol, one.host_ip, one.host_port), None)
+                os.close(one.fd)
+
+    def publish(self, publications: Iterable[Publication]) -> None:
+        """Those that were just reserved, and are not closed yet."""
+        with self._lock:
+            routes = [_route(one) for one in publications]
+            self._usher("open", routes, [self._reserved[one[0], one[1], one[2]] for one in routes])
+
+    def unpublish(self, publications: Iterable[Publication]) -> None:
+        with self._lock:
+            self._usher("close", [_route(one) for one in publications])
+
+    def restore(self, publications: Iterable[Publication]) -> None:
+        """The usher has outlived the daemon: what is published no more goes."""
+        with self._lock:
+            self._usher("retain", [_route(one) for one in publications])
+
+    def _usher(self, request: str, routes: list[tuple[str, str, int, str, int]], fds: Sequence[int] = ()) -> None:
+        with words.seqpacket() as sock:
+            sock.settimeout(_TIMEOUT_S)
+            try:
+                sock.connect(f"{self._run_dir}/usher.sock")
+            except OSError as error:
+                raise Unavailable(f"the process that opens this user's host ports is gone: {error.strerror}") from None
+            _asked(sock, {"request": request, "routes": routes}, fds)
+
+
+def _route(one: Publication) -> tuple[str, str, int, str, int]:
+    return one.protocol, one.host_ip, one.host_port, one.container_address, one.container_port
+
+
+def _asked(sock: socket.socket, request: words.Message, fds: Sequence[int] = ()) -> tuple[words.Message, list[int]]:
+    try:
+        words.send(sock, request, fds)
+        return words.receive(sock)
+    except OSError as error:
+        hint = "stackrun daemon stop, then run the command again"
+        raise Unavailable(f"the process that sees to this user's host ports is gone: {error.strerror}", hint=hint) from None
