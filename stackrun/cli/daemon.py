@@ -46,7 +46,11 @@ def main() -> int:
     """`python -m stackrun.cli.daemon`: what `stackrun daemon` and the start on demand run."""
     parser = argparse.ArgumentParser("stackrun daemon", allow_abbrev=False)
     parser.add_argument("--root", default=DEFAULT_ROOT)
+    parser.add_argument("--run-dir", default="")
+    parser.add_argument("--host", action="append", default=[])
     parser.add_argument("--ready-fd", type=int, default=-1)
+    parser.add_argument("--gate-fd", type=int, default=-1)
+    parser.add_argument("--trace", default="")
     options = parser.parse_args()
     place = Engine(root=options.root, run_dir=options.run_dir)
     return run(place, tuple(options.host), options.ready_fd, gate_fd=options.gate_fd, trace_file=options.trace)

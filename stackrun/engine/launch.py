@@ -28,7 +28,6 @@ from stackrun.engine.specgen import Surroundings, oci_config
 from stackrun.engine.store import Store, naming, write_file
 from stackrun.errors import Unavailable
 from stackrun.kernel import seccomp
-from stackrun.network import ports
 from stackrun.network.endpoint import container_batches
 from stackrun.network.firewall import Publication
 from stackrun.network.ports import HostPorts, PortRequest, Reservation

@@ -80,6 +80,7 @@ class EngineNetworks:
         """Puts back what is missing on the host (after a reboot: everything). Blocks."""
         with self._kernel:
             self._mechanism.restore([_bridge(one) for one in self._networks.values() if _has_bridge(one)], kept)
+        kept = tuple(publications)
             self._host_ports.restore(kept)
 
     def adopt(self, entry: Entry) -> None:

@@ -18,20 +18,26 @@ _CREDENTIALS = struct.Struct("3i")
 
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("action", nargs="?", choices=("run", "stop"), default="run", help="run (the default) or stop")
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        default="",
+        help="append a line for every step of a container's start; `stackrun-runtime trace FILE` prints them",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     engine = Engine(root=chosen_root(options))
     if options.action == "stop":
         return stop(engine)
+    make_directories(engine)
     if os.geteuid() != 0:
         program = [*daemon_program(engine), *(word for host in options.hosts or () for word in ("--host", host))]
         os.execv(program[0], [*program, *(("--trace", os.path.abspath(options.trace)) if options.trace else ())])
     from stackrun.cli import daemon
 
-    return daemon.run(engine.root, tuple(options.hosts or ()))
+    return daemon.run(engine, tuple(options.hosts or ()), trace_file=options.trace)
 
-    make_directories(engine)
 
 def stop(engine: Engine) -> int:
     """SIGTERM to the process that listens, which the kernel names (SO_PEERCRED); returns when it has ended."""
