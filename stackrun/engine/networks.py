@@ -29,9 +29,9 @@ from stackrun.network.endpoint import Endpoint as WiredEndpoint
 from stackrun.network.firewall import Publication
 from stackrun.network.networks import Network as Bridge
 from stackrun.network.networks import Networks as Mechanism
+from stackrun.network.ports import HostPorts
 from stackrun.network.truth import Fault
 from stackrun.network.watch import Watch
-from stackrun.network.ports import HostPorts
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
@@ -56,9 +56,9 @@ class EngineNetworks:
         self._pool = pool
         self._tasks = tasks
         self._mechanism = mechanism
+        self._host_ports = host_ports
         self._watching: Watch | None = None
         self._kernel = threading.Lock()
-        self._host_ports = host_ports
         self._networks: dict[str, Network] = {}
         self._making: set[str] = set()
         self._waking = asyncio.Lock()
@@ -78,9 +78,9 @@ class EngineNetworks:
 
     def restore(self, publications: Iterable[Publication]) -> None:
         """Puts back what is missing on the host (after a reboot: everything). Blocks."""
+        kept = tuple(publications)
         with self._kernel:
             self._mechanism.restore([_bridge(one) for one in self._networks.values() if _has_bridge(one)], kept)
-        kept = tuple(publications)
             self._host_ports.restore(kept)
 
     def adopt(self, entry: Entry) -> None:
@@ -385,9 +385,15 @@ class EngineNetworks:
     def publish(self, publications: Sequence[Publication]) -> None:
         with self._kernel:
             self._mechanism.publish(publications)
+            try:
+                self._host_ports.publish(publications)
+            except BaseException:
+                self._mechanism.unpublish(publications)
+                raise
 
     def unpublish(self, publications: Sequence[Publication]) -> None:
         with self._kernel:
+            self._host_ports.unpublish(publications)
             self._mechanism.unpublish(publications)
 
     def under_way(self, publications: Sequence[Publication]) -> int:
@@ -419,12 +425,6 @@ def _chosen_pools(asked: Sequence[IpamPool], chosen: Sequence[ipam.Pool]) -> tup
 
 
 def _default_route(specs: Sequence[EndpointSpec], networks: Sequence[Network]) -> int:
-            try:
-                self._host_ports.publish(publications)
-            except BaseException:
-                self._mechanism.unpublish(publications)
-                raise
     """Which endpoint carries the default route: the highest gateway priority among those that lead out, the first of equals."""
     outward = [index for index, network in enumerate(networks) if not network.spec.internal]
     return max(outward, key=lambda index: (specs[index].gateway_priority, -index), default=-1)
-            self._host_ports.unpublish(publications)
