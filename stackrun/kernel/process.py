@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 
-from stackrun.kernel import syscalls
+from stackrun.kernel import signals, syscalls
 
-_ALL_SIGNALS = frozenset(signal.valid_signals())
+_ALL_SIGNALS = frozenset(signals.valid_signals())
 _INTERNAL = (32, 33)
 """Those of glibc's threads; its posix_spawn, by which the zygote came to be, leaves them ignored."""
-_FORCED = frozenset((signal.SIGKILL, signal.SIGSTOP))
+_FORCED = frozenset((signals.SIGKILL, signals.SIGSTOP))
 
 
 _ARGUMENTS_START = 45
@@ -61,21 +60,21 @@ def forbid_dump() -> None:
 
 def die_with_parent() -> None:
     """PR_SET_PDEATHSIG SIGKILL. A change of credentials clears it, so call it after the last one (prctl(2))."""
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.SIGKILL)
 
 
 def reset_signals() -> None:
     """Default dispositions and an empty mask, as a new program expects them; Python itself ignores SIGPIPE and SIGXFSZ."""
     for signum in _ALL_SIGNALS - _FORCED:
-        if signal.getsignal(signum) is not signal.SIG_DFL:
-            signal.signal(signum, signal.SIG_DFL)
+        if signals.getsignal(signum) != signals.SIG_DFL:
+            signals.signal(signum, signals.SIG_DFL)
     for number in _INTERNAL:
         syscalls.default_signal(number)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signals.pthread_sigmask(signals.SIG_SETMASK, ())
 
 
 def block_all_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
+    signals.pthread_sigmask(signals.SIG_BLOCK, _ALL_SIGNALS)
 
 
 def exit_code(status: int) -> tuple[int, int]:

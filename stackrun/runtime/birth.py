@@ -4,15 +4,12 @@ that the midwife has brought into the world."""
 from __future__ import annotations
 
 import binascii
-import json
 import os
-import signal
-import socket
 import time
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unavailable, Unsupported
-from stackrun.kernel import seccomp
-from stackrun.runtime import interpreter, messages, spec, state, steps
+from stackrun.kernel import seccomp, signals, sockets
+from stackrun.runtime import interpreter, jsontext, messages, spec, state, steps
 from stackrun.runtime.hooks import Hooks
 from stackrun.runtime.record import SPEC_VERSION, Record
 
@@ -36,7 +33,7 @@ class Midwife:
         self._connection.close()
         os.waitpid(self._pid, 0)
 
-    def ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], int, socket.socket]:
+    def ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], int, sockets.Socket]:
         """(her answer, pidfd, conversation) of the process that now exists."""
         messages.send(self._connection, request, fds)
         try:
@@ -46,7 +43,7 @@ class Midwife:
         if reply is None:
             raise Unavailable("the process that makes containers has ended early")
         messages.raise_error(reply)
-        return reply, answer[0], socket.socket(fileno=answer[1])
+        return reply, answer[0], sockets.Socket(fileno=answer[1])
 
 
 class Wishes:
@@ -91,14 +88,14 @@ class Process:
         self.console_fd = -1
         self.warnings: list[str] = []
 
-    def take_console(self, fds: list[int], wishes: Wishes, console: socket.socket | None, name: str) -> None:
+    def take_console(self, fds: list[int], wishes: Wishes, console: sockets.Socket | None, name: str) -> None:
         if not fds:
             return
         if console is None:
             self.console_fd = fds[0]
             return
         with console:
-            socket.send_fds(console, [f"/dev/pts of {name}".encode()], fds[:1])
+            sockets.send_fds(console, f"/dev/pts of {name}".encode(), fds[:1])
         os.close(fds[0])
 
 
@@ -166,7 +163,7 @@ def _configuration(bundle: str) -> Config:
     with os.fdopen(fd, "rb") as file:
         text = file.read(spec.CONFIG_BYTES_MAX)
     try:
-        config = json.loads(text)
+        config = jsontext.loads(text)
     except ValueError as error:
         raise InvalidArgument(f"{bundle}/config.json: {error}") from None
     if not isinstance(config, dict) or not all(isinstance(config.get(name) or {}, dict) for name in ("process", "linux", "hooks")):
@@ -198,7 +195,7 @@ def _request(record: Record, bundle: str, wishes: Wishes, *, terminal: bool, pro
     }
 
 
-def _hear_prepared(sock: socket.socket, record: Record, hooks: Hooks) -> tuple[dict[str, Any], list[int]]:
+def _hear_prepared(sock: sockets.Socket, record: Record, hooks: Hooks) -> tuple[dict[str, Any], list[int]]:
     message, fds = steps.hear_any(sock, steps.PREPARED)
     if message["step"] == steps.MOUNTED:
         for name in ("prestart", "createRuntime"):
@@ -233,10 +230,10 @@ def _keep_program(record: Record, program: bytes) -> None:
             file.write(program)
 
 
-def connected(path: str) -> socket.socket | None:
+def connected(path: str) -> sockets.Socket | None:
     if not path:
         return None
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
     try:
         sock.connect(path)
     except OSError as error:
@@ -275,11 +272,11 @@ def start(record: Record) -> None:
     try:
         hooks.run("poststart", "running", record.hook_state())
     except StackrunError:
-        record.signal(signal.SIGKILL)
+        record.signal(signals.SIGKILL)
         raise
 
 
-def _await_execve(sock: socket.socket, record: Record, pid: int) -> None:
+def _await_execve(sock: sockets.Socket, record: Record, pid: int) -> None:
     """A filter that asks somebody else is passed on to them (config-linux.md, "The Container Process State")."""
     listener = steps.hear_filtered(sock)
     if listener < 0:
@@ -292,9 +289,9 @@ def _await_execve(sock: socket.socket, record: Record, pid: int) -> None:
         "state": {**record.hook_state(), "status": "creating" if pid == record.values["pid"] else "running"},
     }
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as receiver:
+        with sockets.Socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as receiver:
             receiver.connect(record.values["listener"]["path"])
-            socket.send_fds(receiver, [json.dumps(told).encode()], [listener])
+            sockets.send_fds(receiver, jsontext.dumps(told).encode(), [listener])
     except OSError as error:
         raise KernelError(f"linux.seccomp.listenerPath {record.values['listener']['path']}: connect", error.errno or 0) from error
     finally:

@@ -9,13 +9,12 @@ With --log FILE (--log-format json) a failure is written there as well, which is
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unsupported
 from stackrun.kernel import cgroup_devices
-from stackrun.runtime import options
+from stackrun.runtime import jsontext, options
 from stackrun.runtime.options import FLAG, LIST, NUMBER, VALUE, Option
 from stackrun.runtime.record import SPEC_VERSION, Record, all_records
 from stackrun.runtime.update import OPTIONS as UPDATE_OPTIONS
@@ -119,9 +118,9 @@ class _Log:
         from datetime import UTC, datetime
 
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        line = f'time="{now}" level={level} msg={json.dumps(text)}'
+        line = f'time="{now}" level={level} msg={jsontext.dumps(text)}'
         if self._form == "json":
-            line = json.dumps({"level": level, "msg": text, "time": now})
+            line = jsontext.dumps({"level": level, "msg": text, "time": now})
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             os.write(fd, f"{line}\n".encode())
@@ -237,7 +236,7 @@ def _start(arguments: Arguments) -> None:
 
 
 def _state(arguments: Arguments) -> None:
-    print(json.dumps(Record.load(arguments.root, arguments.id).state(), indent=2))
+    print(jsontext.pretty(Record.load(arguments.root, arguments.id).state()))
 
 
 def _pause(arguments: Arguments) -> None:
@@ -309,7 +308,7 @@ def _process(arguments: Arguments, record: Record) -> dict[str, Any]:
     path = arguments.process or f"{record.values['bundle']}/config.json"
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
-            process: dict[str, Any] = json.load(file)
+            process: dict[str, Any] = jsontext.loads(file.read())
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"{path}: {error}") from error
     if not isinstance(process, dict):
@@ -339,7 +338,7 @@ def _process(arguments: Arguments, record: Record) -> dict[str, Any]:
 def _ps(arguments: Arguments) -> None:
     pids = Record.load(arguments.root, arguments.id).group().pids()
     if arguments.format == "json":
-        print(json.dumps(pids))
+        print(jsontext.dumps(pids))
         return
     if arguments.format != "table":
         raise InvalidArgument("invalid format option")
@@ -389,7 +388,7 @@ def _list(arguments: Arguments) -> None:
     if arguments.quiet:
         print("".join(f"{one['id']}\n" for one in states), end="")
     elif arguments.format == "json":
-        print(json.dumps(states))
+        print(jsontext.dumps(states))
     elif arguments.format == "table":
         rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
         rows += [(one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"], one["owner"]) for one in states]
@@ -409,13 +408,13 @@ def _spec(arguments: Arguments) -> None:
     except FileExistsError:
         raise Conflict(f"file {path} exists, remove it first") from None
     with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(defaults.config(), file, indent=2)
+        file.write(jsontext.pretty(defaults.config()))
 
 
 def _features(_: Arguments) -> None:
     from stackrun.runtime import defaults
 
-    print(json.dumps(defaults.features(), indent=2))
+    print(jsontext.pretty(defaults.features()))
 
 
 _FORMAT = Option("format f", VALUE, "table or json", default="table")

@@ -8,11 +8,10 @@ can then wait for it.  Both are non-dumpable, so that the container cannot look 
 from __future__ import annotations
 
 import os
-import socket
 
 from stackrun.errors import KernelError
-from stackrun.kernel import namespaces, process, syscalls
-from stackrun.runtime import executable, identity, init, membership, rootfs, scheduling, steps, terminal
+from stackrun.kernel import namespaces, process, sockets, syscalls
+from stackrun.runtime import executable, identity, init, membership, rootfs, scheduling, steps, terminal, trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,14 +36,18 @@ class Entry:
         self.terminal = False
 
 
-def run(entry: Entry, sock: socket.socket) -> None:
+def run(entry: Entry, sock: sockets.Socket) -> None:
     """Never returns; ends with 0 when the process proper has been made, with 1 after having said why not."""
     try:
+        trace.become("exec")
+        trace.mark("be forked")
         process.set_name("stackrun-exec")
         scheduling.run_on(entry.process.scheduling.affinity, "initial")
         membership.complete(entry.group)
         scheduling.run_on(entry.process.scheduling.final_affinity, "final")
+        trace.mark("join the cgroups")
         _join_namespaces(entry)
+        trace.mark("join the namespaces")
         pid, pid_fd = syscalls.clone3(syscalls.CLONE_PARENT)
         if not pid:
             _run_inside(entry, sock)
@@ -72,7 +75,7 @@ def _join_namespaces(entry: Entry) -> None:
         raise KernelError(f"join the container's namespaces: {error.call}", error.errno) from error
 
 
-def _run_inside(entry: Entry, sock: socket.socket) -> None:
+def _run_inside(entry: Entry, sock: sockets.Socket) -> None:
     try:
         steps.hear(sock, steps.PREPARE)
         wanted = entry.process
@@ -84,10 +87,12 @@ def _run_inside(entry: Entry, sock: socket.socket) -> None:
         console = _open_terminal(entry, root_fd) if entry.terminal else _take_streams(entry.streams, root_fd)
         os.close(root_fd)
         identity.own_streams(wanted.uid)
+        trace.mark("session, limits, user, streams")
         steps.say(sock, steps.PREPARED, (console,) if console >= 0 else (), warnings=warnings)
         if console >= 0:
             os.close(console)
         steps.hear(sock, steps.EXECUTE)
+        trace.mark("hear execute")
         identity.assume(wanted, entry.seccomp)
         path = executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
         init.execute(path, wanted, entry.seccomp, sock, entry.preserved)

@@ -5,21 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
-import socket
 import sys
-from contextlib import contextmanager
 
 from stackrun.errors import KernelError
-from stackrun.kernel import process, syscalls
+from stackrun.kernel import process, signals, sockets, syscalls
 from stackrun.runtime import terminal
 from stackrun.runtime.birth import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Any
 
-_KEPT = frozenset(("SIGCHLD", "SIGKILL", "SIGSTOP", "SIGURG", "SIGWINCH", "SIGPIPE", "SIGTTIN", "SIGTTOU"))
+_KEPT = frozenset(
+    (
+        signals.SIGCHLD,
+        signals.SIGKILL,
+        signals.SIGSTOP,
+        signals.SIGURG,
+        signals.SIGWINCH,
+        signals.SIGPIPE,
+        signals.SIGTTIN,
+        signals.SIGTTOU,
+    )
+)
 """Signals that are this process's own affair; every other one is passed on."""
 
 
@@ -33,22 +41,22 @@ class Signals:
 
     def __init__(self, child: Process) -> None:
         self._child = child
-        self._reader, self._writer = socket.socketpair()
+        self._reader, self._writer = sockets.pair()
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
         self._writer.setblocking(False)
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for one in signal.valid_signals():
-            if isinstance(one, signal.Signals) and one.name not in _KEPT and signal.getsignal(one) is not None:
-                self._previous[one] = signal.signal(one, lambda *_: None)
-        self._previous[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
+        signals.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for one in signals.valid_signals():
+            if one < signals.SIGRTMIN and one not in _KEPT and signals.getsignal(one) is not None:
+                self._previous[one] = signals.signal(one, lambda *_: None)
+        self._previous[signals.SIGWINCH] = signals.signal(signals.SIGWINCH, lambda *_: None)
         return self
 
     def __exit__(self, *_: object) -> None:
         for signum, old in self._previous.items():
-            signal.signal(signum, old)  # type: ignore[arg-type]
-        signal.set_wakeup_fd(-1)
+            signals.signal(signum, old)  # type: ignore[arg-type]
+        signals.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
 
@@ -58,7 +66,7 @@ class Signals:
     def deliver(self) -> None:
         """What has come; call it when `fileno` is readable."""
         for signum in self._reader.recv(256):
-            if signum == signal.SIGWINCH:
+            if signum == signals.SIGWINCH:
                 follow_size(self._child.console_fd)
                 continue
             try:
@@ -75,40 +83,44 @@ def follow_size(console_fd: int) -> None:
         terminal.set_size(console_fd, rows, columns)
 
 
-@contextmanager
-def _raw_terminal() -> Iterator[None]:
+class _RawTerminal:
     """Keys go through unchanged meanwhile; without a terminal nothing happens."""
-    if not sys.stdin.isatty():
-        yield
-        return
-    import termios
-    import tty
 
-    saved = termios.tcgetattr(0)
-    tty.setraw(0)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, saved)
+    def __init__(self) -> None:
+        self._saved: list[Any] = []
+
+    def __enter__(self) -> None:
+        if sys.stdin.isatty():
+            import termios
+            import tty
+
+            self._saved = termios.tcgetattr(0)
+            tty.setraw(0)
+
+    def __exit__(self, *_: object) -> None:
+        if self._saved:
+            import termios
+
+            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
 
 
-def attend(child: Process, signals: Signals) -> int:
+def attend(child: Process, passed: Signals) -> int:
     """Stay until `child` has ended: its exit code."""
     if child.console_fd >= 0:
-        with _raw_terminal():
-            _copy(child, signals)
-    while signals.fileno() in select.select([child.pid_fd, signals.fileno()], [], [])[0]:
-        signals.deliver()
+        with _RawTerminal():
+            _copy(child, passed)
+    while passed.fileno() in select.select([child.pid_fd, passed.fileno()], [], [])[0]:
+        passed.deliver()
     return process.exit_code(os.waitpid(child.pid, 0)[1])[0]
 
 
-def _copy(child: Process, signals: Signals) -> None:
+def _copy(child: Process, passed: Signals) -> None:
     """Between this process's streams and the terminal, until nobody holds that any more or the child has ended."""
-    watched = [child.console_fd, 0, signals.fileno(), child.pid_fd]
+    watched = [child.console_fd, 0, passed.fileno(), child.pid_fd]
     while True:
         ready = select.select(watched, [], [])[0]
-        if signals.fileno() in ready:
-            signals.deliver()
+        if passed.fileno() in ready:
+            passed.deliver()
         if 0 in ready and not _type(child.console_fd):
             watched.remove(0)
         if child.console_fd in ready:

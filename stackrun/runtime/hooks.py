@@ -11,19 +11,16 @@ Each gets the container's state as JSON on its input.  Light: the start path of 
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import signal
 
 from stackrun.errors import DeadlineExceeded, ExecuteFailed, InvalidArgument, KernelError
-from stackrun.kernel import syscalls
-from stackrun.runtime import steps
+from stackrun.kernel import signals, syscalls
+from stackrun.runtime import jsontext, steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-
+    from stackrun.kernel import sockets
     from stackrun.runtime.messages import Message
     from stackrun.runtime.rootfs import Tree
 
@@ -50,7 +47,7 @@ class Hook:
 
     def run(self, state: Message) -> None:
         """Raises ExecuteFailed or DeadlineExceeded, with what the program had to say."""
-        given, said = _memory(json.dumps(state).encode()), _memory(b"")
+        given, said = _memory(jsontext.dumps(state).encode()), _memory(b"")
         try:
             self._await(self._spawn(given, said), said)
         finally:
@@ -61,7 +58,7 @@ class Hook:
         streams = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
         try:
             return os.posix_spawn(
-                self.path, self.arguments, self.environment, file_actions=streams, setsigmask=(), setsigdef=(signal.SIGPIPE,)
+                self.path, self.arguments, self.environment, file_actions=streams, setsigmask=(), setsigdef=(signals.SIGPIPE,)
             )
         except OSError as error:
             raise KernelError(f"{self.where}: execute {self.path}", error.errno or 0) from error
@@ -73,7 +70,7 @@ class Hook:
             poller.register(pid_fd, select.POLLIN)
             in_time = bool(poller.poll(self.timeout_s * 1000 if self.timeout_s else None))
             if not in_time:
-                syscalls.pidfd_send_signal(pid_fd, signal.SIGKILL)
+                syscalls.pidfd_send_signal(pid_fd, signals.SIGKILL)
         finally:
             os.close(pid_fd)
         status = os.waitpid(pid, 0)[1]
@@ -112,7 +109,7 @@ class Hooks:
         self._by_name = {
             name: [Hook(entry, f"hooks.{name}[{index}]") for index, entry in enumerate(section.get(name) or ())] for name in NAMES
         }
-        self.sock: socket.socket | None = None
+        self.sock: sockets.Socket | None = None
         self.state: Message = {}
 
     def __bool__(self) -> bool:

@@ -8,12 +8,10 @@ container's files.
 from __future__ import annotations
 
 import os
-import signal
-import socket
 
 from stackrun.errors import KernelError
-from stackrun.kernel import mounts, paths, process, syscalls
-from stackrun.runtime import executable, identity, membership, rootfs, steps, terminal
+from stackrun.kernel import mounts, paths, process, signals, sockets, syscalls
+from stackrun.runtime import executable, identity, membership, rootfs, steps, terminal, trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ class Alone:
 
     __slots__ = ("door", "joins_keyring", "pivots", "preserved")
 
-    def __init__(self, door: socket.socket, preserved: tuple[int, ...], joins_keyring: bool, pivots: bool) -> None:
+    def __init__(self, door: sockets.Socket, preserved: tuple[int, ...], joins_keyring: bool, pivots: bool) -> None:
         self.door = door
         self.preserved = preserved
         self.joins_keyring = joins_keyring
@@ -52,13 +50,17 @@ class Launch:
         self.alone = order.alone
 
 
-def run(launch: Launch, sock: socket.socket) -> None:
+def run(launch: Launch, sock: sockets.Socket) -> None:
     """Never returns: the process becomes the container's program or ends with 1 after having said why."""
     try:
+        trace.become("init")
+        trace.mark("be cloned into new namespaces")
         process.set_name("stackrun-init")
         if not launch.spec.in_user_namespace:
             membership.complete(launch.group)
+        trace.mark("join the cgroups")
         steps.hear(sock, steps.PREPARE)
+        trace.mark("hear prepare")
         launch.spec.hooks.sock = sock
         warnings, console = _prepare(launch)
         path = _assume(launch) if launch.alone else ""
@@ -68,7 +70,9 @@ def run(launch: Launch, sock: socket.socket) -> None:
         if launch.alone:
             sock.close()
             sock, _ = launch.alone.door.accept()
+        trace.mark("say prepared")
         steps.hear(sock, steps.EXECUTE)
+        trace.mark("hear execute")
         launch.spec.hooks.run("startContainer", "created", {**launch.spec.hooks.state, "pid": os.getpid()})
         _become(launch, sock, path)
     except BaseException as error:
@@ -97,13 +101,18 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     if spec.domainname:
         syscalls.setdomainname(spec.domainname)
     warnings += identity.limits(spec.process) + identity.missing_capabilities(spec.process)
+    trace.mark("session, keyring, names, limits")
     tree = rootfs.Tree(launch.group)
+    trace.mark("a procfs of its own")
     tree.execute(launch.plan)
     console = _open_console(launch, tree) if spec.terminal else _take_streams(launch.streams, tree)
+    trace.mark("take the streams")
     (mounts.pivot if not launch.alone or launch.alone.pivots else mounts.move_root)(tree.root_fd)
     if spec.root_propagation in (syscalls.MS_SHARED, syscalls.MS_UNBINDABLE):
         syscalls.mount(None, "/", None, spec.root_propagation)  # the others it has from the host's by now
+    trace.mark("pivot_root")
     identity.resolve(spec.process, tree.root_fd)
+    trace.mark("look the user up")
     tree.close()
     identity.own_streams(spec.process.uid)
     return warnings, console
@@ -157,10 +166,11 @@ def _assume(launch: Launch) -> str:
     """Become the container's user; the path of its command."""
     wanted = launch.spec.process
     identity.assume(wanted, launch.seccomp)
+    trace.mark("user, capabilities, working directory")
     return executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
 
 
-def _become(launch: Launch, sock: socket.socket, path: str) -> None:
+def _become(launch: Launch, sock: sockets.Socket, path: str) -> None:
     wanted = launch.spec.process
     path = path or _assume(launch)
     if launch.reaper:
@@ -175,7 +185,7 @@ def _become(launch: Launch, sock: socket.socket, path: str) -> None:
     execute(path, wanted, launch.seccomp, sock, launch.alone.preserved if launch.alone else ())
 
 
-def execute(path: str, wanted: Process, seccomp_program: bytes, sock: socket.socket, preserved: tuple[int, ...] = ()) -> None:
+def execute(path: str, wanted: Process, seccomp_program: bytes, sock: sockets.Socket, preserved: tuple[int, ...] = ()) -> None:
     """The end of the road: raises why it did not work."""
     process.reset_signals()
     identity.lower(wanted)
@@ -183,6 +193,7 @@ def execute(path: str, wanted: Process, seccomp_program: bytes, sock: socket.soc
         os.dup2(fd, number)
     # Python's descriptors are close-on-exec already; this is for those that somebody else's code has opened.
     syscalls.close_range(3 + len(preserved), flags=syscalls.CLOSE_RANGE_CLOEXEC)
+    trace.mark("signals, rlimits, close-on-exec; seccomp and execve next")
     identity.finish(wanted, seccomp_program, lambda listener: steps.say(sock, steps.FILTERED, (listener,)))
     raise executable.execute(path, wanted.arguments, wanted.environment)
 
@@ -190,7 +201,7 @@ def execute(path: str, wanted: Process, seccomp_program: bytes, sock: socket.soc
 def _take_foreground() -> None:
     """A process group in the background of its terminal would be stopped when it reads; tcsetpgrp itself must not stop us."""
     if os.isatty(0):
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        signals.signal(signals.SIGTTOU, signals.SIG_IGN)
         os.tcsetpgrp(0, os.getpgrp())
 
 
@@ -202,10 +213,10 @@ def _reap(child: int, wanted: Process, seccomp_program: bytes) -> None:
     process.set_name("init")
     syscalls.close_range(0)
     identity.finish(wanted, seccomp_program)
-    signals = signal.valid_signals()
+    wanted_signals = signals.valid_signals()
     while True:
-        signum = signal.sigwaitinfo(signals).si_signo
-        if signum != signal.SIGCHLD:
+        signum = signals.sigwaitinfo(wanted_signals).si_signo
+        if signum != signals.SIGCHLD:
             os.kill(child, signum)
             continue
         _reap_ended(child)

@@ -6,14 +6,15 @@ neither write to that file nor find the host's (CVE-2019-5736).  Light: `stackru
 
 from __future__ import annotations
 
+import fcntl
 import os
-import signal
 import sys
 
 from stackrun.errors import KernelError
-from stackrun.kernel import mounts
+from stackrun.kernel import mounts, signals
+from stackrun.runtime import trace
 
-_START = "import sys; sys.path.append({package_root!r}); from stackrun.runtime.{module} import main; main({fd})"
+_START = "import sys; sys.path.append({package_root!r}); from stackrun.runtime.{module} import main; main({fd}{trace})"
 
 
 def sealed() -> int:
@@ -30,8 +31,6 @@ def sealed() -> int:
 
 
 def _sealed_copy(path: str) -> int:
-    import fcntl
-
     fd = os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -46,7 +45,10 @@ def _sealed_copy(path: str) -> int:
 
 def execute(module: str, connection: int) -> int:
     """Run `main` of a module of this package on `connection`, in a process and session of its own; the pid."""
-    interpreter = sealed()
+    opened = sealed()
+    # Above the numbers that its process is given.
+    interpreter = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, trace.INHERITED_FD + 1)
+    os.close(opened)
     try:
         return _spawn(interpreter, module, connection)
     finally:
@@ -58,7 +60,8 @@ def _spawn(interpreter: int, module: str, connection: int) -> int:
     package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     inherited = 3
-    code = _START.format(package_root=package_root, module=module, fd=inherited)
+    is_traced = trace.fd >= 0
+    code = _START.format(package_root=package_root, module=module, fd=inherited, trace=f", {trace.INHERITED_FD}" if is_traced else "")
     argv = [python, "-I", "-S", "-X", "utf8", "-c", code]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     # The child opens /proc/self/fd/N while the descriptor, though close-on-exec, is still there.
@@ -66,8 +69,12 @@ def _spawn(interpreter: int, module: str, connection: int) -> int:
         f"/proc/self/fd/{interpreter}",
         argv,
         environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, connection, inherited), (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, connection, inherited),
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            *([(os.POSIX_SPAWN_DUP2, trace.fd, trace.INHERITED_FD)] if is_traced else []),
+        ],
         setsid=True,
         setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD],
+        setsigdef=[signals.SIGPIPE, signals.SIGINT, signals.SIGTERM, signals.SIGHUP, signals.SIGCHLD],
     )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import socket
-from contextlib import ExitStack
 
 from stackrun.errors import KernelError
-from stackrun.kernel import mounts, namespaces, syscalls
-from stackrun.runtime import entry, init, membership, messages, steps, terminal
+from stackrun.kernel import mounts, namespaces, signals, sockets, syscalls
+from stackrun.runtime import entry, init, membership, messages, steps, terminal, trace
 from stackrun.runtime import order as orders
+from stackrun.runtime.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ class Born:
         self.group = order.group
         self.pid = 0
         self.pid_fd = -1
-        self.sock: socket.socket
+        self.sock: sockets.Socket
         self.is_prepared = False
         self.is_told = False
         self.warnings: list[str] = []
@@ -52,28 +50,31 @@ class Born:
         message, fds = steps.hear(self.sock, steps.PREPARED)
         self.warnings += message["warnings"]
         self.is_prepared = True
+        trace.mark("hear that init is prepared")
         return fds[0] if fds else -1
 
     def execute(self) -> None:
         """Let init become the program; returns when it has."""
         steps.say(self.sock, steps.EXECUTE)
         steps.hear_end(self.sock)
+        trace.mark("see execve happen")
         self.sock.close()
 
 
 def bear(order: Order) -> Born:
     """Clone init into its namespaces and cgroup, where it waits.  On failure everything of `order` is undone."""
-    with ExitStack() as undo:
-        undo.callback(forsake, order)
+    with Undo() as undo:
+        undo.add(forsake, order)
         born = Born(order)
         clone_init(born)
-        undo.callback(kill, born)
+        undo.add(kill, born)
+        trace.mark("clone init")
         settle(born)
         if not order.waits_for_network:
             born.let_prepare()
         order.pipes.close_inner()
         order.pipes.close_given()
-        undo.pop_all()
+        undo.keep()
     return born
 
 
@@ -121,12 +122,14 @@ def clone_init(born: Born) -> None:
         _clone_below(born, flags)
         return
     ours, theirs = messages.pair()
-    with ExitStack() as visits:
+    with Undo() as visits:
         for kind, path in wanted.items():
             if path and kind != "cgroup":
                 fd = namespaces.open_namespace(path)
-                visits.callback(os.close, fd)
-                visits.enter_context(namespaces.Visit(fd, kind))
+                visits.add(os.close, fd)
+                visit = namespaces.Visit(fd, kind)
+                visit.__enter__()
+                visits.add(visit.__exit__)
         born.pid, born.pid_fd = _clone(flags, born.group)
         if not born.pid:
             ours.close()
@@ -156,7 +159,7 @@ def _clone_below(born: Born, flags: int) -> None:
     wanted = born.order.spec.namespaces
     fds = {kind: namespaces.open_namespace(path) for kind, path in wanted.items() if path and kind != "cgroup"}
     ours, theirs = messages.pair()
-    helper, helper_fd = syscalls.clone3(0, signal.SIGCHLD)
+    helper, helper_fd = syscalls.clone3(0, signals.SIGCHLD)
     if not helper:
         ours.close()
         _be_helper(born, flags, fds, theirs)
@@ -171,7 +174,7 @@ def _clone_below(born: Born, flags: int) -> None:
     born.sock = ours
 
 
-def _be_helper(born: Born, flags: int, fds: dict[str, int], sock: socket.socket) -> None:
+def _be_helper(born: Born, flags: int, fds: dict[str, int], sock: sockets.Socket) -> None:
     """Never returns.  The user namespace last: some of the others may belong to the host's.  In it this process has its root's
     rights, but is still the host's user, who may write to the cgroup."""
     try:
@@ -187,7 +190,7 @@ def _be_helper(born: Born, flags: int, fds: dict[str, int], sock: socket.socket)
         os._exit(0)
 
 
-def _clone(flags: int, group: Cgroup, exit_signal: int = signal.SIGCHLD) -> tuple[int, int]:
+def _clone(flags: int, group: Cgroup, exit_signal: int = signals.SIGCHLD) -> tuple[int, int]:
     try:
         return membership.clone(group, flags, exit_signal)
     except KernelError as error:
@@ -198,7 +201,7 @@ def _clone(flags: int, group: Cgroup, exit_signal: int = signal.SIGCHLD) -> tupl
 def kill(born: Born) -> None:
     """End init and all that is in its cgroup."""
     try:
-        syscalls.pidfd_send_signal(born.pid_fd, signal.SIGKILL)
+        syscalls.pidfd_send_signal(born.pid_fd, signals.SIGKILL)
     except KernelError:
         pass  # ESRCH: it has ended by itself
     os.waitpid(born.pid, 0)
@@ -222,7 +225,7 @@ class Entered:
 def enter(wanted: entry.Entry, console_size: list[int] | None) -> Entered:
     """Fork, join, execve; raises what went wrong, and has reaped all it made then."""
     ours, theirs = messages.pair()
-    helper, helper_fd = membership.clone(wanted.group, 0, signal.SIGCHLD, wanted.init_pid)
+    helper, helper_fd = membership.clone(wanted.group, 0, signals.SIGCHLD, wanted.init_pid)
     if not helper:
         ours.close()
         entry.run(wanted, theirs)
@@ -234,12 +237,14 @@ def enter(wanted: entry.Entry, console_size: list[int] | None) -> Entered:
             pid = steps.hear(ours, steps.SPAWNED)[0]["pid"]
         finally:
             os.waitpid(helper, 0)
+        trace.mark("hear of the process that has joined")
         steps.say(ours, steps.PREPARE)
         message, fds = steps.hear(ours, steps.PREPARED)
         if fds and console_size:
             terminal.set_size(fds[0], *console_size)
         steps.say(ours, steps.EXECUTE)
         steps.hear_end(ours)
+        trace.mark("see the exec's execve happen")
         return Entered(pid, fds[0] if fds else -1, message["warnings"])
     except BaseException:
         if pid:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from json.encoder import encode_basestring
+
+from stackrun.runtime.jsontext import encode_basestring
 
 ENTRY_BYTES_MAX = 16 * 1024
 _NANOSECONDS = 1_000_000_000

@@ -7,17 +7,18 @@ the class that was raised where it happened.
 
 from __future__ import annotations
 
-import array
-import json
 import os
-import socket
 
 from stackrun import errors
 from stackrun.errors import StackrunError
+from stackrun.kernel import sockets
+from stackrun.runtime import jsontext
 
 TYPE_CHECKING = False  # typing itself is too heavy for the start path; checkers take this name as true
 if TYPE_CHECKING:
     from typing import Any
+
+    from stackrun.kernel.sockets import Socket
 
     Message = dict[str, Any]
 
@@ -27,17 +28,16 @@ FDS_MAX = 250
 """Below SCM_MAX_FD (253), see unix(7)."""
 _MEMFD = b"M"
 _PLAIN = b"P"
-_FD_BYTES = array.array("i").itemsize
-_ANCILLARY_BYTES = socket.CMSG_SPACE((FDS_MAX + 1) * _FD_BYTES)
+_ANCILLARY_BYTES = sockets.CMSG_SPACE((FDS_MAX + 1) * sockets.FD_BYTES)
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+def pair() -> tuple[Socket, Socket]:
+    return sockets.pair(sockets.SOCK_SEQPACKET)
 
 
-def send(sock: socket.socket, message: Message, fds: list[int] | tuple[int, ...] = ()) -> None:
+def send(sock: Socket, message: Message, fds: list[int] | tuple[int, ...] = ()) -> None:
     """Send `message`; the descriptors stay open here.  Raises OSError as sendmsg(2) does (EPIPE: the peer is gone)."""
-    body = json.dumps(message, separators=(",", ":")).encode()
+    body = jsontext.dumps(message).encode()
     if len(body) <= PACKET_BYTES_MAX:
         _sendmsg(sock, _PLAIN + body, fds)
         return
@@ -51,27 +51,25 @@ def send(sock: socket.socket, message: Message, fds: list[int] | tuple[int, ...]
         os.close(carrier)
 
 
-def _sendmsg(sock: socket.socket, packet: bytes, fds: list[int] | tuple[int, ...]) -> None:
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    sock.sendmsg([packet], ancillary)
+def _sendmsg(sock: Socket, packet: bytes, fds: list[int] | tuple[int, ...]) -> None:
+    sockets.send_fds(sock, packet, fds)
 
 
-def receive(sock: socket.socket) -> tuple[Message | None, list[int]]:
+def receive(sock: Socket) -> tuple[Message | None, list[int]]:
     """The next message with its descriptors (close-on-exec, the caller's to close); (None, []) when the peer is gone."""
-    packet, ancillary, flags, _ = sock.recvmsg(PACKET_BYTES_MAX + 1, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
+    packet, ancillary, flags, _ = sock.recvmsg(PACKET_BYTES_MAX + 1, _ANCILLARY_BYTES, sockets.MSG_CMSG_CLOEXEC)
+    descriptors: list[int] = []
     for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % _FD_BYTES])
-    descriptors = list(fds)
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if level == sockets.SOL_SOCKET and kind == sockets.SCM_RIGHTS:
+            descriptors += sockets.unpack_fds(data)
+    if flags & (sockets.MSG_TRUNC | sockets.MSG_CTRUNC):
         for fd in descriptors:
             os.close(fd)
         raise errors.InvalidArgument("message between stackrun's processes is too long")
     if not packet:
         return None, descriptors
     body = packet[1:] if packet[:1] == _PLAIN else _carried(descriptors.pop(0))
-    message: Message = json.loads(body)
+    message: Message = jsontext.loads(body)
     return message, descriptors
 
 

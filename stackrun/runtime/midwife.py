@@ -15,12 +15,10 @@ import encodings.utf_8
 import fcntl
 import gc
 import os
-import signal
-import socket
 import sys
 from contextlib import ExitStack
 
-from stackrun.kernel import cgroup, cgroup_devices, process, syscalls
+from stackrun.kernel import cgroup, cgroup_devices, process, signals, sockets, syscalls
 from stackrun.runtime import entry, identity, init, launching, membership, messages, pipes, spec, state, steps
 from stackrun.runtime import order as orders
 
@@ -35,7 +33,7 @@ PRELOADED = (encodings.ascii, encodings.latin_1, encodings.utf_8)
 
 
 def main(fd: int) -> None:
-    connection = socket.socket(fileno=fd)
+    connection = sockets.Socket(fileno=fd)
     os.set_inheritable(fd, False)
     process.set_name("stackrun-runtime")
     process.forbid_dump()
@@ -63,12 +61,12 @@ def main(fd: int) -> None:
     os._exit(0)  # an interpreter that takes itself apart in peace would be waited for
 
 
-def _clear_low_numbers(connection: socket.socket, fds: list[int], count: int) -> tuple[socket.socket, list[int]]:
+def _clear_low_numbers(connection: sockets.Socket, fds: list[int], count: int) -> tuple[sockets.Socket, list[int]]:
     """Move everything away from 3 … 2+count, and keep those numbers taken: they are for --preserve-fds."""
     if not count:
         return connection, fds
     above = 3 + count
-    moved = socket.socket(fileno=fcntl.fcntl(connection.detach(), fcntl.F_DUPFD_CLOEXEC, above))
+    moved = sockets.Socket(fileno=fcntl.fcntl(connection.detach(), fcntl.F_DUPFD_CLOEXEC, above))
     found = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in fds]
     for fd in fds:
         os.close(fd)
@@ -126,7 +124,7 @@ def _enter(request: Message, fds: list[int], layout: cgroup.Layout, _: ExitStack
     wanted.streams = tuple(rest[: request["stdio"]])
     wanted.preserved = tuple(rest[request["stdio"] :])
     ours, theirs = messages.pair()
-    helper, helper_fd = membership.clone(group, 0, signal.SIGCHLD, request["pid"])
+    helper, helper_fd = membership.clone(group, 0, signals.SIGCHLD, request["pid"])
     if not helper:
         ours.close()
         entry.run(wanted, theirs)

@@ -11,13 +11,11 @@ import encodings.utf_8
 import gc
 import os
 import select
-import signal
-import socket
 import sys
 
 from stackrun.errors import KernelError
-from stackrun.kernel import cgroup, process, syscalls
-from stackrun.runtime import identity, launching, messages, shim
+from stackrun.kernel import cgroup, process, signals, sockets, syscalls
+from stackrun.runtime import identity, launching, messages, shim, trace
 from stackrun.runtime import order as orders
 
 PRELOADED = (encodings.ascii, encodings.latin_1, encodings.utf_8)
@@ -27,17 +25,20 @@ Not `idna`, which costs 0.4 MB: a socket address of ASCII characters does not go
 """
 
 
-def main(fd: int) -> None:
+def main(fd: int, trace_fd: int = -1) -> None:
     """Serve the connection `fd` until it ends; each request forks a shim, the reply is its pid and pidfd."""
-    connection = socket.socket(fileno=fd)
+    connection = sockets.Socket(fileno=fd)
     os.set_inheritable(fd, False)
+    if trace_fd >= 0:
+        os.set_inheritable(trace_fd, False)
+        trace.begin("zygote", trace_fd)
     process.set_name("stackrun-zygote")
     process.forbid_dump()
     identity.present()
     layout = cgroup.detect()
     _forbid_imports()
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
-    children_fd = syscalls.signalfd(frozenset((signal.SIGCHLD,)))
+    signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGCHLD,))
+    children_fd = syscalls.signalfd(frozenset((signals.SIGCHLD,)))
     gc.collect()
     process.release_free_memory()
     gc.freeze()
@@ -62,13 +63,15 @@ def _forbid_imports() -> None:
     sys.path_importer_cache.clear()
 
 
-def _serve(connection: socket.socket, children_fd: int, layout: cgroup.Layout) -> bool:
+def _serve(connection: sockets.Socket, children_fd: int, layout: cgroup.Layout) -> bool:
     try:
         request, fds = messages.receive(connection)
     except ConnectionError:
         return False
     if request is None:
         return False
+    trace.become("zygote", request["id"])
+    trace.mark("hear the request")
     try:
         order = orders.lay_out(request, fds[2:], layout)
     except Exception as error:
@@ -81,6 +84,8 @@ def _serve(connection: socket.socket, children_fd: int, layout: cgroup.Layout) -
         _refuse(connection, KernelError("fork a shim", error.errno or 0), fds)
         return True
     if not pid:
+        trace.become("shim")
+        trace.mark("be forked")
         connection.close()
         os.close(children_fd)
         _become_shim(order, fds[0], fds[1])
@@ -90,10 +95,11 @@ def _serve(connection: socket.socket, children_fd: int, layout: cgroup.Layout) -
     pid_fd = syscalls.pidfd_open(pid)
     messages.send(connection, {"pid": pid}, [pid_fd])
     os.close(pid_fd)
+    trace.mark("answer")
     return True
 
 
-def _refuse(connection: socket.socket, error: Exception, fds: list[int]) -> None:
+def _refuse(connection: sockets.Socket, error: Exception, fds: list[int]) -> None:
     messages.send(connection, {"error": messages.pack_error(error)})
     for fd in fds:
         os.close(fd)
@@ -101,7 +107,7 @@ def _refuse(connection: socket.socket, error: Exception, fds: list[int]) -> None
 
 def _become_shim(order: orders.Order, requests_fd: int, events_fd: int) -> None:
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+        signals.pthread_sigmask(signals.SIG_UNBLOCK, (signals.SIGCHLD,))
         process.detach_standard_streams()
         shim.main(order, requests_fd, events_fd)
     finally:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import binascii
 import errno
 import os
-import socket
-from contextlib import ExitStack
 
 from stackrun.errors import Conflict, KernelError, Unsupported
-from stackrun.kernel import cgroup
-from stackrun.runtime import logfile, pipes, rootfs, spec, state
+from stackrun.kernel import cgroup, sockets
+from stackrun.runtime import logfile, pipes, rootfs, spec, state, trace
+from stackrun.runtime.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Order:
         self.plan = rootfs.plan(self.spec, request["overlay"])
         self.seccomp = binascii.a2b_base64(request["seccomp"])
         self.group: cgroup.Cgroup
-        self.listener: socket.socket
+        self.listener: sockets.Socket
         self.log: logfile.JsonLog | None = None
         self.pipes: pipes.Pipes
         self.alone: Alone | None = None
@@ -86,26 +85,30 @@ def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
     order = Order(request, fds)
     if order.spec.hooks:
         raise Unsupported("hooks: a container of the engine has none", hint="stackrun-runtime runs hooks")
-    with ExitStack() as undo:
+    trace.mark("check the configuration")
+    with Undo() as undo:
         order.listener = _listen(request["run_dir"])
-        undo.callback(clear, order.listener, request["run_dir"])
+        undo.add(clear, order.listener, request["run_dir"])
+        trace.mark("run directory and socket")
         order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources)
-        undo.callback(order.group.delete)
+        undo.add(order.group.delete)
+        trace.mark("cgroups and limits")
         order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=request["open_stdin"], wants_output=True, given=order.given)
-        undo.callback(order.pipes.close)
+        undo.add(order.pipes.close)
         log = request["log"]
         if log:
             order.log = logfile.JsonLog(log["path"], log["max_bytes"], log["max_files"])
-            undo.callback(order.log.close)
+            undo.add(order.log.close)
         _make_overlay_directories(request["overlay"])
-        undo.pop_all()
+        trace.mark("pipes, log, directories")
+        undo.keep()
     return order
 
 
-def _listen(run_dir: str) -> socket.socket:
+def _listen(run_dir: str) -> sockets.Socket:
     """The socket of this container, which also is its lock: Conflict when another shim answers there."""
     path = state.socket_path(run_dir)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     try:
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
         if _answers(path):
@@ -124,7 +127,7 @@ def _listen(run_dir: str) -> socket.socket:
 
 
 def _answers(path: str) -> bool:
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    probe = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     try:
         probe.connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
@@ -134,7 +137,7 @@ def _answers(path: str) -> bool:
     return True
 
 
-def clear(listener: socket.socket, run_dir: str) -> None:
+def clear(listener: sockets.Socket, run_dir: str) -> None:
     """Take the socket and the run directory away; what is still in it (an exit record) keeps the directory."""
     listener.close()
     for path in (state.socket_path(run_dir), state.state_path(run_dir)):

@@ -13,31 +13,46 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
-import signal
-from contextlib import contextmanager
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound
-from stackrun.kernel import cgroup, syscalls
+from stackrun.kernel import cgroup, signals, syscalls
 from stackrun.runtime import state
 from stackrun.runtime.hooks import Hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
-_ID = re.compile(r"[A-Za-z0-9_+.-]{1,255}")
+_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
+_ID_LENGTH_MAX = 255
 """As long as a directory's name may be; runc says 1024 and fails in mkdir."""
 SPEC_VERSION = "1.2.0"
 KILL_TIMEOUT_S = 10.0
+
+
+class Lock:
+    """flock(2) of a container's directory, held by a `with`."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._fd = -1
+
+    def __enter__(self) -> None:
+        try:
+            self._fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound("container does not exist") from None
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
 
 class Record:
     """One container below `root`, which exists (`load`) or is about to (`reserve`)."""
 
     def __init__(self, root: str, container_id: str) -> None:
-        if not _ID.fullmatch(container_id) or container_id in (".", ".."):
+        if not 0 < len(container_id) <= _ID_LENGTH_MAX or set(container_id) - _ID_CHARACTERS or container_id in (".", ".."):
             raise InvalidArgument(f"invalid container ID format: {container_id!r}")
         self.id = container_id
         self.directory = f"{root}/{container_id}"
@@ -64,18 +79,9 @@ class Record:
         record.values = values
         return record
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One verb that changes something at a time."""
-        try:
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound("container does not exist") from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+    def locked(self) -> Lock:
+        """`with`: one verb that changes something at a time.  NotFound when the container is gone."""
+        return Lock(self.directory)
 
     def save(self, **values: Any) -> None:
         self.values.update(values)
@@ -147,7 +153,7 @@ class Record:
                 raise
             finally:
                 os.close(pid_fd)
-        if signum == signal.SIGKILL and self.group().is_frozen():
+        if signum == signals.SIGKILL and self.group().is_frozen():
             self.group().thaw()  # a frozen process of cgroup v1 does not even die
 
     def remove(self) -> list[str]:
@@ -175,7 +181,7 @@ def _kill_init(pid_fd: int) -> None:
     import select
 
     try:
-        syscalls.pidfd_send_signal(pid_fd, signal.SIGKILL)
+        syscalls.pidfd_send_signal(pid_fd, signals.SIGKILL)
         poller = select.poll()
         poller.register(pid_fd, select.POLLIN)
         poller.poll(100)  # not when it is frozen: that is for the cgroup

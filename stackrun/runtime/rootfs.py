@@ -14,6 +14,7 @@ from stackrun.errors import InvalidArgument, KernelError
 from stackrun.kernel import mounts, paths, privileges, syscalls
 from stackrun.kernel import tree as trees
 from stackrun.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
+from stackrun.runtime import trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Tree:
         for step in steps:
             try:
                 step.execute(self)
+                if trace.fd >= 0:
+                    trace.mark(step.describe())
             except KernelError as error:
                 raise KernelError(f"{step.describe()}: {error.call}", error.errno, hint=error.hint) from error
             except OSError as error:

@@ -11,13 +11,11 @@ import binascii
 import errno
 import gc
 import os
-import signal
-import socket
 import time
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError
-from stackrun.kernel import process, syscalls
-from stackrun.runtime import entry, launching, messages, pipes, spec, state, streams, terminal, wiring
+from stackrun.kernel import process, signals, sockets, syscalls
+from stackrun.runtime import entry, launching, messages, pipes, spec, state, streams, terminal, trace, wiring
 from stackrun.runtime import order as orders
 from stackrun.runtime.loop import READ, Loop
 
@@ -43,7 +41,7 @@ def main(order: Order, requests_fd: int, events_fd: int) -> None:
     os.setsid()
     gc.enable()
     try:
-        _run(order, socket.socket(fileno=requests_fd), socket.socket(fileno=events_fd))
+        _run(order, sockets.Socket(fileno=requests_fd), sockets.Socket(fileno=events_fd))
     except BaseException as error:
         _record_crash(order.request["run_dir"], error)
     finally:
@@ -63,7 +61,7 @@ def _record_crash(run_dir: str, error: BaseException) -> None:
     os.close(fd)
 
 
-def _run(order: Order, connection: socket.socket, events: socket.socket) -> None:
+def _run(order: Order, connection: sockets.Socket, events: sockets.Socket) -> None:
     try:
         shim = Shim(launching.bear(order))
     except Exception as error:
@@ -101,8 +99,8 @@ class Shim:
         self._netns_fd = wiring.netns_of(born.pid)
         self._dns_fds: tuple[int, int] | None = None
         self._console_fd = -1
-        self._clients: dict[int, socket.socket] = {}
-        self._subscribers: list[socket.socket] = []
+        self._clients: dict[int, sockets.Socket] = {}
+        self._subscribers: list[sockets.Socket] = []
         self._execs: dict[str, Exec] = {}
         self._ended_execs: dict[str, Message] = {}
         self._lingering: list[streams.Streams] = []
@@ -113,9 +111,9 @@ class Shim:
         self._has_failed = False
         order.pipes.hand_over(self._streams, -1, ends_with_client=order.request["stdin_once"])
         for fd in order.attached:
-            self._streams.attach(socket.socket(fileno=fd), BOTH, gives_input=order.request["open_stdin"])
+            self._streams.attach(sockets.Socket(fileno=fd), BOTH, gives_input=order.request["open_stdin"])
 
-    def open_for(self, connection: socket.socket, events: socket.socket) -> None:
+    def open_for(self, connection: sockets.Socket, events: sockets.Socket) -> None:
         """Answer the launch, after what it asked for besides."""
         self._clients[connection.fileno()] = connection
         self._subscribe(events)
@@ -132,7 +130,9 @@ class Shim:
             self._undo()
             self._reply(connection, {"serial": 0, "error": messages.pack_error(error)}, [])
             return
+        trace.mark("write the record")
         self._reply(connection, *self._hello(0))
+        trace.mark("answer")
 
     def loop_until_done(self) -> None:
         while not self._is_done:
@@ -157,7 +157,7 @@ class Shim:
         self._clients[connection.fileno()] = connection
         self._loop.watch(connection.fileno(), READ, lambda _: self._serve(connection))
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: sockets.Socket) -> None:
         try:
             message, fds = messages.receive(connection)
         except (ConnectionError, StackrunError, ValueError):
@@ -170,7 +170,9 @@ class Shim:
             self._clients.pop(connection.fileno())
             self._subscribe(connection)
             return
+        trace.mark(f"hear {message['request']}")
         self._reply(connection, *self._answered(message, fds))
+        trace.mark(f"answer {message['request']}")
 
     def _answered(self, message: Message, fds: list[int]) -> Answer:
         """The handler's answer, or its failure as one; descriptors that came along are closed here."""
@@ -189,7 +191,7 @@ class Shim:
             for fd in fds:
                 os.close(fd)
 
-    def _reply(self, connection: socket.socket, reply: Message, fds: list[int]) -> None:
+    def _reply(self, connection: sockets.Socket, reply: Message, fds: list[int]) -> None:
         """A client that does not take its replies is hung up on rather than waited for."""
         try:
             connection.setblocking(False)
@@ -201,17 +203,17 @@ class Shim:
             for fd in fds:
                 os.close(fd)
 
-    def _hang_up(self, connection: socket.socket) -> None:
+    def _hang_up(self, connection: sockets.Socket) -> None:
         self._loop.forget(connection.fileno())
         self._clients.pop(connection.fileno(), None)
         connection.close()
 
-    def _subscribe(self, connection: socket.socket) -> None:
+    def _subscribe(self, connection: sockets.Socket) -> None:
         connection.setblocking(False)
         self._subscribers.append(connection)
         self._loop.watch(connection.fileno(), READ, lambda _: self._unsubscribe(connection))
 
-    def _unsubscribe(self, connection: socket.socket) -> None:
+    def _unsubscribe(self, connection: sockets.Socket) -> None:
         """A subscriber has nothing to say, so readable means gone."""
         self._loop.forget(connection.fileno())
         self._subscribers.remove(connection)
@@ -259,6 +261,7 @@ class Shim:
             self._has_failed = True  # it has said why, and whoever starts it is to hear that
             return
         _, status = os.waitpid(self._born.pid, 0)
+        trace.mark("reap init")
         code, signum = process.exit_code(status)
         oom = self._born.group.oom_kills() > 0
         # Without a pid namespace of its own, what init left behind still runs.
@@ -273,12 +276,15 @@ class Shim:
         if self._log:
             self._log.close()
         state.write(state.exit_path(self.run_dir), record)
+        trace.mark("drain streams, write the exit down")
         self._born.group.delete()
+        trace.mark("remove the cgroups")
         for fd in self._born.order.held:
             os.close(fd)
         self._loop.forget(self._listener.fileno())
         orders.clear(self._listener, self.run_dir)
         self._publish({"event": "exit", **record})
+        trace.mark("tell the exit")
         self._lingering.append(self._streams)
         self._is_done = True
 
@@ -337,8 +343,8 @@ class Shim:
             self._console_fd = os.dup(console)
             self._born.order.pipes.hand_over(self._streams, console, ends_with_client=False)
             return
-        with socket.socket(fileno=receiver) as sock:
-            socket.send_fds(sock, [f"/dev/pts of {self.container_id}".encode()], [console])
+        with sockets.Socket(fileno=receiver) as sock:
+            sockets.send_fds(sock, f"/dev/pts of {self.container_id}".encode(), [console])
         os.close(console)
 
     def _on_start(self, message: Message, fds: list[int]) -> Answer:
@@ -370,7 +376,7 @@ class Shim:
             if error.errno == errno.ESRCH:
                 raise NotFound(f"container {self.container_id} is not running") from error
             raise
-        if signum == signal.SIGKILL and self._born.group.is_frozen():
+        if signum == signals.SIGKILL and self._born.group.is_frozen():
             self._born.group.thaw()  # a frozen process of cgroup v1 does not even die
 
     def _on_delete(self, _: Message, __: list[int]) -> Answer:
@@ -378,7 +384,7 @@ class Shim:
             self._undo()
         else:
             self._status = "stopped"  # so that an init which fails at this moment is not kept for a start to come
-            self._signal(self._born.pid_fd, signal.SIGKILL)
+            self._signal(self._born.pid_fd, signals.SIGKILL)
         return {}, []
 
     def _on_pause(self, _: Message, __: list[int]) -> Answer:
@@ -495,7 +501,7 @@ class Shim:
 
 def _attach(target: streams.Streams, message: Message) -> int:
     """Attach one end of a new pair to `target`; gives the other."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours, theirs = sockets.pair(sockets.SOCK_STREAM)
     target.attach(ours, frozenset(one for one in ("stdout", "stderr") if message[one]), gives_input=message["stdin"])
     return theirs.detach()
 

@@ -7,14 +7,12 @@ runtime-spec's "Extensibility" demands.  Source: opencontainers/runtime-spec 1.2
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import signal
 
 from stackrun.errors import InvalidArgument, NotFound, Unsupported
-from stackrun.kernel import caps, mounts, namespaces
-from stackrun.runtime import hooks, scheduling
+from stackrun.kernel import caps, mounts, namespaces, signals
+from stackrun.runtime import hooks, jsontext, scheduling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,7 +210,7 @@ def load(bundle: str) -> Spec:
     with os.fdopen(fd, "rb") as file:
         text = file.read(CONFIG_BYTES_MAX)
     try:
-        config = json.loads(text)
+        config = jsontext.loads(text)
     except ValueError as error:
         raise InvalidArgument(f"{path}: {error}") from None
     if not isinstance(config, dict):
@@ -451,7 +449,7 @@ def signal_number(text: str) -> int:
         return int(text)
     name, plus, offset = text.upper().partition("+")
     name = name if name.startswith("SIG") else f"SIG{name}"
-    number = getattr(signal, name, None)
+    number = getattr(signals, name, None)
     if not isinstance(number, int) or name.startswith("SIG_") or (plus and not offset.isdigit()):
         raise InvalidArgument(f"invalid signal: {text}")
     return int(number) + int(offset or 0)

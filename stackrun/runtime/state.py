@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
+
+from stackrun.kernel import sockets
+from stackrun.runtime import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def write(path: str, record: Message) -> None:
     temporary = f"{path}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        os.write(fd, json.dumps(record).encode())
+        os.write(fd, jsontext.dumps(record).encode())
     finally:
         os.close(fd)
     os.rename(temporary, path)
@@ -41,7 +42,7 @@ def write(path: str, record: Message) -> None:
 def read(path: str) -> Message | None:
     """The record at `path`; None when there is none, or when it is not ours to understand."""
     try:
-        record = json.loads(_content(path))
+        record = jsontext.loads(_content(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return record if isinstance(record, dict) else None
@@ -75,10 +76,10 @@ def is_alive(pid: int, ticks: int) -> bool:
     return bool(fields) and int(fields[19]) == ticks and fields[0] not in (b"Z", b"X")
 
 
-def listen(run_dir: str) -> socket.socket:
+def listen(run_dir: str) -> sockets.Socket:
     """A socket at `socket_path`, also where that is longer than the 107 bytes of unix(7): the directory goes by descriptor."""
     directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     try:
         listener.bind(socket_path(f"/proc/self/fd/{directory}"))
         listener.listen(16)
@@ -90,10 +91,10 @@ def listen(run_dir: str) -> socket.socket:
     return listener
 
 
-def knock(run_dir: str) -> socket.socket:
+def knock(run_dir: str) -> sockets.Socket:
     """A connection to it; raises as connect(2) does."""
     directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET)
     try:
         sock.connect(socket_path(f"/proc/self/fd/{directory}"))
     except BaseException:

@@ -19,9 +19,9 @@ filter that asks somebody else is told of as `filtered`, with its descriptor, ri
 from __future__ import annotations
 
 import errno
-import socket
 
 from stackrun.errors import KernelError
+from stackrun.kernel import sockets
 from stackrun.runtime import messages
 
 TYPE_CHECKING = False
@@ -38,11 +38,11 @@ FILTERED = "filtered"
 FAILED = "failed"
 
 
-def say(sock: socket.socket, step: str, fds: tuple[int, ...] = (), **operands: object) -> None:
+def say(sock: sockets.Socket, step: str, fds: tuple[int, ...] = (), **operands: object) -> None:
     messages.send(sock, {"step": step, **operands}, fds)
 
 
-def say_failed(sock: socket.socket, error: BaseException) -> None:
+def say_failed(sock: sockets.Socket, error: BaseException) -> None:
     """The last word of the inner side.  If even that cannot be said, the shim sees the end of file too early."""
     try:
         say(sock, FAILED, error=messages.pack_error(error))
@@ -50,14 +50,14 @@ def say_failed(sock: socket.socket, error: BaseException) -> None:
         return
 
 
-def hear(sock: socket.socket, step: str) -> tuple[Message, list[int]]:
+def hear(sock: sockets.Socket, step: str) -> tuple[Message, list[int]]:
     """The message of `step`.  Raises what the other side failed with; KernelError ECONNRESET when it is gone."""
     message, fds = hear_any(sock, step)
     assert message["step"] == step, message
     return message, fds
 
 
-def hear_any(sock: socket.socket, step: str) -> tuple[Message, list[int]]:
+def hear_any(sock: sockets.Socket, step: str) -> tuple[Message, list[int]]:
     """`hear` for when another step may come before `step`."""
     message, fds = _next(sock)
     if message is None:
@@ -67,12 +67,12 @@ def hear_any(sock: socket.socket, step: str) -> tuple[Message, list[int]]:
     return message, fds
 
 
-def hear_end(sock: socket.socket) -> None:
+def hear_end(sock: sockets.Socket) -> None:
     """Wait for execve, which closes the other side's end.  Raises what it failed with instead."""
     hear_filtered(sock)
 
 
-def hear_filtered(sock: socket.socket) -> int:
+def hear_filtered(sock: sockets.Socket) -> int:
     """`hear_end` for when `filtered` may come first: its descriptor, or -1 when execve has happened."""
     message, fds = _next(sock)
     if message is None:
@@ -81,7 +81,7 @@ def hear_filtered(sock: socket.socket) -> int:
     return fds[0]
 
 
-def _next(sock: socket.socket) -> tuple[Message | None, list[int]]:
+def _next(sock: sockets.Socket) -> tuple[Message | None, list[int]]:
     try:
         return messages.receive(sock)
     except ConnectionResetError:

@@ -8,9 +8,9 @@ cannot hold a container up for ever.
 from __future__ import annotations
 
 import os
-import socket
 import struct
 
+from stackrun.kernel import sockets
 from stackrun.runtime import loop as loops
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ class Attachment:
 
     __slots__ = ("backlog", "gives_input", "is_ending", "progressed", "sock", "wants")
 
-    def __init__(self, sock: socket.socket, wants: frozenset[str], gives_input: bool) -> None:
+    def __init__(self, sock: sockets.Socket, wants: frozenset[str], gives_input: bool) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.wants = wants
@@ -90,7 +90,7 @@ class Streams:
         self._input_is_open = True
         self._input_ends = ends_with_client
 
-    def attach(self, sock: socket.socket, wants: frozenset[str], gives_input: bool) -> None:
+    def attach(self, sock: sockets.Socket, wants: frozenset[str], gives_input: bool) -> None:
         attachment = Attachment(sock, wants, gives_input)
         self._attachments.append(attachment)
         self._watch_attachment(attachment)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 from stackrun.errors import InvalidArgument, Unsupported
+from stackrun.runtime import jsontext
 from stackrun.runtime.options import NUMBER, VALUE, Option
 
 TYPE_CHECKING = False
@@ -64,10 +64,10 @@ def resources(arguments: Any) -> dict[str, Any]:
 def _of_file(path: str) -> dict[str, Any]:
     try:
         if path == "-":
-            found = json.load(sys.stdin)
+            found = jsontext.loads(sys.stdin.read())
         else:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123
-                found = json.load(file)
+                found = jsontext.loads(file.read())
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"--resources {path}: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(value, (dict, list)) for value in found.values() if value is not None):

@@ -7,11 +7,10 @@ was born in (network_namespaces(7)).
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 
 from stackrun.errors import KernelError
-from stackrun.kernel import namespaces
+from stackrun.kernel import namespaces, sockets
 
 DNS_ADDRESS = "127.0.0.11"
 DNS_PORT = 61053
@@ -30,11 +29,11 @@ _NETLINK_EXT_ACK = 11
 
 def configure(netns_fd: int, batches: list[tuple[int, bytes]]) -> None:
     """Send each batch in its own protocol and await its acknowledgements, in order.  KernelError for a refusal."""
-    opened: dict[int, socket.socket] = {}
+    opened: dict[int, sockets.Socket] = {}
     try:
         with namespaces.Visit(netns_fd, "network"):
             for protocol in dict.fromkeys(protocol for protocol, _ in batches):
-                opened[protocol] = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+                opened[protocol] = sockets.Socket(sockets.AF_NETLINK, sockets.SOCK_RAW, protocol)
         for protocol, data in batches:
             _exchange(opened[protocol], protocol, data)
     finally:
@@ -42,7 +41,7 @@ def configure(netns_fd: int, batches: list[tuple[int, bytes]]) -> None:
             sock.close()
 
 
-def _exchange(sock: socket.socket, protocol: int, data: bytes) -> None:
+def _exchange(sock: sockets.Socket, protocol: int, data: bytes) -> None:
     for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
         sock.setsockopt(_SOL_NETLINK, option, 1)
     sock.settimeout(_TIMEOUT_S)
@@ -101,12 +100,12 @@ def _explanation(message: bytes, flags: int) -> str:
 def open_dns_sockets(netns_fd: int) -> tuple[int, int]:
     """(udp, listening tcp) at 127.0.0.11:61053, also while the loopback interface is still down (IP_FREEBIND)."""
     with namespaces.Visit(netns_fd, "network"):
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        udp = sockets.Socket(sockets.AF_INET, sockets.SOCK_DGRAM)
+        tcp = sockets.Socket(sockets.AF_INET, sockets.SOCK_STREAM)
     try:
         for sock in (udp, tcp):
-            sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(sockets.SOL_IP, _IP_FREEBIND, 1)
+            sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
             sock.bind((DNS_ADDRESS, DNS_PORT))
         tcp.listen(64)
         return udp.detach(), tcp.detach()
