@@ -32,6 +32,7 @@ from stackrun.network.endpoint import container_batches
 from stackrun.network.firewall import Publication
 from stackrun.network.ports import HostPorts, PortRequest, Reservation
 from stackrun.runtime import container as runtime
+from stackrun.runtime import trace
 from stackrun.runtime.zygote import Zygote
 from stackrun.units import parse_bytes
 
@@ -118,20 +119,26 @@ class Launcher:
 
     def launch(self, plan: LaunchPlan) -> Launched:
         """Returns once the process has begun. Raises what the failed step raised; nothing is left then but the container's files."""
+        container_id = plan.definition.id
+        trace.mark("reach a worker", container_id)
         with ExitStack() as undo:
             reserved = _reserved(plan, self._host_ports) if plan.publish_address and plan.ports else ()
             if reserved:
                 undo.callback(self._host_ports.close, reserved)
             _write_bundle(plan)
+            trace.mark("write the bundle", container_id)
             handle = self._create(plan, [one.fd for one in reserved])
+            trace.mark("hear that init is there", container_id)
             undo.callback(_destroy, handle, plan)
             endpoints = self._connect(plan, handle, undo) or plan.fixed_endpoints
             publications = publications_of(reserved, plan)
             if publications:
                 self._networks.publish(publications)
                 undo.callback(self._networks.unpublish, publications)
+            trace.mark("network, names, ports", container_id)
             started_at = stamp()  # before the process can end
             handle.start()
+            trace.mark("hear that it runs", container_id)
             situation = Situation(
                 state=ContainerState(Status.RUNNING, pid=handle.pid, started_at=started_at, health=plan.health),
                 endpoints=endpoints,

@@ -43,6 +43,7 @@ from stackrun.engine.supervise import next_pause_s, restarts
 from stackrun.engine.tasks import Tasks
 from stackrun.errors import CommandNotExecutable, CommandNotFound, Conflict, NotFound, NotModified, StackrunError
 from stackrun.runtime import container as runtime
+from stackrun.runtime import trace
 
 P = ParamSpec("P")
 
@@ -115,7 +116,9 @@ class Lifecycle:
     async def _start(self, entry: Entry) -> None:
         """Under the entry's lock."""
         try:
+            trace.mark("begin the start", entry.id)
             plan = await self._planner.plan(entry)
+            trace.mark("plan", entry.id)
             launched = await self._pool.run(self._launcher.launch, plan)
         except StackrunError as error:
             self._networks.release(entry.id)
@@ -127,6 +130,7 @@ class Lifecycle:
         finally:
             _close_attached(entry)
         self._began(entry, launched)
+        trace.mark("started", entry.id)
 
     async def _start_failed(self, entry: Entry, error: StackrunError) -> None:
         """It stays what it was (`created`, or `exited` after an earlier run), with the code shells give and the reason."""
@@ -173,6 +177,7 @@ class Lifecycle:
                 return
             if event is None or event["event"] == "exit":
                 self._unwatch(handle)
+                trace.mark("hear the exit", entry.id)
                 self._tasks.spawn(self._ended(entry, handle, event), f"end of {entry.name}")
                 return
             self._noted(entry, event)
@@ -216,7 +221,9 @@ class Lifecycle:
         )
         entry.situation = self._after_exit(entry, exit_, again)
         await self._cut_off(entry, was)
+        trace.mark("cut off from network and names", entry.id)
         await self._record(entry)
+        trace.mark("record the end", entry.id)
         self._networks.release(entry.id)
         for endpoint in was.endpoints:
             self._networks.connected(entry, endpoint, "disconnect")
@@ -224,6 +231,7 @@ class Lifecycle:
             self.publish(entry, "oom")
         self.publish(entry, "die", {"exitCode": str(exit_.code), "execDuration": str(_ran_s(was, exit_))})
         self._tell_waiters(entry, exit_.code, again)
+        trace.mark("tell waiters", entry.id)
         entry.ended.set()
         if not again:
             self.on_ended(entry)
