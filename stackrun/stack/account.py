@@ -17,6 +17,7 @@ from stackrun.stack.plan import (
     CreateVolume,
     ExecInContainer,
     KillContainer,
+    Monitor,
     Node,
     NoteContents,
     Plan,
@@ -29,6 +30,7 @@ from stackrun.stack.plan import (
     SignalContainer,
     StartContainer,
     StopContainer,
+    Tally,
     WaitFor,
     WriteFile,
 )
@@ -76,7 +78,7 @@ class Account:
         """Oldest first."""
         resources: dict[str, list[Node]] = {}
         for node in self._plan.nodes:
-            if not isinstance(node.action, NoteContents):
+            if not isinstance(node.action, NoteContents) and not (self._outcome and node.number in self._outcome.needless):
                 resources.setdefault(node.action.resource, []).append(node)
         found = (self._decision(resource, nodes) for resource, nodes in resources.items())
         return sorted((one for one in found if one), key=lambda one: one.time_s)
@@ -131,5 +133,9 @@ def _shortfall(action: Action) -> str:
             return f"it did not become {CONDITION_WORDS[condition]}"
         case ExecInContainer() | SignalContainer():
             return "could not tell it"
+        case Monitor():
+            return "it did not become ready"
+        case Tally():
+            return "too many of its service failed"
         case _:
             return f"could not {action.verb}"

@@ -15,7 +15,7 @@ from stackrun.api.engine import Engine
 from stackrun.api.types import Container, Event, Filters, HealthStatus, LogLine, LogQuery, Status
 from stackrun.errors import DeadlineExceeded, ExecuteFailed, StackrunError, Unavailable
 from stackrun.stack.observed import has_healthcheck, healthy, observe_containers
-from stackrun.stack.plan import CONDITION_WORDS, Condition, WaitFor
+from stackrun.stack.plan import CONDITION_WORDS, Condition, Monitor, WaitFor
 from stackrun.units import format_duration
 
 LOG_LINES_MAX = 10
@@ -63,6 +63,11 @@ class _Waiter:
     prefix: str
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     seen: set[str] = field(default_factory=set)
+    monitored: bool = False
+    """A container that ends is lost, whatever its restart policy does about it."""
+    lasting: bool = False
+    """The condition is met already: it can only be lost."""
+    died: str = ""
 
 
 class Conditions:
@@ -87,16 +92,39 @@ class Conditions:
     async def wait(self, action: WaitFor) -> None:
         """Returns when the condition is met. Raises ExecuteFailed when it cannot be met any more, DeadlineExceeded."""
         waiter = _Waiter(action.names, action.condition, "" if action.cause else "dependency failed to start: ")
+        try:
+            await self._until(waiter, self._deadline_s(action.timeout_s))
+        except TimeoutError:
+            words = CONDITION_WORDS[action.condition]
+            raise DeadlineExceeded(f"{action.service} is not {words} after {format_duration(action.timeout_s or 0)}") from None
+
+    async def monitor(self, action: Monitor, prefix: str) -> None:
+        """Returns when the container has become ready and has stayed so. Raises as `wait` does, with `prefix` before the words."""
+        waiter = _Waiter((action.watched,), Condition.READY, prefix, monitored=True)
+        try:
+            await self._until(waiter, self._deadline_s(action.timeout_s))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{prefix}container {action.watched} is not ready after {format_duration(action.timeout_s or 0)}"
+            ) from None
+        if action.monitor_s:
+            lasting = _Waiter((action.watched,), Condition.READY, prefix, monitored=True, lasting=True)
+            try:
+                await self._until(lasting, asyncio.get_running_loop().time() + action.monitor_s)
+            except TimeoutError:
+                return  # nothing has happened
+
+    def _deadline_s(self, timeout_s: float | None) -> float | None:
+        return None if timeout_s is None else self._began_s + timeout_s
+
+    async def _until(self, waiter: _Waiter, deadline_s: float | None) -> None:
         self._waiters.append(waiter)
         self._look_again.set()
         if not self._tasks:
             self._tasks.append(asyncio.create_task(self._watch()))
         try:
-            async with asyncio.timeout_at(None if action.timeout_s is None else self._began_s + action.timeout_s):
+            async with asyncio.timeout_at(deadline_s):
                 await waiter.done
-        except TimeoutError:
-            words = CONDITION_WORDS[action.condition]
-            raise DeadlineExceeded(f"{action.service} is not {words} after {format_duration(action.timeout_s or 0)}") from None
         finally:
             self._waiters.remove(waiter)
 
@@ -116,10 +144,18 @@ class Conditions:
         try:
             async for event in events:
                 if event.action.partition(":")[0] in _CHANGES:
+                    self._note(event)
                     self._look_again.set()
             self._fail_all(Unavailable("the engine ended its event stream"))
         except StackrunError as error:
             self._fail_all(error)
+
+    def _note(self, event: Event) -> None:
+        """An end that its restart policy has made up for by the time somebody looks."""
+        if event.action == "die":
+            for waiter in self._waiters:
+                if waiter.monitored and event.attributes.get("name") in waiter.names:
+                    waiter.died = f"container {event.attributes['name']} exited ({event.attributes.get('exitCode', '')})"
 
     def _fail_all(self, error: StackrunError) -> None:
         for waiter in self._waiters:
@@ -137,14 +173,16 @@ class Conditions:
     async def _judge(self, waiter: _Waiter, found: dict[str, Container]) -> None:
         present = [found[name] for name in waiter.names if name in found]
         outlooks = [outlook(one, waiter.condition) for one in present]
-        failed = next(((one, look.failure) for one, look in zip(present, outlooks, strict=True) if look.failure), None)
+        failed = next(
+            ((one, waiter.died or look.failure) for one, look in zip(present, outlooks, strict=True) if waiter.died or look.failure), None
+        )
         gone = [name for name in waiter.seen if name not in found]
         waiter.seen.update(one.name for one in present)
         if failed:
             waiter.done.set_exception(await self._failure(failed[0], waiter.prefix + failed[1]))
         elif gone:
             waiter.done.set_exception(ExecuteFailed(f"{waiter.prefix}container {gone[0]} was removed"))
-        elif len(present) == len(waiter.names) and all(look.met for look in outlooks):
+        elif not waiter.lasting and len(present) == len(waiter.names) and all(look.met for look in outlooks):
             waiter.done.set_result(None)
 
     async def _failure(self, container: Container, message: str) -> ExecuteFailed:

@@ -84,6 +84,8 @@ class DesiredService:
     restarts: bool = True
     """False: the file says `restart: no`, so what has ended by itself is left so."""
     on_unhealthy: str = "ignore"
+    update: model.UpdateConfig | None = None
+    """How its containers are replaced; None: all at once, each one's old container before its new one."""
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -261,6 +263,7 @@ class _Writer:
             buildable=service.build is not None and not service.image,
             restarts=not _ends(service),
             on_unhealthy=service.on_unhealthy,
+            update=service.deploy.update_config if service.deploy else None,
         )
 
     def _replicas(self, service: model.Service) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
-from stackrun.api.engine import Engine
+from stackrun.api.engine import Engine, HandsOver
 from stackrun.api.stacks import Phase, StackEvent
 from stackrun.api.types import ExecSpec, Progress
 from stackrun.errors import Conflict, ExecuteFailed, Forbidden, NotFound, NotModified, RegistryError, StackrunError
@@ -27,8 +27,10 @@ from stackrun.stack.plan import (
     CreateVolume,
     ExecInContainer,
     KillContainer,
+    Monitor,
     Node,
     NoteContents,
+    Pause,
     Plan,
     PullImage,
     RemoveContainer,
@@ -39,6 +41,8 @@ from stackrun.stack.plan import (
     SignalContainer,
     StartContainer,
     StopContainer,
+    TakeOver,
+    Tally,
     WaitFor,
     WriteFile,
 )
@@ -58,10 +62,14 @@ Changing: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`failures` are the nodes' own errors by number; `skipped` the numbers of those that could not run because of them."""
+    """`failures` are the nodes' own errors by number; `skipped` the numbers of those that could not run because of them.
+
+    `needless` are those that were there for a failure that did not happen.
+    """
 
     failures: Mapping[int, StackrunError] = field(default_factory=dict)
     skipped: tuple[int, ...] = ()
+    needless: tuple[int, ...] = ()
     lines: tuple[str, ...] = ()
     """Each failure in plan order with the action it befell: `start shop-db-1: port 5432/tcp is taken`."""
 
@@ -99,13 +107,14 @@ class _Run:
         self._plan = plan
         self._performer = performer
         self._emit = emit
-        self._missing = {node.number: len(node.after) + len(node.loosely_after) for node in plan.nodes}
+        self._missing = {node.number: len(node.waits_for) for node in plan.nodes}
         self._dependents: dict[int, list[Node]] = {node.number: [] for node in plan.nodes}
         for node in plan.nodes:
-            for number in (*node.after, *node.loosely_after):
+            for number in node.waits_for:
                 self._dependents[number].append(node)
         self._failures: dict[int, StackrunError] = {}
         self._skipped: dict[int, str] = {}
+        self._needless: set[int] = set()
         self._told_skipped: set[str] = set()
 
     async def outcome(self) -> Outcome:
@@ -115,11 +124,13 @@ class _Run:
                 group.create_task(self._run(node, group))
         actions = {node.number: node.action for node in self._plan.nodes}
         lines = tuple(_line(actions[number], self._failures[number]) for number in sorted(self._failures))
-        return Outcome(self._failures, tuple(sorted(self._skipped)), lines)
+        return Outcome(self._failures, tuple(sorted(self._skipped)), tuple(sorted(self._needless)), lines)
 
     async def _run(self, node: Node, group: asyncio.TaskGroup) -> None:
         cause = self._cause_to_skip(node)
-        if cause:
+        if node.if_failed and not any(self._has_failed(number) for number in node.if_failed):
+            self._needless.add(node.number)
+        elif cause:
             self._skipped[node.number] = cause
             self._tell_skipped(node.action, cause)
         else:
@@ -128,6 +139,9 @@ class _Run:
             self._missing[dependent.number] -= 1
             if not self._missing[dependent.number]:
                 group.create_task(self._run(dependent, group))
+
+    def _has_failed(self, number: int) -> bool:
+        return number in self._failures or number in self._skipped
 
     def _cause_to_skip(self, node: Node) -> str:
         for number in node.after:
@@ -139,7 +153,7 @@ class _Run:
 
     def _tell_skipped(self, action: Action, cause: str) -> None:
         """Once a resource: of the steps of a recreation a person needs to hear one."""
-        if not isinstance(action, (WaitFor, WriteFile, NoteContents)) and action.resource not in self._told_skipped:
+        if not isinstance(action, (WaitFor, WriteFile, NoteContents, Tally)) and action.resource not in self._told_skipped:
             self._told_skipped.add(action.resource)
             self._emit(StackEvent(action.resource, Phase.SKIPPED, "Skipped", cause))
 
@@ -148,7 +162,10 @@ class _Run:
         if wait:
             self._tell_who_waits(node, wait)
         try:
-            await self._performer.perform(node.action)
+            if isinstance(node.action, Tally):
+                self._count(node.action)
+            else:
+                await self._performer.perform(node.action)
         except StackrunError as error:
             if wait and wait.optional:
                 self._emit(StackEvent(wait.resource, Phase.DONE, "Warning", str(error), error.hint))
@@ -156,6 +173,12 @@ class _Run:
             self._failures[node.number] = error
             if not wait:
                 self._emit(StackEvent(node.action.resource, Phase.FAILED, "Error", str(error), error.hint))
+
+    def _count(self, tally: Tally) -> None:
+        failed = sum(self._has_failed(number) for number in tally.of)
+        if failed > tally.allowed:
+            words = f"{failed} of {tally.total} containers failed, more than the {tally.allowed} that are put up with"
+            raise ExecuteFailed(f"{update_words(tally.service, tally.on_failure)}{words}")
 
     def _tell_who_waits(self, node: Node, wait: WaitFor) -> None:
         detail = f"{wait.service} to be {CONDITION_WORDS[wait.condition]}"
@@ -166,6 +189,12 @@ class _Run:
 
 def first_line(error: StackrunError) -> str:
     return str(error).partition("\n")[0]
+
+
+def update_words(service: str, on_failure: str) -> str:
+    """What becomes of an update, before the reason why: `update of web failed and is rolled back: `."""
+    outcome = {"pause": " and is paused", "rollback": " and is rolled back"}.get(on_failure, "")
+    return f"update of service {service} failed{outcome}: "
 
 
 class _Performer:
@@ -179,18 +208,28 @@ class _Performer:
         self._slots = asyncio.Semaphore(parallelism)
 
     async def perform(self, action: Action) -> None:
-        if isinstance(action, WaitFor):
-            await self._wait(action)
-            return
-        async with self._slots:
-            words = action.words
-            if words.working:
-                self._emit(StackEvent(action.resource, Phase.WORKING, words.working))
-            kept = await self._call(action)
-            if kept:
-                self._emit(StackEvent(action.resource, Phase.SKIPPED, kept))
-            elif words.done:
-                self._emit(StackEvent(action.resource, Phase.DONE, words.done))
+        match action:
+            case WaitFor():
+                await self._wait(action)
+            case Monitor():
+                await self._monitor(action)
+            case Pause(delay_s=delay_s):
+                await asyncio.sleep(delay_s)
+            case TakeOver():
+                await self._take_over(action)
+            case _:
+                async with self._slots:
+                    await self._tell_and_call(action)
+
+    async def _tell_and_call(self, action: Action) -> None:
+        words = action.words
+        if words.working:
+            self._emit(StackEvent(action.resource, Phase.WORKING, words.working))
+        kept = await self._call(action)
+        if kept:
+            self._emit(StackEvent(action.resource, Phase.SKIPPED, kept))
+        elif words.done:
+            self._emit(StackEvent(action.resource, Phase.DONE, words.done))
 
     async def _call(self, action: Action) -> str:
         """Non-empty: it was left as it is, in these words. What is so already (started, gone) is no failure."""
@@ -208,7 +247,7 @@ class _Performer:
                     await self._engine.remove_network(id)
                 case RemoveVolume(name=name):
                     await self._engine.remove_volume(name)
-                case WaitFor():
+                case WaitFor() | Monitor() | Pause() | TakeOver() | Tally():
                     raise AssertionError("a wait takes no slot")
                 case _:
                     await self._change(action)
@@ -237,6 +276,8 @@ class _Performer:
     async def _change(self, action: Changing) -> None:
         ref = action.id or self._ids[action.name]
         match action:
+            case StartContainer(beside=beside) if beside and isinstance(self._engine, HandsOver):
+                await self._engine.start_container_beside(ref, beside)
             case StartContainer():
                 await self._engine.start_container(ref)
             case StopContainer(timeout_s=timeout_s):
@@ -290,6 +331,18 @@ class _Performer:
             raise
         for resource in resources:
             self._emit(StackEvent(resource, Phase.DONE, _MET[action.condition]))
+
+    async def _monitor(self, action: Monitor) -> None:
+        self._emit(StackEvent(action.resource, Phase.WAITING, "Waiting"))
+        prefix = f"going back to the old {action.service}: " if action.cause else update_words(action.service, action.on_failure)
+        await self._conditions.monitor(action, prefix)
+        self._emit(StackEvent(action.resource, Phase.DONE, "Ready"))
+
+    async def _take_over(self, action: TakeOver) -> None:
+        """An engine that cannot has one container at a time on a port, and nothing to take over."""
+        if isinstance(self._engine, HandsOver):
+            await self._engine.take_over(action.id or self._ids[action.name], drain_s=action.drain_s)
+            self._emit(StackEvent(action.resource, Phase.DONE, action.words.done))
 
 
 class Layers:

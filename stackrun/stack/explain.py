@@ -155,7 +155,7 @@ class _Explainer:
             symbol=self._symbol(nodes),
             resource=resource,
             cause=cause,
-            steps=tuple(described(node.action) for node in nodes if not isinstance(node.action, NoteContents)),
+            steps=tuple(_step(node) for node in nodes if not isinstance(node.action, NoteContents)),
             changes=changes,
             waits_for=self._waits_for(resource, nodes),
             destroys=destroys,
@@ -163,7 +163,7 @@ class _Explainer:
         )
 
     def _symbol(self, nodes: Iterable[Node]) -> Symbol:
-        actions = [node.action for node in nodes]
+        actions = [node.action for node in nodes if not node.if_failed]
         made = any(isinstance(one, _MAKING) and not _rewritten(one) for one in actions)
         gone = any(isinstance(one, (RemoveContainer, RemoveNetwork, RemoveVolume)) for one in actions)
         if made:
@@ -209,7 +209,7 @@ class _Explainer:
     def _waits_for(self, resource: str, nodes: Iterable[Node]) -> tuple[str, ...]:
         found: list[str] = []
         for node in nodes:
-            for number in (*node.after, *node.loosely_after):
+            for number in () if node.if_failed else node.waits_for:
                 action = self._nodes[number].action
                 if isinstance(action, WaitFor):
                     found.append(_wait_words(action))
@@ -228,7 +228,7 @@ class _Explainer:
                     destroys.append("its data")
                 case RemoveNetwork():
                     destroys.append("its addresses: every container on it is disconnected")
-                case RemoveContainer(id=id, volumes=volumes):
+                case RemoveContainer(id=id, volumes=volumes) if not node.if_failed:
                     for target, name in _anonymous_volumes(self._found[id]):
                         if volumes:
                             destroys.append(f"the anonymous volume at {target} with its data")
@@ -254,7 +254,7 @@ class _Explainer:
 
     def last_waits(self) -> tuple[str, ...]:
         """Waits that nothing in the plan follows: `--wait`'s."""
-        followed = {number for node in self._plan.nodes for number in (*node.after, *node.loosely_after)}
+        followed = {number for node in self._plan.nodes for number in node.waits_for}
         ends = (node.action for node in self._plan.nodes if node.number not in followed)
         return tuple(_wait_words(one) for one in ends if isinstance(one, WaitFor))
 
@@ -268,13 +268,17 @@ class _Explainer:
 _MAKING = (CreateContainer, CreateNetwork, CreateVolume, WriteFile)
 _PAST = {
     "start": "started", "stop": "stopped", "restart": "restarted", "remove": "removed", "rename": "renamed", "signal": "signalled",
-    "exec": "told",
+    "exec": "told", "wait until ready": "ready", "take over": "ready",
 }  # fmt: skip
 
 
 def _rewritten(action: Action) -> bool:
     """A live file that is there already: it changes in place."""
     return isinstance(action, WriteFile) and action.live and action.cause != "missing"
+
+
+def _step(node: Node) -> str:
+    return f"on failure {described(node.action)}" if node.if_failed else described(node.action)
 
 
 def _wait_words(wait: WaitFor) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from stackrun.api import labels
-from stackrun.api.engine import Engine
+from stackrun.api.engine import Engine, HandsOver
 from stackrun.api.types import Container, Filters, HealthStatus, Image, Network, Status, Volume
 from stackrun.errors import NotFound
 from stackrun.stack.content import noted_contents, present_files, told_path
@@ -31,6 +31,8 @@ class Observed:
     """Image reference → its stop signal, of those that `with_stop_signals` asked for."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Private file of a config or secret → digest of what it holds; a missing one is not a key."""
+    hands_over: bool = False
+    """Whether the engine can have one container take over another's published ports and names while both run."""
     told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Container id → where a live config or secret is mounted → the digest it was last told of, when that is later than its label."""
 
@@ -102,6 +104,7 @@ async def observe(engine: Engine, project: str, images: Iterable[str] = ()) -> O
         networks={one.name: one for one in networks},
         volumes={one.name: one for one in volumes},
         images=found,
+        hands_over=isinstance(engine, HandsOver),
     )
 
 

@@ -8,6 +8,7 @@ A plan decides nothing when it is carried out: every choice is in the actions, e
     3 [2]    Container shop-db-1: start
     4 [3]    Service db: wait until healthy
     5 [2 ~4] Container shop-web-1: start        ~4: after node 4 whatever its outcome
+    6 [?5]   Container shop-web-1: remove       ?5: only when node 5 failed, or was skipped for a failure
 """
 
 from __future__ import annotations
@@ -177,12 +178,16 @@ class CreateContainer:
 
 @dataclass(frozen=True, slots=True)
 class StartContainer:
-    """`id` is empty for a container that this plan creates: then it is found by its final name."""
+    """`id` is empty for a container that this plan creates: then it is found by its final name.
+
+    `beside`: the container whose published ports and aliases it waits for (`TakeOver`); empty: there is none.
+    """
 
     service: str
     name: str
     id: str
     cause: str = ""
+    beside: str = ""
     verb: ClassVar[str] = "start"
 
     @property
@@ -370,24 +375,121 @@ class WaitFor:
         return SILENT
 
 
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """Done when a replacement is running, healthy if it has a healthcheck, and has stayed so for `monitor_s`.
+
+    `name` is its final one, `watched` the one it has meanwhile; `on_failure` what then becomes of the update.
+    """
+
+    service: str
+    name: str
+    watched: str
+    monitor_s: float = 0.0
+    timeout_s: float | None = None
+    on_failure: str = ""
+    cause: str = ""
+    verb: ClassVar[str] = "wait until ready"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """What waited since its start beside another leads to it now; the other has `drain_s` to finish what it has begun."""
+
+    service: str
+    name: str
+    id: str
+    drain_s: float
+    ports: tuple[str, ...] = ()
+    """`8080/tcp`, for a person."""
+    cause: str = ""
+    verb: ClassVar[str] = "take over"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return Words("", "Took over")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Between two batches of an update. `name`: whoever is replaced after it."""
+
+    service: str
+    name: str
+    delay_s: float
+    cause: str = ""
+    verb: ClassVar[str] = "pause"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Fails when more than `allowed` of the replacements that end with the nodes `of` have failed."""
+
+    service: str
+    name: str
+    of: tuple[int, ...]
+    allowed: int
+    total: int
+    on_failure: str = ""
+    cause: str = ""
+    verb: ClassVar[str] = "count failures"
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+    @property
+    def words(self) -> Words:
+        return SILENT
+
+
 Action: TypeAlias = (
     CreateNetwork | RemoveNetwork | CreateVolume | RemoveVolume | PullImage | WriteFile | CreateContainer | StartContainer
     | StopContainer | RestartContainer | KillContainer | SignalContainer | ExecInContainer | NoteContents | RemoveContainer
-    | RenameContainer | WaitFor
+    | RenameContainer | WaitFor | Monitor | TakeOver | Pause | Tally
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`after`: nodes that must have succeeded; `loosely_after`: nodes that must be over, whatever their outcome."""
+    """`after`: nodes that must have succeeded; `loosely_after`: nodes that must be over, whatever their outcome.
+
+    `if_failed`: they must be over too, and when none of them failed there is nothing to do.
+    """
 
     number: int
     action: Action
     after: tuple[int, ...] = ()
     loosely_after: tuple[int, ...] = ()
+    if_failed: tuple[int, ...] = ()
+
+    @property
+    def waits_for(self) -> tuple[int, ...]:
+        return (*self.after, *self.loosely_after, *(one for one in self.if_failed if one not in (*self.after, *self.loosely_after)))
 
     def __str__(self) -> str:
-        waits = " ".join([*map(str, self.after), *(f"~{number}" for number in self.loosely_after)])
+        edges = [*map(str, self.after), *(f"~{number}" for number in self.loosely_after), *(f"?{number}" for number in self.if_failed)]
+        waits = " ".join(edges)
         text = described(self.action)
         return f"{self.number} [{waits}] {self.action.resource}: {text}{f' ({self.action.cause})' if self.action.cause else ''}"
 
@@ -406,6 +508,17 @@ def described(action: Action) -> str:
             text += f" {' '.join(command)}"
         case StopContainer(timeout_s=float(limit_s)) | RestartContainer(timeout_s=float(limit_s)):
             text += f" within {format_duration(limit_s)}"
+        case StartContainer(beside=beside) if beside:
+            text += " beside the old one"
+        case Monitor(monitor_s=monitor_s, timeout_s=limit_s):
+            text += "" if limit_s is None else f" within {format_duration(limit_s)}"
+            text += f" and for {format_duration(monitor_s)} after" if monitor_s else ""
+        case TakeOver(ports=ports, drain_s=drain_s):
+            text += f" {', '.join(ports)}, drain within {format_duration(drain_s)}" if ports else ""
+        case Pause(delay_s=delay_s):
+            text += f" for {format_duration(delay_s)}"
+        case Tally(allowed=allowed, total=total):
+            text += f": at most {allowed} of {total}"
         case WaitFor(optional=optional, timeout_s=limit_s):
             text += " if possible" if optional else ""
             text += "" if limit_s is None else f" within {format_duration(limit_s)}"
@@ -457,12 +570,12 @@ class Draft:
         self.notices: list[Notice] = []
         self.settled: list[Settled] = []
 
-    def add(self, action: Action, after: Iterable[int] = (), loosely_after: Iterable[int] = ()) -> int:
+    def add(self, action: Action, after: Iterable[int] = (), loosely_after: Iterable[int] = (), if_failed: Iterable[int] = ()) -> int:
         number = len(self._nodes) + 1
-        firmly = frozenset(after)
-        loosely = frozenset(loosely_after) - firmly
-        assert all(0 < one < number for one in firmly | loosely)
-        self._nodes.append(Node(number, action, tuple(sorted(firmly)), tuple(sorted(loosely))))
+        firmly, conditions = frozenset(after), frozenset(if_failed)
+        loosely = frozenset(loosely_after) - firmly - conditions
+        assert all(0 < one < number for one in firmly | loosely | conditions)
+        self._nodes.append(Node(number, action, tuple(sorted(firmly)), tuple(sorted(loosely)), tuple(sorted(conditions))))
         return number
 
     def finished(self) -> Plan:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from stackrun.api import labels
 from stackrun.api.types import Container, ContainerSpec, Mount, MountType, Network, Status, Volume
@@ -39,6 +40,7 @@ from stackrun.stack.plan import (
     WaitFor,
     WriteFile,
 )
+from stackrun.stack.rolling import DRAIN_S, Replaced, Roller, Rollout, Surroundings, obstacle
 from stackrun.stack.verdict import PLAIN, Policy, Slot, Verdict, Verdicts, completed, is_orphan, judge, selection
 
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
@@ -202,11 +204,65 @@ class _Writer:
     def _write_service(self, verdict: Verdict) -> None:
         for one in verdict.surplus:
             self._remove(one, f"scaled to {verdict.service.replicas}")
+        rollout = self._rollout(verdict)
+        rolled = [slot for slot in verdict.slots if rollout and _is_rolled(slot)]
         for slot in verdict.slots:
+            if slot in rolled:
+                continue
             if slot.keep is None:
                 self._make(verdict.service, slot)
             else:
                 self._keep(verdict.service, slot, slot.keep)
+        if rollout and rolled:
+            self._roll(verdict.service, rollout, rolled)
+
+    def _rollout(self, verdict: Verdict) -> Rollout | None:
+        """How what is replaced is replaced step by step; None: as without `update_config`."""
+        service, replaced = verdict.service, [slot for slot in verdict.slots if _is_rolled(slot)]
+        if service.update is None or not replaced or service.job or self._policy.no_start or self._policy.keep:
+            return None
+        networks = [name for name in service.networks if name in self._replaced_networks]
+        joined = [name for name in service.joins if name in self._verdicts and self._verdicts[name].starts_anew]
+        if networks or joined:
+            why = f"network {networks[0]} is replaced" if networks else f"it shares with {joined[0]}, which starts anew"
+            self._notice(f"Service {service.name}", f"{why}: update_config is passed over", "")
+            return None
+        rollout = Rollout.of(service.update, len(replaced))
+        old = [one for slot in replaced for one in slot.old if one.state.running]
+        why = obstacle(service, old, hands_over=self._observed.hands_over) if rollout.start_first and old else ""
+        if why:
+            self._notice(f"Service {service.name}", f"{why}: it is replaced stop-first", "`order: stop-first` says so")
+        return replace(rollout, start_first=False) if why else rollout
+
+    def _roll(self, service: DesiredService, rollout: Rollout, slots: list[Slot]) -> None:
+        replaced = [self._replaced(service, slot) for slot in slots]
+        firmly, loosely = self._waits_of(service)
+        stop_timeout_s = self._policy.timeout_s if self._policy.timeout_s is not None else service.spec.stop_timeout_s
+        around = Surroundings(
+            firmly=firmly,
+            loosely=loosely,
+            hands_over=self._observed.hands_over,
+            renew_volumes=self._policy.renew_anonymous_volumes,
+            stop=self._stop_if_running,
+            stop_followers=partial(self._stop_followers, service),
+            drain_s=DRAIN_S if stop_timeout_s is None else max(0.0, float(stop_timeout_s)),
+            limit_s=self._policy.wait_timeout_s if self._policy.wait else None,
+        )
+        for slot, ends in zip(slots, Roller(self._draft, service, rollout, around).write(replaced), strict=True):
+            self._starts.setdefault(service.name, []).extend(ends)
+            if slot.keep is not None:
+                self._note_first(service, slot, ends[-1])
+
+    def _replaced(self, service: DesiredService, slot: Slot) -> Replaced:
+        name = self._name(service, slot)
+        if slot.keep is not None:
+            ready = tuple(self._missing_files(service))
+            running = slot.keep.state.running
+            return Replaced(name, slot.keep.name, slot.old, "superseded", ready, slot.keep.id, running, slot.cause)
+        create = self._create(service, slot, name)
+        self._note_first(service, slot, create)
+        watched = self._temporary_name(slot, name) or name
+        return Replaced(name, watched, slot.old, slot.cause, (create,), created_by=(create,))
 
     def _make(self, service: DesiredService, slot: Slot) -> None:
         name = self._name(service, slot)
@@ -383,6 +439,11 @@ class _Writer:
 
     def _names(self, verdict: Verdict) -> tuple[str, ...]:
         return tuple(self._name(verdict.service, slot) for slot in verdict.slots)
+
+
+def _is_rolled(slot: Slot) -> bool:
+    """It takes another's place. One that is told of a change, or starts again for a reason of its own, is not: it is in use."""
+    return bool(slot.old) and not slot.bounce and not slot.untold
 
 
 def _followers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:

@@ -168,6 +168,30 @@ class FakeContainers(FakeNetworks):
         box.manually_stopped = False
         self._start(box)
 
+    async def start_container_beside(self, ref: str, other: str) -> None:
+        """As `start_container`: ports that both have stay with `other` until `take_over`, or its end."""
+        box = self.box(ref)
+        beside = next((one.id for one in self.boxes.values() if other in (one.id, one.name) and one.state.running), "")
+        await self.enter("start_container_beside", box.name)
+        if box.state.running:
+            raise NotModified(f"container {box.id} is already running")
+        box.manually_stopped, box.beside = False, beside
+        self._start(box)
+
+    async def take_over(self, ref: str, *, drain_s: float) -> None:
+        box = self.box(ref)
+        await self.enter("take_over", box.name)
+        self._must_run(box)
+        self._give_ports(box)
+
+    def _give_ports(self, box: Box) -> None:
+        other = self.boxes.get(box.beside)
+        if other and other.state.running:
+            moved = {key: port for key, port in other.published.items() if port in box.waiting.values()}
+            other.published = {key: port for key, port in other.published.items() if key not in moved}
+            other.waiting, other.beside = moved, box.id
+        box.published, box.waiting, box.beside = {**box.published, **box.waiting}, {}, ""
+
     def _start(self, box: Box) -> None:
         box.behaviour = self.behaviour_of(box.name, box.spec.labels.get(labels.SERVICE, ""), box.spec.image)
         if box.behaviour.start_error:
@@ -207,12 +231,17 @@ class FakeContainers(FakeNetworks):
             self._ended(box, box.behaviour.exit_code or 0)
 
     def _take_ports(self, box: Box) -> None:
-        taken = {port: other for other in self.boxes.values() if other is not box for port in other.published.items()}
+        beside = self.boxes.get(box.beside)
+        shared = {*beside.published.values(), *beside.waiting.values()} if beside else set()
+        others = (one for one in self.boxes.values() if one is not box and one is not beside)
+        taken = {port: other for other in others for port in other.published.items()}
         for one in box.spec.ports:
             for (_, protocol), host_port in taken:
                 if one.host_port == host_port and one.protocol == protocol:
                     raise Conflict(f"port {host_port}/{protocol} on {one.host_ip or '0.0.0.0'} is taken by another container")
-        box.published = {(one.container_port, one.protocol): one.host_port or self.new_port() for one in box.spec.ports}
+        ports = {(one.container_port, one.protocol): one.host_port or self.new_port() for one in box.spec.ports}
+        box.published = {key: port for key, port in ports.items() if port not in shared}
+        box.waiting = {key: port for key, port in ports.items() if port in shared}
 
     def _ended(self, box: Box, code: int, *, killed_by: str = "") -> None:
         """The process is gone: state, events, waiters, restart policy, --rm."""
@@ -221,7 +250,10 @@ class FakeContainers(FakeNetworks):
         box.run += 1
         ended_by = EndedBy.CALLER if box.manually_stopped else EndedBy.ITSELF
         box.state = replace(box.state, status=Status.EXITED, pid=0, exit_code=code, finished_at=now(), ended_by=ended_by)
-        box.addresses, box.published = {}, {}
+        box.addresses, box.published, box.waiting = {}, {}, {}
+        for other in self.boxes.values():
+            if other.beside == box.id:
+                self._give_ports(other)
         for execution in self.executions.values():
             if execution.box is box and execution.running:
                 self._exec_ended(execution, _KILLED)

@@ -124,6 +124,9 @@ class Box:
     manually_stopped: bool = False
     addresses: dict[str, str] = field(default_factory=dict)
     published: dict[tuple[int, str], int] = field(default_factory=dict)
+    waiting: dict[tuple[int, str], int] = field(default_factory=dict)
+    """Ports that lead to the box with the id `beside` meanwhile."""
+    beside: str = ""
     behaviour: Behaviour = Behaviour()
     exit_waiters: list[asyncio.Future[ExitStatus]] = field(default_factory=list)
     removal_waiters: list[asyncio.Future[ExitStatus]] = field(default_factory=list)
