@@ -86,6 +86,25 @@ def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
     return wire.plan_from_json(plan_document(options, request))
 
 
+def reasons_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
+    """Why a service is as it is, as JSON of api.stacks.Reasons."""
+    transport = connect(options)
+    engine = chosen(options)
+    if engine.own or _reconciles(transport, engine):
+        told: Any = transport.json("POST", f"{ROUTE}/why", payload=request)
+        return dict(told)
+    return _reasons_here(engine, request)
+
+
+def changes(options: argparse.Namespace, request: dict[str, Any]) -> Events:
+    """What happens to a stack from now on, as JSON of api.stacks.Change; first of all, for a foreign host, what is not seen there."""
+    transport = connect(options)
+    engine = chosen(options)
+    if engine.own or _reconciles(transport, engine):
+        return _Told(transport.request("POST", f"{ROUTE}/events", payload=request))
+    return _changes_here(engine, request)
+
+
 class _Told:
     """Events as the daemon tells them. No generator: one that has not begun closes nothing."""
 
@@ -181,6 +200,43 @@ def _planned_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
             return wire.plan_to_json(await operations.plan(wire.source_from_json(request), wire.up_options_from_json(request)))
 
     return asyncio.run(ask())
+
+
+def _reasons_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    import asyncio
+
+    from stackrun.api.wire import stacks as wire
+    from stackrun.client.engine import HttpEngine
+    from stackrun.stack.operations import StackOperations
+
+    async def ask() -> dict[str, Any]:
+        async with HttpEngine(engine.host) as client:
+            operations = StackOperations(client, state_dir=_state_dir(engine.host))
+            return wire.reasons_to_json(await operations.why(wire.source_from_json(request), *wire.asked_from_json(request)))
+
+    return asyncio.run(ask())
+
+
+def _changes_here(engine: Engine, request: dict[str, Any]) -> Generator[Event, None, None]:
+    import asyncio
+
+    from stackrun.api.wire import stacks as wire
+    from stackrun.client.engine import HttpEngine
+    from stackrun.stack.operations import StackOperations
+
+    with asyncio.Runner() as runner:
+        client = HttpEngine(engine.host)
+        operations = StackOperations(client, state_dir=_state_dir(engine.host))
+        try:
+            found: Any = runner.run(operations.changes(wire.source_from_json(request), wire.query_from_json(request)))
+            try:
+                yield {"error": "this is no engine of ours: decisions of other commands are shown with --since alone, once they are taken"}
+                while (change := runner.run(_next(found))) is not None:
+                    yield wire.change_to_json(change)
+            finally:
+                runner.run(found.aclose())
+        finally:
+            runner.run(client.close())
 
 
 def _summaries_here(engine: Engine, all: bool) -> list[dict[str, Any]]:
