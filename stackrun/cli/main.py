@@ -24,6 +24,8 @@ COMMANDS = {
     "ps": ("ps", "list the stack's containers"),
     "ls": ("ls", "list the stacks"),
     "logs": ("logs", "show what the services print"),
+    "why": ("why", "tell why a service is as it is: what was done with it, and what happened to it"),
+    "events": ("events", "show what happens to the stack, and what is decided, as it happens"),
     "exec": ("exec", "run a command in a service's container"),
     "start": ("lifecycle", "start services that exist"),
     "stop": ("lifecycle", "stop services"),
