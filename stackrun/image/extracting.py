@@ -35,18 +35,19 @@ class Rules:
 
     `owner`: uid and gid instead of the archive's; None keeps those. `owned` False leaves everything to the calling user, and then without
     set-id bits and device nodes. `same_kind` refuses to put a directory for something else or the other way round.
-    `check` is called before each member and may raise.
+    `renamed`: (first component in the archive, how it is called instead). `check` is called before each member and may raise.
     """
 
-    __slots__ = ("check", "owned", "owner", "same_kind")
+    __slots__ = ("check", "owned", "owner", "renamed", "same_kind")
 
     def __init__(
         self, *, owner: tuple[int, int] | None = None, owned: bool = True, same_kind: bool = False,
-        check: Callable[[], None] = lambda: None,
+        renamed: tuple[str, str] = ("", ""), check: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.owner = owner
         self.owned = owned
         self.same_kind = same_kind
+        self.renamed = renamed
         self.check = check
 
 
@@ -99,7 +100,8 @@ class _Extractor:
         path = posixpath.normpath(name.lstrip("/") or ".")
         if path == ".." or path.startswith("../") or "\0" in path:
             raise InvalidArgument(f'"{name}" is outside of "{self._base or "/"}"', hint="do not trust where the archive came from")
-        return path
+        first, slash, rest = path.partition("/")
+        return f"{self._rules.renamed[1]}{slash}{rest}" if first == self._rules.renamed[0] != "." else path
 
     def _enter(self, path: str) -> int:
         """A descriptor of the directory `path`, made where missing; links on the way count within the root."""
