@@ -304,6 +304,22 @@ class Change:
     """Without Compose's own labels; of a decision its by, cause, detail, times."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How a stack is kept in its declared state."""
+
+    project: str
+    kept: bool = True
+    stopped: tuple[str, ...] = ()
+    """Services that were stopped on purpose, and stay so until they are started."""
+    held: tuple[str, ...] = ()
+    """Services that the last `up` could not bring up: they wait for the next one."""
+    resting: Mapping[str, float] = field(default_factory=dict)
+    """Services that fell again and again → seconds until they are brought back."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Services that do not run → what they wait for: `db to be healthy`."""
+
+
 class Stacks(Protocol):
     """Faults of the definition are raised (ComposeError) before the iterator exists; then nothing has been done."""
 
@@ -329,6 +345,10 @@ class Stacks(Protocol):
     async def restart(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]: ...
     async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]: ...
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]: ...
+    async def keep(self, source: StackSource, on: bool | None) -> Keep:
+        """Whether and how the stack is kept; `on` switches it first. Unsupported where nobody could: for a foreign engine."""
+        ...
+
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]: ...
     async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
         """With the last `limit` decisions. NotFound "no such service: x" for one that neither runs nor ever did."""

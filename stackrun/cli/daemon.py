@@ -92,7 +92,8 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int, gate_fd: 
             _log.info("listening on %s", place.socket_path)
             preloading = asyncio.create_task(stacks.preload())
             witness = Witness(engine, stacks.journal, stacks.busy)
-            async with _at_work(witness.watch(), "the witness"), _at_work(Keeper(engine, stacks).run(), "the keeper"):
+            keeper = Keeper(engine, stacks.keeping, stacks.journal)
+            async with _at_work(witness.watch(), "the witness"), _at_work(keeper.run(), "the keeper"):
                 await _first_of(serving, asyncio.create_task(ended.wait()))
             await preloading
     finally:

@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": ("plan", "show what up would do, and why, without doing anything"),
     "watch": ("watch", "bring the stack up, and again whenever a file of it changes"),
     "keep": ("keep", "tell whether and how the stack is kept as declared; on or off switches that"),
+    "keep": ("keep", "tell whether and how the stack is kept as declared; on or off switches that"),
     "down": ("down", "stop the stack and remove what belongs to it"),
     "ps": ("ps", "list the stack's containers"),
     "ls": ("ls", "list the stacks"),

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stackrun.cli.engines import chosen, connect
-from stackrun.errors import ExecuteFailed, NotFound, StackrunError
+from stackrun.errors import ExecuteFailed, NotFound, StackrunError, Unsupported
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from stackrun.client.http import Response, Transport
 
 Event = dict[str, Any]
+Here = Callable[["Engine", dict[str, Any]], dict[str, Any]]
+"""Answers a request in this process, for a foreign engine."""
 ROUTE = "/stackrun/v1/stacks"
 
 
@@ -71,12 +73,7 @@ def summaries(options: argparse.Namespace, *, all: bool) -> list[dict[str, Any]]
 
 def plan_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
     """What `up` with the same request would do, as JSON of api.stacks.StackPlan; nothing is done."""
-    transport = connect(options)
-    engine = chosen(options)
-    if engine.own or _reconciles(transport, engine):
-        told: Any = transport.json("POST", f"{ROUTE}/plan", payload=request)
-        return dict(told)
-    return _planned_here(engine, request)
+    return _document(options, "plan", request, _planned_here)
 
 
 def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
@@ -88,12 +85,25 @@ def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
 
 def reasons_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
     """Why a service is as it is, as JSON of api.stacks.Reasons."""
+    return _document(options, "why", request, _reasons_here)
+
+
+def kept(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
+    """Whether and how a stack is kept, as JSON of api.stacks.Keep. Unsupported for a foreign engine, whose stacks nobody keeps."""
+    return _document(options, "keep", request, _nobody_keeps)
+
+
+def _document(options: argparse.Namespace, verb: str, request: dict[str, Any], here: Here) -> dict[str, Any]:
     transport = connect(options)
     engine = chosen(options)
     if engine.own or _reconciles(transport, engine):
-        told: Any = transport.json("POST", f"{ROUTE}/why", payload=request)
+        told: Any = transport.json("POST", f"{ROUTE}/{verb}", payload=request)
         return dict(told)
-    return _reasons_here(engine, request)
+    return here(engine, request)
+
+
+def _nobody_keeps(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    raise Unsupported(f"the stacks on {engine.host} are not kept", hint="our own daemon keeps those on its own engine; leave out --host")
 
 
 def changes(options: argparse.Namespace, request: dict[str, Any]) -> Events:

@@ -10,6 +10,7 @@ from stackrun.api.stacks import (
     ChangeQuery,
     DownOptions,
     History,
+    Keep,
     Reasons,
     StackEvent,
     StackPlan,
@@ -74,6 +75,10 @@ class HttpStacks:
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         return await self._operate("pull", source, services=list(services))
+
+    async def keep(self, source: StackSource, on: bool | None) -> Keep:
+        payload = stacks.request_to_json(source, on=on)
+        return stacks.keep_from_json(await self._transport.json("POST", "/stackrun/v1/stacks/keep", payload=payload))
 
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
         return stacks.summaries_from_json(await self._transport.json("GET", "/stackrun/v1/stacks", query={"all": all}))

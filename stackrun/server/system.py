@@ -65,6 +65,9 @@ class StackRoutes:
         if request.variables["operation"] == "diff":
             found = await self._stacks.diff(stacks.source_from_json(body), *stacks.compared_from_json(body))
             return json_response(stacks.difference_to_json(found))
+        if request.variables["operation"] == "keep":
+            kept = await self._stacks.keep(stacks.source_from_json(body), stacks.switch_from_json(body))
+            return json_response(stacks.keep_to_json(kept))
         events = await self._begun(request.variables["operation"], body)
         lines = json_lines(events, stacks.event_to_json, lambda error: stacks.event_to_json(stacks.failure_event(error)))
         return Streaming(lines, close=closer(events))

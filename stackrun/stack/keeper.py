@@ -12,17 +12,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from stackrun.api import labels
+from stackrun.api.engine import Engine
 from stackrun.api.stacks import Decision
 from stackrun.api.types import Event
 from stackrun.errors import StackrunError
+from stackrun.stack.journal import Journal
 from stackrun.stack.keep import STEADY_AFTER_S, pause_s
-
-if TYPE_CHECKING:
-    from stackrun.api.engine import Engine
-    from stackrun.stack.operations import StackOperations
+from stackrun.stack.keeping import Keeping
 
 TOLD_FROM = 3
 """So many times in a row, and the journal says how long the next pause is."""
@@ -50,9 +48,10 @@ class Patience:
 class Keeper:
     """`run` in a task of its own. One task a kept stack; between events none of them runs."""
 
-    def __init__(self, engine: Engine, operations: StackOperations, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: Engine, keeping: Keeping, journal: Journal, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
-        self._operations = operations
+        self._keeping = keeping
+        self._journal = journal
         self._clock_s = clock_s
         self._stirred: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -61,10 +60,10 @@ class Keeper:
         """Until cancelled. A stream that ends (this listener was too slow) is begun anew: what was missed is seen by looking."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            self._operations.on_declared = self.look
+            self._keeping.on_declared = self.look
             while True:
                 events = await self._engine.events()
-                for project in await self._operations.kept_projects():
+                for project in await self._keeping.projects():
                     self.look(project)
                 async for event in events:
                     self._heard(event)
@@ -98,7 +97,7 @@ class Keeper:
             now_s = self._clock_s()
             resting = {name: one.until_s - now_s for name, one in patience.items() if one.until_s > now_s}
             try:
-                done = await self._operations.keep_round(project, resting)
+                done = await self._keeping.round(project, resting)
             except StackrunError as error:
                 _log.warning("keep %s: %s", project, error)
                 due_s = self._clock_s() + pause_s(7)
@@ -123,4 +122,4 @@ class Keeper:
         if patience.times >= TOLD_FROM:
             cause = f"brought back {patience.times} times in a row: the next time after {pause_s(patience.times):g} s"
             decision = Decision(time.time(), service, f"Service {service}", "rests", cause, by="keep")
-            await asyncio.to_thread(self._operations.journal.note, project, (decision,))
+            await asyncio.to_thread(self._journal.note, project, (decision,))

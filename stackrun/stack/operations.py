@@ -22,6 +22,7 @@ from stackrun.api.stacks import (
     ChangeQuery,
     DownOptions,
     History,
+    Keep,
     Phase,
     Reasons,
     StackEvent,
@@ -38,13 +39,14 @@ from stackrun.stack.account import Account
 from stackrun.stack.changes import Changes
 from stackrun.stack.comparison import changes
 from stackrun.stack.content import Contents, encoded, forget_private, read_contents
-from stackrun.stack.declared import Declarations, Declared, merged, raised
+from stackrun.stack.declared import Declared, merged, raised
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.execute import PARALLELISM, Emit, Outcome, execute
 from stackrun.stack.explain import Inspected, Plans, Shown, explained, notice_events, replaced_containers, warning_event
 from stackrun.stack.journal import Journal
-from stackrun.stack.keep import Round, decide_round, touched
+from stackrun.stack.keep import touched
+from stackrun.stack.keeping import Keeping, Locks
 from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
 from stackrun.stack.past import Past, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
@@ -107,16 +109,12 @@ class StackOperations:
         self._engine = engine
         self._state_dir = state_dir
         self._parallelism = parallelism
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._rounds: dict[str, asyncio.Task[Round | None]] = {}
-        """Of the keeper's, one a stack; whoever wants to work on that stack ends it."""
-        self._declarations = Declarations(state_dir) if keeps else None
+        self._locks = Locks()
+        self.keeping = Keeping(engine, self._locks, self._carried_out, state_dir if keeps else None)
         self._past = Past(engine, state_dir)
         self.journal = Journal(state_dir)
         self.witnessed = False
         """Whether somebody notes what the engine's containers do by themselves."""
-        self.on_declared: Callable[[str], None] = lambda project: None
-        """Told of every stack that has been declared anew."""
 
     async def preload(self) -> None:
         """Import what loading a stack needs, off the event loop, so that the first `up` does not pay for it."""
@@ -165,13 +163,13 @@ class StackOperations:
 
     async def _raise(self, stack: _Stack, options: UpOptions, plan: Plan, observed: Observed, emit: Emit) -> None:
         """Executes what `up` has decided. What it could not bring up is left alone by the keeper until the next `up`."""
-        before = await self._declared(stack.wanted.project)
+        before = await self.keeping.declared(stack.wanted.project)
         selected = selection(stack.wanted, stack.policy)
         after = raised(before, stack.wanted, selected, kept=options.keep, started=not options.no_start)
-        await self._declare(replace(after, held=after.held | touched(plan.nodes, observed)))
+        await self.keeping.declare(replace(after, held=after.held | touched(plan.nodes, observed)))
         outcome = await self._carried_out(plan, observed, emit, options.by or "up")
         failed = (node for node in plan.nodes if node.number in outcome.failures or node.number in outcome.skipped)
-        await self._declare(replace(after, held=after.held | touched(failed, observed)))
+        await self.keeping.declare(replace(after, held=after.held | touched(failed, observed)))
         outcome.raise_if_failed()
         if not options.no_start:
             await self._record(stack, before, observed, emit)
@@ -223,7 +221,7 @@ class StackOperations:
     async def _undone(self, stack: _Stack, options: UpOptions, emit: Emit) -> None:
         project = stack.wanted.project
         emit(StackEvent(f"Project {project}", Phase.WORKING, "Returning", "to nothing"))
-        await self._redeclare(project, lambda declared: None)
+        await self.keeping.redeclare(project, lambda declared: None)
         observed = await observe(self._engine, project)
         plan = lifecycle.decide_down(observed, known=frozenset(stack.wanted.services), timeout_s=options.timeout_s)
         await self._execute(plan, observed, emit, "rollback")
@@ -245,23 +243,6 @@ class StackOperations:
             now_name, new, shown = "the file", await self._past.file_side(stack.wanted), stack.shown
             shown = replace(shown, secrecy=await asyncio.to_thread(secrecy_of, old.desired, new.desired))
         return StateDifference(project, name, now_name, changes(old, new, shown.secrecy, shown.places))
-
-    async def _declared(self, project: str) -> Declared | None:
-        return await asyncio.to_thread(self._declarations.read, project) if self._declarations else None
-
-    async def _declare(self, declared: Declared) -> None:
-        if self._declarations:
-            await asyncio.to_thread(self._declarations.write, declared)
-            self.on_declared(declared.project)
-
-    async def _redeclare(self, project: str, change: Callable[[Declared], Declared | None]) -> None:
-        """None: it is declared no more."""
-        before = await self._declared(project)
-        after = change(before) if before else None
-        if after is not None:
-            await self._declare(after)
-        elif before is not None and self._declarations:
-            await asyncio.to_thread(self._declarations.forget, project)
 
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
         project, known = await asyncio.to_thread(_identity, source)
@@ -315,6 +296,12 @@ class StackOperations:
         lock = await self._acquired(wanted.project)
         return _Work(lambda emit: self._execute(plan, observed, emit, "pull"), lock)
 
+    async def keep(self, source: StackSource, on: bool | None) -> Keep:
+        project = await asyncio.to_thread(_project_name, source)
+        if on is not None:
+            await self.keeping.switch(project, kept=on)
+        return await self.keeping.status(project)
+
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
         """Without `all`, running containers alone count, as in `docker compose ls`."""
         found = await self._engine.containers(all=all, filters=Filters({"label": (labels.PROJECT,)}))
@@ -333,8 +320,7 @@ class StackOperations:
 
     def busy(self, project: str) -> bool:
         """Whether an operation on it is under way."""
-        lock = self._locks.get(project)
-        return lock is not None and lock.locked()
+        return self._locks.of(project).locked()
 
     async def _revived(self, project: str, options: UpOptions) -> _Stack:
         found = await self._past.revived(project, options.revision)
@@ -392,7 +378,7 @@ class StackOperations:
             raise
 
         async def work(emit: Emit) -> None:
-            await self._redeclare(project, declare)
+            await self.keeping.redeclare(project, declare)
             await self._execute(plan, observed, emit, verb)
             if finish is not None:
                 await finish(observed)
@@ -418,48 +404,9 @@ class StackOperations:
             await asyncio.to_thread(self.journal.note, observed.project, account.decisions())
         return outcome
 
-    # --- what the keeper does
-
-    async def kept_projects(self) -> tuple[str, ...]:
-        return await asyncio.to_thread(self._declarations.projects) if self._declarations else ()
-
-    async def keep_round(self, project: str, resting: Mapping[str, float]) -> Round | None:
-        """Brings back what was lost and can come back now; None when this stack is not kept.
-
-        `resting`: service → seconds for which it is left alone.
-
-        An operation on the stack ends it at once; the stack is then told to be declared anew.
-        """
-        task = self._rounds[project] = asyncio.create_task(self._round(project, frozenset(resting)))
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._rounds.pop(project, None)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-        if task.cancelled():
-            self.on_declared(project)
-            return Round()
-        return task.result()
-
-    async def _round(self, project: str, resting: frozenset[str]) -> Round | None:
-        async with self._locks.setdefault(project, asyncio.Lock()):
-            declared = await self._declared(project)
-            if declared is None or not declared.kept:
-                return None
-            wanted = declared.desired
-            observed = await observe(self._engine, project, [one.image for one in wanted.services.values()])
-            observed = await with_stop_signals(observed, self._engine, wanted)
-            observed = await asyncio.to_thread(with_private_files, observed, wanted)
-            found = decide_round(declared, observed, resting)
-            await self._carried_out(found.plan, observed, _unheard, "keep")
-            return found
-
     async def _acquired(self, project: str) -> asyncio.Lock:
-        if keeping := self._rounds.get(project):
-            keeping.cancel()
-        lock = self._locks.setdefault(project, asyncio.Lock())
+        self.keeping.give_way(project)
+        lock = self._locks.of(project)
         await lock.acquire()
         return lock
 
@@ -473,10 +420,6 @@ async def _looked_up(look: Callable[[str], Awaitable[T]], ids: Iterable[str], sl
                 return None
 
     return dict(found for found in await asyncio.gather(*map(one, sorted(ids))) if found)
-
-
-def _unheard(event: StackEvent) -> None:
-    """The journal is where the keeper tells what it does."""
 
 
 def _require_unmoved(seal: Mapping[str, str], now: Mapping[str, str]) -> None:

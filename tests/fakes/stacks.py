@@ -10,6 +10,7 @@ from stackrun.api.stacks import (
     ChangeQuery,
     DownOptions,
     History,
+    Keep,
     Reasons,
     StackEvent,
     StackPlan,
@@ -30,6 +31,7 @@ class FakeStacks:
     broken: StackrunError | None = None
     summaries: tuple[StackSummary, ...] = ()
     planned: StackPlan = field(default_factory=lambda: StackPlan("shop"))
+    kept: Keep = field(default_factory=lambda: Keep("shop"))
     past: History = field(default_factory=lambda: History("shop"))
     difference: StateDifference = field(default_factory=lambda: StateDifference("shop", "revision 1", "the file"))
     reasons: Reasons = field(default_factory=lambda: Reasons("shop", "db"))
@@ -56,6 +58,12 @@ class FakeStacks:
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         return await self._run("up", source, options)
+
+    async def keep(self, source: StackSource, on: bool | None) -> Keep:
+        self.requests.append(("keep", source, on))
+        if self.error:
+            raise self.error
+        return self.kept
 
     async def history(self, source: StackSource) -> History:
         self.requests.append(("history", source))

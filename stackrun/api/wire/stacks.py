@@ -11,6 +11,7 @@ from stackrun.api.stacks import (
     DownOptions,
     FieldChange,
     History,
+    Keep,
     Phase,
     PlannedAction,
     Reasons,
@@ -38,6 +39,7 @@ from stackrun.api.wire.fields import (
     integer,
     items,
     members,
+    number,
     read,
     records,
     write,
@@ -45,6 +47,7 @@ from stackrun.api.wire.fields import (
 from stackrun.errors import ExecuteFailed, InvalidArgument, StackrunError
 
 _COUNTS = Kind(lambda value, place: {key: integer(one, f"{place}.{key}") for key, one in members(value, place).items()}, dict)
+_SECONDS = Kind(lambda value, place: {key: number(one, f"{place}.{key}") for key, one in members(value, place).items()}, dict)
 _PHASE = Kind(lambda value, place: Phase(value), str)
 
 
@@ -58,7 +61,7 @@ _SOURCE = _table(
 )
 _UP = _table(
     services=TEXTS, force_recreate=FLAG, no_recreate=FLAG, no_deps=FLAG, no_start=FLAG, remove_orphans=FLAG, renew_anonymous_volumes=FLAG,
-    pull=TEXT, scale=_COUNTS, timeout_s=NUMBER, wait=FLAG, wait_timeout_s=NUMBER, by=TEXT,
+    pull=TEXT, scale=_COUNTS, timeout_s=NUMBER, wait=FLAG, wait_timeout_s=NUMBER, keep=FLAG, by=TEXT,
     atomic=FLAG, revision=INTEGER,
     seal=PAIRS,
 )  # fmt: skip
@@ -93,6 +96,7 @@ _REASONS = _table(
 REASONS_VERSION = 1
 _QUERY = _table(services=TEXTS, since_s=NUMBER, until_s=NUMBER, all=FLAG)
 _CHANGED = _table(time_ns=INTEGER, type=TEXT, action=TEXT, id=TEXT, project=TEXT, service=TEXT, attributes=PAIRS)
+_KEEP = _table(project=TEXT, kept=FLAG, stopped=TEXTS, held=TEXTS, resting=_SECONDS, waiting=PAIRS)
 _SUMMARY = _table(name=TEXT, status=TEXT, config_files=TEXTS)
 
 
@@ -213,6 +217,19 @@ def asked_from_json(body: Any) -> tuple[str, int]:
     """(service, limit) of why."""
     asked = read(_table(service=TEXT, limit=INTEGER), body)
     return asked.get("service", ""), asked.get("limit", 100)
+
+
+def keep_from_json(told: Any) -> Keep:
+    return Keep(**read(_KEEP, told))
+
+
+def keep_to_json(keep: Keep) -> dict[str, Any]:
+    return write(_KEEP, keep)
+
+
+def switch_from_json(body: Any) -> bool | None:
+    """What keep is switched to, if it is."""
+    return read(_table(on=FLAG), body).get("on")
 
 
 def query_from_json(body: Any) -> ChangeQuery:

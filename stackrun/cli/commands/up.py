@@ -36,6 +36,7 @@ def stack_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--remove-orphans", action="store_true", help="remove containers of services the file no longer has")
     flag("-V", "--renew-anon-volumes", action="store_true", help="new anonymous volumes instead of the previous containers'")
     flag("--scale", action="append", type=_scale, default=[], metavar="SERVICE=N", help="run N containers of a service")
+    flag("--no-keep", action="store_true", help="do not bring back afterwards what stops or vanishes")
     flag("--pull", choices=("always", "missing", "never"), help="when to pull images")
     flag("--no-log-prefix", action="store_true", help="logs without the containers' names")
     flag("--timestamps", action="store_true", help="logs with their times")
@@ -102,6 +103,7 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
         "timeout_s": options.timeout,
         "wait": options.wait,
         "wait_timeout_s": options.wait_timeout,
+        "keep": not options.no_keep,
     }
 
 

@@ -13,6 +13,7 @@ from unit.stack.stage import Play, Scene, player
 from stackrun.errors import StackrunError
 from stackrun.stack.keep import Round
 from stackrun.stack.keeper import Keeper, Patience
+from stackrun.stack.keeping import Keeping
 from stackrun.stack.operations import StackOperations
 
 STACK = """\
@@ -49,9 +50,9 @@ class Kept(Scene):
         super().__init__(folder)
         self.operations = StackOperations(self.engine, state_dir=str(self.state), keeps=True)
         self.clock = Clock()
-        self.keeper = Keeper(self.engine, self.operations, self.clock)
+        self.keeper = Keeper(self.engine, self.operations.keeping, self.operations.journal, self.clock)
         self.begun = self.ended = 0
-        self.operations.keep_round = self._counted  # type: ignore[method-assign]
+        self.operations.keeping.round = self._counted  # type: ignore[method-assign]
         self.write(STACK)
 
     async def becomes(self, states: dict[str, str]) -> None:
@@ -75,7 +76,7 @@ class Kept(Scene):
 
     async def _counted(self, project: str, resting: Mapping[str, float]) -> Round | None:
         self.begun += 1
-        found = await StackOperations.keep_round(self.operations, project, resting)
+        found = await Keeping.round(self.operations.keeping, project, resting)
         self.ended += 1
         return found
 
@@ -194,7 +195,7 @@ def test_after_down_nobody_brings_it_back(kept: Play) -> None:
         await stage.down()
         await until(stage.is_left)
         assert await stage.states() == {}
-        assert await stage.operations.kept_projects() == ()
+        assert await stage.operations.keeping.projects() == ()
 
     kept(scene)  # type: ignore[arg-type]
 
@@ -286,7 +287,7 @@ def test_stacks_that_were_up_come_up_again_with_the_next_daemon(play: Play, tmp_
             await stage.engine.remove_container(name, force=True)
         operations = StackOperations(stage.engine, state_dir=str(stage.state), keeps=True)
         stage.engine.calls.clear()
-        keeping = asyncio.create_task(Keeper(stage.engine, operations).run())
+        keeping = asyncio.create_task(Keeper(stage.engine, operations.keeping, operations.journal).run())
         await stage.becomes(RUNNING)
         keeping.cancel()
         await asyncio.wait({keeping})

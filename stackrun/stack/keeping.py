@@ -1,0 +1,136 @@
+"""What is to be kept of each stack, and the rounds in which that is done.
+
+A round holds the stack's lock, as every operation does, and gives way: whoever wants to work on the stack ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from stackrun.api.engine import Engine
+from stackrun.api.stacks import Keep, StackEvent
+from stackrun.errors import NotFound
+from stackrun.stack.declared import Declarations, Declared
+from stackrun.stack.execute import Emit, Outcome
+from stackrun.stack.keep import Round, decide_round
+from stackrun.stack.observed import Observed, observe, with_private_files, with_stop_signals
+from stackrun.stack.plan import Plan
+
+CarryOut = Callable[[Plan, Observed, Emit, str], Awaitable[Outcome]]
+
+
+class Locks:
+    """One a stack: its operations come one after another."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def of(self, project: str) -> asyncio.Lock:
+        return self._locks.setdefault(project, asyncio.Lock())
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the last round knew."""
+
+    resting: Mapping[str, float] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)
+
+
+class Keeping:
+    """`state_dir` None: nothing is kept, and nothing written down; a foreign engine's stacks are nobody's to keep."""
+
+    def __init__(self, engine: Engine, locks: Locks, carry_out: CarryOut, state_dir: str | None) -> None:
+        self._engine = engine
+        self._locks = locks
+        self._carry_out = carry_out
+        self._declarations = None if state_dir is None else Declarations(state_dir)
+        self._rounds: dict[str, asyncio.Task[Round | None]] = {}
+        self._told: dict[str, _Told] = {}
+        self.on_declared: Callable[[str], None] = lambda project: None
+        """Told of every stack that has been declared anew, or whose round has been ended."""
+
+    async def declared(self, project: str) -> Declared | None:
+        return await asyncio.to_thread(self._declarations.read, project) if self._declarations else None
+
+    async def declare(self, declared: Declared) -> None:
+        if self._declarations:
+            await asyncio.to_thread(self._declarations.write, declared)
+            self.on_declared(declared.project)
+
+    async def redeclare(self, project: str, change: Callable[[Declared], Declared | None]) -> None:
+        """`change` gives None: it is declared no more."""
+        before = await self.declared(project)
+        after = change(before) if before else None
+        if after is not None:
+            await self.declare(after)
+        elif before is not None and self._declarations:
+            await asyncio.to_thread(self._declarations.forget, project)
+
+    async def projects(self) -> tuple[str, ...]:
+        return await asyncio.to_thread(self._declarations.projects) if self._declarations else ()
+
+    async def status(self, project: str) -> Keep:
+        """NotFound when no `up` has declared this stack."""
+        declared = await self.declared(project)
+        if declared is None:
+            raise NotFound(f"stack {project} is not up", hint="`stackrun up` declares what is to be kept")
+        told = self._told.get(project, _Told())
+        left = declared.stopped | declared.held
+        return Keep(
+            project,
+            kept=declared.kept,
+            stopped=tuple(sorted(declared.stopped)),
+            held=tuple(sorted(declared.held)),
+            resting={name: one for name, one in sorted(told.resting.items()) if name not in left},
+            waiting={name: one for name, one in sorted(told.waiting.items()) if name not in left},
+        )
+
+    async def switch(self, project: str, *, kept: bool) -> None:
+        """Off: nobody brings this stack back until it is switched on, or `up`."""
+        self.give_way(project)
+        async with self._locks.of(project):
+            await self.redeclare(project, lambda declared: replace(declared, kept=kept))
+
+    def give_way(self, project: str) -> None:
+        if keeping := self._rounds.get(project):
+            keeping.cancel()
+
+    async def round(self, project: str, resting: Mapping[str, float]) -> Round | None:
+        """Brings back what was lost and can come back now; None when this stack is not kept.
+
+        `resting`: service → seconds for which it is left alone.
+        """
+        task = self._rounds[project] = asyncio.create_task(self._round(project, resting))
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._rounds.pop(project, None)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if task.cancelled():
+            self.on_declared(project)
+            return Round()
+        return task.result()
+
+    async def _round(self, project: str, resting: Mapping[str, float]) -> Round | None:
+        async with self._locks.of(project):
+            declared = await self.declared(project)
+            if declared is None or not declared.kept:
+                self._told.pop(project, None)
+                return None
+            wanted = declared.desired
+            observed = await observe(self._engine, project, [one.image for one in wanted.services.values()])
+            observed = await with_stop_signals(observed, self._engine, wanted)
+            observed = await asyncio.to_thread(with_private_files, observed, wanted)
+            found = decide_round(declared, observed, frozenset(resting))
+            self._told[project] = _Told(resting, found.waiting)
+            await self._carry_out(found.plan, observed, _unheard, "keep")
+            return found
+
+
+def _unheard(event: StackEvent) -> None:
+    """The journal is where the keeper tells what it does."""
