@@ -16,11 +16,12 @@ import socket
 import ssl
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from stackrun.errors import InvalidArgument, NotFound, RegistryError, StackrunError, Unauthorized
 from stackrun.image import auth
@@ -72,6 +73,18 @@ def _host_of(domain: str) -> str:
     return domain.partition("]")[0].removeprefix("[") if domain.startswith("[") else domain.partition(":")[0]
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """No way from https to anything less, where others could read and write along."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
+            raise RegistryError(f"registry {req.host} redirects from {req.type} to {scheme}: refused")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 class RegistryClient:
     def __init__(self, reference: Reference, credentials: Credentials | None, insecure_registries: tuple[str, ...] = ()) -> None:
         self.reference = reference
@@ -88,7 +101,13 @@ class RegistryClient:
         if self._may_be_plain:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         proxies: dict[str, str] | None = {} if is_loopback(self.reference.domain) else None  # None: those of the environment
-        return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.OpenerDirector()  # build_opener's would also know file:, ftp: and data:
+        for handler in (
+            urllib.request.ProxyHandler(proxies), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(context=context), _Redirects(),
+            urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(), urllib.request.UnknownHandler(),
+        ):  # fmt: skip
+            opener.add_handler(handler)
+        return opener
 
     # --- what a pull asks for ---
 
@@ -119,6 +138,10 @@ class RegistryClient:
                 return self._open(url, headers, used)
             except urllib.error.HTTPError as error:
                 with error:
+                    if error.url != url and error.code in (401, 403):
+                        # Whoever the registry has redirected to is not to say who gets the password.
+                        elsewhere = urllib.parse.urlsplit(error.url).netloc
+                        raise RegistryError(f"registry {self.host} redirects to {elsewhere}, which answers {error.code}") from None
                     if error.code == 401 and not last_try:
                         self._authenticate(auth.parse_challenge(error.headers.get("WWW-Authenticate", "")), used)
                         continue
@@ -168,6 +191,8 @@ class RegistryClient:
 
     def _token(self, challenge: auth.Challenge) -> str:
         asked = auth.token_request(challenge, f"repository:{self.reference.path}:pull", self._credentials)
+        if self._credentials and self._base.startswith("https:") and not asked.url.startswith("https:"):
+            raise RegistryError(f"registry {self.host} asks for the password at {challenge.realm!r}, which is not https: refused")
         request = urllib.request.Request(asked.url, data=asked.form, headers={"User-Agent": _USER_AGENT})
         if asked.authorization:
             request.add_unredirected_header("Authorization", asked.authorization)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -100,6 +101,13 @@ def registry() -> Iterator[FakeRegistry]:
     fake = FakeRegistry()
 
     class Handler(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            if self.connection.recv(1, socket.MSG_PEEK) != b"\x16":
+                super().handle()
+            else:  # the greeting of TLS, in which this server would wait for the end of a line
+                self.connection.recv(65536)
+                self.connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
         def do_GET(self) -> None:
             fake.serve(self)
 
