@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from evil_layers import Entry, busybox_with
+from evil_registry import EvilRegistry, evil_registry
 from machine import Machine
 from prison import Prison
 
@@ -24,6 +26,25 @@ def machine(nothing_left_behind: None) -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def prison(machine: Machine) -> Prison:
     return Prison(machine)
+
+
+@pytest.fixture(scope="module")
+def evil_image(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Imports busybox with more entries (see `evil_layers`) on top; returns the image's name."""
+
+    def make(*entries: Entry, changes: tuple[str, ...] = ()) -> str:
+        folder = tmp_path_factory.mktemp("image")
+        name = f"evil-{folder.name}:1"
+        machine.docker("import", *(f"--change={one}" for one in changes), str(busybox_with(folder, entries)), name)
+        return name
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[EvilRegistry]:
+    with evil_registry() as served:
+        yield served
 
 
 @pytest.fixture
