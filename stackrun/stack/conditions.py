@@ -96,7 +96,8 @@ class Conditions:
             await self._until(waiter, self._deadline_s(action.timeout_s))
         except TimeoutError:
             words = CONDITION_WORDS[action.condition]
-            raise DeadlineExceeded(f"{action.service} is not {words} after {format_duration(action.timeout_s or 0)}") from None
+            message = f"{action.service} is not {words} after {format_duration(action.timeout_s or 0)}"
+            raise DeadlineExceeded("\n".join([message, *await self._last_words(action)])) from None
 
     async def monitor(self, action: Monitor, prefix: str) -> None:
         """Returns when the container has become ready and has stayed so. Raises as `wait` does, with `prefix` before the words."""
@@ -186,12 +187,24 @@ class Conditions:
             waiter.done.set_result(None)
 
     async def _failure(self, container: Container, message: str) -> ExecuteFailed:
-        """With what its health probe and its log said last, since that is where the reason is."""
+        return ExecuteFailed("\n".join([message, *await self._said(container)]))
+
+    async def _last_words(self, action: WaitFor) -> list[str]:
+        """Of those that kept it waiting."""
+        try:
+            found = {one.name: one for one in await observe_containers(self._engine, self._project)}
+        except StackrunError:
+            return []
+        late = [found[name] for name in action.names if name in found and not outlook(found[name], action.condition).met]
+        return [line for one in late for line in ([f"  {one.name}:"] if len(late) > 1 else []) + await self._said(one)]
+
+    async def _said(self, container: Container) -> list[str]:
+        """What its health probe and its log said last, since that is where the reason is."""
         try:
             lines = [*await self._last_probe(container), *await last_log_lines(self._engine, container.id)]
         except StackrunError as error:
             lines = [f"(its log cannot be read: {error})"]
-        return ExecuteFailed("\n".join([message, *(f"  {line}" for line in lines)]))
+        return [f"  {line}" for line in lines]
 
     async def _last_probe(self, container: Container) -> Iterable[str]:
         if not has_healthcheck(container):

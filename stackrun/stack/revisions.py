@@ -132,7 +132,7 @@ class Revisions:
         before = self.unfinished()
         marker = Unfinished(self._clock_s(), how, frozenset(services).union(before.services if before else ()))
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_folder()
             with open(self._folder / _UNFINISHED, "wb", opener=_private) as file:
                 file.write(to_json(marker))
         except OSError as error:
@@ -202,10 +202,14 @@ class Revisions:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.json"
 
+    def _make_folder(self) -> None:
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
         """Among processes, too: a foreign host's stacks are brought up by each command line."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)

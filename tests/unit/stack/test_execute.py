@@ -303,9 +303,9 @@ def test_waiting_has_a_deadline() -> None:
     target = wanted(service("db", healthcheck=CHECK))
 
     async def scene(stage: Stage) -> None:
-        stage.engine.behave("db", Behaviour(health=("starting",)))
+        stage.engine.behave("db", Behaviour(health=("starting",), output=((1, b"loading\n"),)))
         outcome = await stage.up(target, Policy(wait=True, wait_timeout_s=0.01))
-        with pytest.raises(ExecuteFailed, match="db is not ready after 10ms"):
+        with pytest.raises(ExecuteFailed, match=r"(?s)^db is not ready after 10ms\n.*  loading$"):
             outcome.raise_if_failed()
 
     play(scene)
