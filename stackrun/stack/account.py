@@ -44,6 +44,9 @@ _PAST: Mapping[type[Action], str] = {
 }  # fmt: skip
 """In the order in which one of them tells most about a resource with several."""
 
+_WAITED = ("Healthy", "Exited")
+"""What others waited for comes later than what was done."""
+
 
 class Account:
     """Of one plan, under way: `heard` stands between the plan's events and their listener."""
@@ -62,7 +65,7 @@ class Account:
 
     def heard(self, emit: Emit) -> Emit:
         def hear(event: StackEvent) -> None:
-            if event.phase in (Phase.DONE, Phase.FAILED, Phase.SKIPPED):
+            if event.phase in (Phase.DONE, Phase.FAILED, Phase.SKIPPED) and event.text not in _WAITED:
                 self._over_s[event.resource] = self._clock_s()
             if event.phase is Phase.SKIPPED:
                 self._kept[event.resource] = event.detail or event.text

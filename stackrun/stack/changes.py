@@ -81,7 +81,7 @@ class Changes:
         for project in projects:
             noted = await asyncio.to_thread(self._journal.read, project, limit=_ALL)
             found += [decided(project, one) for one in noted if self._query.since_s <= one.time_s <= until_s]
-        for change in sorted(found, key=lambda one: one.time_ns):
+        for change in sorted(found, key=lambda one: (one.time_ns // 1000, one.type == "stack")):  # as exactly as a decision's time is
             self._offer(change)
 
     async def _listen(self, live: AsyncGenerator[Event, None], after_s: float) -> None:

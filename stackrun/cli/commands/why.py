@@ -84,7 +84,8 @@ def decision(one: Document, now_s: float) -> str:
     """`14:02:11 restarted by keep: dependency db unhealthy after 3 probes; last log: …`."""
     text = f"{clock(one['time_s'], now_s)} {one['did']}"
     text += f" by {one['by']}" if one["by"] not in _UNSAID else ""
-    text += "".join((f": {one['cause']}" if one["cause"] else "", f"; {one['detail']}" if one["detail"] else ""))
+    reasons = [part for part in (one["cause"], one["detail"]) if part and part != one["by"]]
+    text += f": {'; '.join(reasons)}" if reasons else ""
     if one["times"] > 1:
         text += f" (x{one['times']} since {clock(one['since_s'], now_s)})"
     return _printable(text)
