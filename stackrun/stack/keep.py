@@ -1,14 +1,14 @@
 """What a kept stack needs now: Declared × Observed → Round.  Pure.
 
-A round does what can be done at once and waits for nothing: a service is started once all that it waits for is there, and whatever
-a round changes is looked at by the next.  So it is short, an operation never has to wait for it long, and the order of the graph comes
-about by itself.
+A round begins what can be done at once and waits for nothing: a service is started once all that it waits for is there, and whatever
+a round changes is looked at by the next.  So the order of the graph comes about by itself, and nobody waits for somebody else's ten
+seconds to stop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from stackrun.api.types import Status
 from stackrun.stack.declared import Declared
@@ -26,27 +26,44 @@ STEADY_AFTER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    plan: Plan = field(default_factory=Plan)
+    plans: tuple[Plan, ...] = ()
+    """They have nothing to do with each other."""
     revived: frozenset[str] = frozenset()
-    """Services that it brings back."""
+    """Services that are brought back."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Services that should run and cannot yet → what for: `db to be healthy`."""
 
 
-def decide_round(declared: Declared, observed: Observed, resting: frozenset[str] = frozenset()) -> Round:
-    """`resting`: services that were acted on a short while ago and failed again. Raises NotFound for an external network or volume."""
-    left = declared.stopped | declared.held | resting
+def decide_round(
+    declared: Declared, observed: Observed, resting: frozenset[str] = frozenset(), busy: frozenset[str] = frozenset()
+) -> Round:
+    """`resting`: services that were brought back a short while ago and fell again; `busy`: those that an earlier round works on.
+
+    Raises NotFound for an external network or volume.
+    """
+    left = declared.stopped | declared.held | resting | busy
     wanted = [one for one in declared.desired.services.values() if one.name not in left and one.replicas]
-    blocked = {one.name: cause for one in wanted if (cause := _blocked(one, declared, observed))}
+    blocked = {one.name: need for one in wanted if (need := _blocked(one, declared, observed))}
     holds = _holds(wanted, observed, blocked)
-    if holds:
-        return Round(holds, waiting=_words(blocked))
     free = tuple(one.name for one in wanted if one.name not in blocked)
-    if not free:
-        return Round(waiting=_down(blocked, declared, observed))
-    plan = decide(declared.desired, observed, Policy(services=free, no_deps=True, keep=True))
-    plan = replace(plan, notices=(), settled=())
-    return Round(plan, touched(plan.nodes, observed), _down(blocked, declared, observed))
+    revival = decide(declared.desired, observed, Policy(services=free, no_deps=True, keep=True)) if free else Plan()
+    held = touched(holds.nodes, observed)
+    services = declared.desired.services
+    down = {name: need for name, need in blocked.items() if name in held or not _is_started(services[name], observed)}
+    waiting = {name: f"{need.service} to be {CONDITION_WORDS[need.condition]}" for name, need in down.items()}
+    return Round((*components(holds), *components(revival)), touched(revival.nodes, observed), waiting)
+
+
+def components(plan: Plan) -> tuple[Plan, ...]:
+    """A plan apart, into those whose nodes wait for each other."""
+    found: dict[int, list[Node]] = {}
+    for node in plan.nodes:
+        before = {id(group): group for number in (*node.after, *node.loosely_after) if (group := found[number]) is not None}
+        merged = sorted((one for group in before.values() for one in group), key=lambda one: one.number)
+        merged.append(node)
+        found.update({one.number: merged for one in merged})
+    groups = {id(group): group for group in found.values()}
+    return tuple(Plan(tuple(group)) for group in sorted(groups.values(), key=lambda group: group[0].number))
 
 
 def pause_s(times: int) -> float:
@@ -64,12 +81,16 @@ def _blocked(service: DesiredService, declared: Declared, observed: Observed) ->
 
 
 def _is_met(service: DesiredService, condition: Condition, observed: Observed) -> bool:
+    if condition is Condition.STARTED:
+        return _is_started(service, observed)
     found = observed.of_service(service.name)
-    if len(found) < service.replicas:
-        return False
-    if condition is Condition.STARTED:  # what came to an end of its own has been started
-        return not any(kept_start_cause(service, one) for one in found)
-    return all(meets(one, condition) for one in found)
+    return len(found) >= service.replicas and all(meets(one, condition) for one in found)
+
+
+def _is_started(service: DesiredService, observed: Observed) -> bool:
+    """What came to an end of its own has been started."""
+    found = observed.of_service(service.name)
+    return len(found) >= service.replicas and not any(kept_start_cause(service, one) for one in found)
 
 
 def _holds(services: Iterable[DesiredService], observed: Observed, blocked: Mapping[str, Dependency]) -> Plan:
@@ -100,13 +121,3 @@ def touched(nodes: Iterable[Node], observed: Observed) -> frozenset[str]:
                 kind, _, name = node.action.resource.partition(" ")
                 found |= {services[name]} if kind == "Container" and name in services else set()
     return frozenset(found)
-
-
-def _down(blocked: Mapping[str, Dependency], declared: Declared, observed: Observed) -> dict[str, str]:
-    """Of those that are blocked, the ones that do not run."""
-    found = {name: need for name, need in blocked.items() if not _is_met(declared.desired.services[name], Condition.STARTED, observed)}
-    return _words(found)
-
-
-def _words(blocked: Mapping[str, Dependency]) -> dict[str, str]:
-    return {name: f"{need.service} to be {CONDITION_WORDS[need.condition]}" for name, need in blocked.items()}

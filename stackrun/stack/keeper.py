@@ -58,15 +58,19 @@ class Keeper:
 
     async def run(self) -> None:
         """Until cancelled. A stream that ends (this listener was too slow) is begun anew: what was missed is seen by looking."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            self._keeping.on_declared = self.look
-            while True:
-                events = await self._engine.events()
-                for project in await self._keeping.projects():
-                    self.look(project)
-                async for event in events:
-                    self._heard(event)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._keeping.on_declared = self.look
+                while True:
+                    events = await self._engine.events()
+                    for project in await self._keeping.projects():
+                        self.look(project)
+                    async for event in events:
+                        self._heard(event)
+        finally:
+            self._group = None
+            await self._keeping.close()
 
     def look(self, project: str) -> None:
         """At this stack, soon."""

@@ -1,11 +1,13 @@
 """What is to be kept of each stack, and the rounds in which that is done.
 
-A round holds the stack's lock, as every operation does, and gives way: whoever wants to work on the stack ends it at once.
+A round decides under the stack's lock, as every operation does; what it begins goes on without.  Whoever takes the lock to work on
+the stack ends all that at once: the next round finds what became of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,10 +16,11 @@ from stackrun.api.stacks import Keep, StackEvent
 from stackrun.errors import NotFound
 from stackrun.stack.declared import Declarations, Declared
 from stackrun.stack.execute import Emit, Outcome
-from stackrun.stack.keep import Round, decide_round
+from stackrun.stack.keep import Round, decide_round, touched
 from stackrun.stack.observed import Observed, observe, with_private_files, with_stop_signals
 from stackrun.stack.plan import Plan
 
+_log = logging.getLogger("stackrun.keep")
 CarryOut = Callable[[Plan, Observed, Emit, str], Awaitable[Outcome]]
 
 
@@ -47,10 +50,11 @@ class Keeping:
         self._locks = locks
         self._carry_out = carry_out
         self._declarations = None if state_dir is None else Declarations(state_dir)
-        self._rounds: dict[str, asyncio.Task[Round | None]] = {}
+        self._under_way: dict[str, dict[asyncio.Task[None], frozenset[str]]] = {}
+        """What rounds have begun, and the services it is about."""
         self._told: dict[str, _Told] = {}
         self.on_declared: Callable[[str], None] = lambda project: None
-        """Told of every stack that has been declared anew, or whose round has been ended."""
+        """Told of every stack that has been declared anew, or for which something a round began has ended."""
 
     async def declared(self, project: str) -> Declared | None:
         return await asyncio.to_thread(self._declarations.read, project) if self._declarations else None
@@ -90,33 +94,28 @@ class Keeping:
 
     async def switch(self, project: str, *, kept: bool) -> None:
         """Off: nobody brings this stack back until it is switched on, or `up`."""
-        self.give_way(project)
         async with self._locks.of(project):
+            await self.give_way(project)
             await self.redeclare(project, lambda declared: replace(declared, kept=kept))
 
-    def give_way(self, project: str) -> None:
-        if keeping := self._rounds.get(project):
-            keeping.cancel()
+    async def give_way(self, project: str) -> None:
+        """Ends what rounds have begun; under the stack's lock, so that none begins more."""
+        tasks = list(self._under_way.get(project, ()))
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        for project in list(self._under_way):
+            async with self._locks.of(project):
+                await self.give_way(project)
 
     async def round(self, project: str, resting: Mapping[str, float]) -> Round | None:
-        """Brings back what was lost and can come back now; None when this stack is not kept.
+        """Begins to bring back what was lost and can come back now; None when this stack is not kept.
 
         `resting`: service → seconds for which it is left alone.
         """
-        task = self._rounds[project] = asyncio.create_task(self._round(project, resting))
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._rounds.pop(project, None)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-        if task.cancelled():
-            self.on_declared(project)
-            return Round()
-        return task.result()
-
-    async def _round(self, project: str, resting: Mapping[str, float]) -> Round | None:
         async with self._locks.of(project):
             declared = await self.declared(project)
             if declared is None or not declared.kept:
@@ -126,10 +125,27 @@ class Keeping:
             observed = await observe(self._engine, project, [one.image for one in wanted.services.values()])
             observed = await with_stop_signals(observed, self._engine, wanted)
             observed = await asyncio.to_thread(with_private_files, observed, wanted)
-            found = decide_round(declared, observed, frozenset(resting))
+            busy = frozenset().union(*self._under_way.get(project, {}).values())
+            found = decide_round(declared, observed, frozenset(resting), busy)
             self._told[project] = _Told(resting, found.waiting)
-            await self._carry_out(found.plan, observed, _unheard, "keep")
+            for plan in found.plans:
+                self._begin(project, plan, observed)
             return found
+
+    def _begin(self, project: str, plan: Plan, observed: Observed) -> None:
+        async def work() -> None:
+            await self._carry_out(plan, observed, _unheard, "keep")
+
+        def over(task: asyncio.Task[None]) -> None:
+            under_way.pop(task)
+            if not task.cancelled() and (error := task.exception()):
+                _log.error("keep %s", project, exc_info=error)
+            self.on_declared(project)
+
+        under_way = self._under_way.setdefault(project, {})
+        task = asyncio.create_task(work(), name=f"keep {project}")
+        under_way[task] = touched(plan.nodes, observed)
+        task.add_done_callback(over)
 
 
 def _unheard(event: StackEvent) -> None:

@@ -405,9 +405,13 @@ class StackOperations:
         return outcome
 
     async def _acquired(self, project: str) -> asyncio.Lock:
-        self.keeping.give_way(project)
         lock = self._locks.of(project)
         await lock.acquire()
+        try:
+            await self.keeping.give_way(project)
+        except BaseException:
+            lock.release()
+            raise
         return lock
 
 

@@ -37,7 +37,7 @@ def round_of(target: Desired, *containers: Container, resting: frozenset[str] = 
 
 
 def done(found: Round) -> list[str]:
-    return str(found.plan).splitlines()
+    return "\n".join(map(str, found.plans)).splitlines()
 
 
 def test_nothing_is_done_for_a_stack_that_is_as_it_was_declared() -> None:
@@ -195,7 +195,23 @@ def test_a_service_without_replicas_is_nobodys_to_bring_back() -> None:
 def test_waiting_for_a_service_does_not_touch_it() -> None:
     target = shop()
     found = round_of(target)
-    assert touched(found.plan.nodes, present(target)) == {"db"}
+    assert touched(found.plans[0].nodes, present(target)) == {"db"}
+
+
+def test_what_has_nothing_to_do_with_each_other_is_done_apart() -> None:
+    target = wanted(service("a"), service("b", on_unhealthy="restart", healthcheck=CHECK), service("c"))
+    found = round_of(target, container(target, "a", status="exited 1"), container(target, "b", status="unhealthy"))
+    assert [[node.action.resource for node in plan.nodes] for plan in found.plans] == [
+        ["Container shop-a-1"], ["Container shop-b-1"] * 2, ["Container shop-c-1"] * 2,
+    ]  # fmt: skip
+    alone = decide_round(Declared(target), replace(present(target), networks={}))
+    assert [len(plan.nodes) for plan in alone.plans] == [7]
+
+
+def test_what_an_earlier_round_works_on_is_left_to_it() -> None:
+    target = wanted(service("a"), service("b"))
+    found = decide_round(Declared(target), present(target), busy=frozenset({"a"}))
+    assert found.revived == {"b"}
 
 
 def test_pauses_grow_to_a_minute() -> None:

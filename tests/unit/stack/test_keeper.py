@@ -255,6 +255,20 @@ def test_what_cannot_be_started_is_tried_again_later_and_hinders_nobody(kept: Pl
     kept(scene)  # type: ignore[arg-type]
 
 
+def test_a_slow_end_of_one_hinders_no_other(kept: Play) -> None:
+    async def scene(stage: Kept) -> None:
+        stage.write(STACK + '  lone: {image: "busybox:1"}\n')
+        await stage.up()
+        gate = stage.engine.hold("stop_container", ref="shop-db-1")
+        await stage.engine.set_health("shop-db-1", "unhealthy")
+        await gate.reached.wait()
+        await stage.engine.remove_container("shop-lone-1", force=True)
+        await stage.becomes({**RUNNING, "shop-lone-1": "running"})
+        gate.release()
+
+    kept(scene)  # type: ignore[arg-type]
+
+
 def test_an_operation_ends_a_round_at_once(kept: Play) -> None:
     async def scene(stage: Kept) -> None:
         await stage.up()
