@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stackrun.cli.engines import chosen, connect
 from stackrun.errors import ExecuteFailed, NotFound, StackrunError, Unsupported
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stackrun.cli.render import Display
     from stackrun.client.http import Response, Transport
 
+T = TypeVar("T")
 Event = dict[str, Any]
 Here = Callable[["Engine", dict[str, Any]], dict[str, Any]]
 """Answers a request in this process, for a foreign engine."""
@@ -86,6 +87,16 @@ def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
 def reasons_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
     """Why a service is as it is, as JSON of api.stacks.Reasons."""
     return _document(options, "why", request, _reasons_here)
+
+
+def history_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
+    """The stack's revisions, as JSON of api.stacks.History."""
+    return _document(options, "history", request, _history_here)
+
+
+def difference_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
+    """What differs between two of them, or one and the file, as JSON of api.stacks.StateDifference."""
+    return _document(options, "diff", request, _difference_here)
 
 
 def kept(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
@@ -223,6 +234,32 @@ def _reasons_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
         async with HttpEngine(engine.host) as client:
             operations = StackOperations(client, state_dir=_state_dir(engine.host))
             return wire.reasons_to_json(await operations.why(wire.source_from_json(request), *wire.asked_from_json(request)))
+
+    return asyncio.run(ask())
+
+
+def _history_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    from stackrun.api.wire import stacks as wire
+
+    return _asked_here(engine, lambda stacks: stacks.history(wire.source_from_json(request)), wire.history_to_json)
+
+
+def _difference_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    from stackrun.api.wire import stacks as wire
+
+    before, after = wire.compared_from_json(request)
+    return _asked_here(engine, lambda stacks: stacks.diff(wire.source_from_json(request), before, after), wire.difference_to_json)
+
+
+def _asked_here(engine: Engine, question: Callable[[Stacks], Awaitable[T]], to_json: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+    import asyncio
+
+    from stackrun.client.engine import HttpEngine
+    from stackrun.stack.operations import StackOperations
+
+    async def ask() -> dict[str, Any]:
+        async with HttpEngine(engine.host) as client:
+            return to_json(await question(StackOperations(client, state_dir=_state_dir(engine.host))))
 
     return asyncio.run(ask())
 

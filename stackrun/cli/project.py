@@ -36,6 +36,24 @@ def name(options: argparse.Namespace) -> str:
     return given or _name_at_a_glance(options) or load(options, for_up=False).name
 
 
+def name_of_past(options: argparse.Namespace) -> str:
+    """The same, also of a stack whose file tells nothing (any more): then that of the folder, which it had unless its file named it."""
+    from stackrun.compose.faults import Faults
+    from stackrun.compose.source import normalized_name, resolve
+    from stackrun.errors import ComposeError, NoStackFile
+
+    try:
+        return name(options)
+    except ComposeError:
+        folder = resolve(stack_source(options), Faults()).directory
+    except NoStackFile:
+        folder = os.path.abspath(options.project_directory or "")
+    found = normalized_name(os.path.basename(folder))
+    if not found:
+        raise NotFound("there is no stack file that names the stack, and the folder's name is no name for one", hint="name it with -p")
+    return found
+
+
 def _name_at_a_glance(options: argparse.Namespace) -> str:
     """Empty when the whole definition must be read to tell it."""
     from stackrun.compose.faults import Faults

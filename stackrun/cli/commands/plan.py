@@ -63,8 +63,7 @@ def lines(plan: Document, *, coloured: bool) -> Iterator[str]:
     width = max((len(one["resource"]) for one in actions), default=0)
     for action in actions:
         symbol, resource = action["symbol"], action["resource"]
-        sign = f"\x1b[{_COLOURS[symbol]}m{symbol:>3}\x1b[0m" if coloured else f"{symbol:>3}"
-        yield f"{sign} {resource:{width}}  {_reason(action)}".rstrip()
+        yield f"{sign(symbol, coloured)} {resource:{width}}  {_reason(action)}".rstrip()
         yield from (f"      {line}" for line in _details(action, coloured))
     if waits:
         yield f"    then wait until {', '.join(waits)}"
@@ -73,24 +72,43 @@ def lines(plan: Document, *, coloured: bool) -> Iterator[str]:
     yield plan["summary"]["text"]
 
 
+def sign(symbol: str, coloured: bool) -> str:
+    return f"\x1b[{_COLOURS[symbol]}m{symbol:>3}\x1b[0m" if coloured else f"{symbol:>3}"
+
+
 def _reason(action: Document) -> str:
     """What is done to it and why; of a resource that is made or goes the sign says enough."""
     cause, steps = action["cause"], ", ".join(action["steps"])
     if action["symbol"] != "~" and not action["resource"].startswith("Image "):
-        return _printable(cause)
-    return _printable(f"{steps} ({cause})" if cause else steps)
+        return printable(cause)
+    return printable(f"{steps} ({cause})" if cause else steps)
 
 
 def _details(action: Document, coloured: bool) -> Iterator[str]:
-    shown = [(_change(one["field"], one["before"], one["after"]), _place(one["place"])) for one in action["changes"]]
-    width = max((len(text) for text, _ in shown), default=0)
-    for text, place in shown:
-        yield f"{text:{width}}  {place}".rstrip()
+    yield from change_lines(action["changes"])
+    yield from _update(action["steps"])
     if action["waits_for"]:
         yield f"waits for {', '.join(action['waits_for'])}"
     for loss in action["destroys"]:
         yield f"\x1b[1;31mdestroys {loss}\x1b[0m" if coloured else f"destroys {loss}"
     yield from action["notes"]
+
+
+def _update(steps: list[str]) -> Iterator[str]:
+    """The steps where their order is the file's choice (`deploy.update_config`): of other replacements it is always the same."""
+    if not any(one.startswith("wait until ready") for one in steps):
+        return
+    back = [one.removeprefix("on failure ") for one in steps if one.startswith("on failure ")]
+    yield f"steps: {', '.join(one for one in steps if not one.startswith('on failure '))}"
+    if back:
+        yield f"on failure: {', '.join(back)}"
+
+
+def change_lines(changes: list[Document]) -> Iterator[str]:
+    shown = [(_change(one["field"], one["before"], one["after"]), _place(one["place"])) for one in changes]
+    width = max((len(text) for text, _ in shown), default=0)
+    for text, place in shown:
+        yield f"{text:{width}}  {place}".rstrip()
 
 
 def _change(field: str, before: str | None, after: str | None) -> str:
@@ -100,11 +118,11 @@ def _change(field: str, before: str | None, after: str | None) -> str:
 
 
 def _cut(text: str | None) -> str:
-    text = _printable(text or '""')
+    text = printable(text or '""')
     return text if len(text) <= VALUE_LENGTH_MAX else f"{text[: VALUE_LENGTH_MAX - 1]}…"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Nothing of a stack file can move the cursor."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 

@@ -29,6 +29,7 @@ def stack_arguments(parser: argparse.ArgumentParser) -> None:
     flag("-d", "--detach", action="store_true", help="return once everything is started")
     flag("--wait", action="store_true", help="return once everything runs or is healthy; implies -d")
     flag("--wait-timeout", type=seconds, metavar="SECONDS", help="give --wait up after this long")
+    flag("--atomic", action="store_true", help="return to the last revision when it fails, or remove what it made; implies --wait")
     flag("--force-recreate", action="store_true", help="recreate containers though nothing changed")
     flag("--no-recreate", action="store_true", help="leave containers alone though something changed")
     flag("--no-deps", action="store_true", help="leave the services' dependencies alone")
@@ -62,6 +63,8 @@ def stack_request(options: argparse.Namespace) -> dict[str, Any]:
     """The body of `up` and of `plan`: api.stacks.StackSource and UpOptions by their field names."""
     if options.force_recreate and options.no_recreate:
         raise InvalidArgument("--force-recreate and --no-recreate contradict each other")
+    if options.atomic and options.no_start:
+        raise InvalidArgument("--atomic and --no-start contradict each other", hint="what does not start cannot fail")
     return {"source": source(options), "options": _options(options)}
 
 
@@ -101,7 +104,8 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
         "pull": options.pull or "",
         "scale": dict(options.scale),
         "timeout_s": options.timeout,
-        "wait": options.wait,
+        "atomic": options.atomic,
+        "wait": options.wait or options.atomic,
         "wait_timeout_s": options.wait_timeout,
         "keep": not options.no_keep,
     }
