@@ -17,8 +17,8 @@ from stackrun.kernel.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Connec
 _SUBSYSTEM, _GET, _DELETE = 1, 1, 2
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_TUPLE_IP, _CTA_TUPLE_PROTO, _CTA_PROTOINFO, _CTA_FILTER = 1, 2, 1, 2, 4, 25
 _CTA_IP_V4_SRC, _CTA_PROTO_SRC_PORT, _CTA_PROTOINFO_TCP, _CTA_PROTOINFO_TCP_STATE = 1, 2, 1, 1
-_CTA_PROTO_NUM, _CTA_PROTO_DST_PORT, _CTA_FILTER_ORIG_FLAGS = 1, 3, 1
-_MATCH_PROTOCOL, _MATCH_DESTINATION_PORT = 1 << 3, 1 << 5
+_CTA_PROTO_NUM, _CTA_PROTO_DST_PORT, _CTA_FILTER_ORIG_FLAGS, _CTA_FILTER_REPLY_FLAGS = 1, 3, 1, 2
+_MATCH_SOURCE, _MATCH_PROTOCOL, _MATCH_DESTINATION_PORT = 1 << 0, 1 << 3, 1 << 5
 _FILTER_SINCE = (5, 8)
 """An older kernel ignores the filter and would forget every flow of the host."""
 _UNDER_WAY = range(1, 6)
@@ -42,9 +42,15 @@ def delete_flows(connection: Connection, protocol: int, port: int) -> None:
 
 def count_connections(connection: Connection, host_port: int, address: str, port: int) -> int:
     """How many TCP connections to `host_port` are under way and were translated to `address`:`port`."""
-    flow = nested(_CTA_TUPLE_PROTO, attribute(_CTA_PROTO_NUM, bytes([socket.IPPROTO_TCP])), _port_of(_CTA_PROTO_DST_PORT, host_port))
-    matched = attribute(_CTA_FILTER_ORIG_FLAGS, struct.pack("=I", _MATCH_PROTOCOL | _MATCH_DESTINATION_PORT))
-    asked = b"" if _kernel_version() < _FILTER_SINCE else nested(_CTA_TUPLE_ORIG, flow) + nested(_CTA_FILTER, matched)
+    sent = nested(_CTA_TUPLE_PROTO, attribute(_CTA_PROTO_NUM, bytes([socket.IPPROTO_TCP])), _port_of(_CTA_PROTO_DST_PORT, host_port))
+    answers = nested(_CTA_TUPLE_IP, attribute(_CTA_IP_V4_SRC, socket.inet_aton(address)))
+    matched = nested(
+        _CTA_FILTER,
+        attribute(_CTA_FILTER_ORIG_FLAGS, struct.pack("=I", _MATCH_PROTOCOL | _MATCH_DESTINATION_PORT)),
+        attribute(_CTA_FILTER_REPLY_FLAGS, struct.pack("=I", _MATCH_SOURCE)),
+    )
+    # An older kernel lists all flows, which comes to the same.
+    asked = b"" if _kernel_version() < _FILTER_SINCE else nested(_CTA_TUPLE_ORIG, sent) + nested(_CTA_TUPLE_REPLY, answers) + matched
     body = struct.pack(">BBH", socket.AF_INET, 0, 0) + asked
     request = Request(f"list flows to port {host_port}", message(_SUBSYSTEM << 8 | _GET, NLM_F_REQUEST | NLM_F_DUMP, body))
     wanted = (host_port, address, port)
