@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+from stackrun.api.labels import PROJECT
 from stackrun.cli import exit
 from stackrun.cli.engines import DEFAULT_ROOT, Engine, socket_path
 from stackrun.engine.local import LocalEngine
@@ -79,8 +80,9 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int, gate_fd: 
     os.makedirs(place.run_dir, 0o711, exist_ok=True)
     engine = LocalEngine.open(place.root, place.run_dir, Outside(gate_fd, place.run_dir) if gate_fd >= 0 else None)
     try:
-        await engine.start()
         stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True)
+        kept = await stacks.keeping.projects()
+        await engine.start(kept=lambda labels: labels.get(PROJECT) in kept)
         stacks.witnessed = True
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(_listener(path)) for path in paths]

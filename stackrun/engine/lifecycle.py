@@ -89,6 +89,8 @@ class Lifecycle:
         self._resolver = resolver
         self._report = report
         self._closing = False
+        self.kept: Callable[[Mapping[str, str]], bool] = lambda labels: False
+        """Whose lost containers, told by their labels, are somebody else's to bring back."""
         self.on_auto_remove: Callable[[Entry], Coroutine[Any, Any, None]] | None = None
         self.on_ended: Callable[[Entry], None] = lambda entry: None
         """Told of every container that has ended for good."""
@@ -217,7 +219,7 @@ class Lifecycle:
             entry.definition.spec.restart_policy,
             exit_code=exit_.code,
             restart_count=was.restart_count,
-            stopped_by_user=was.stopped_by_user,
+            stopped_by_user=was.stopped_by_user or (exit_.lost and self.kept(entry.definition.spec.labels)),
         )
         entry.situation = self._after_exit(entry, exit_, again)
         await self._cut_off(entry, was)
@@ -384,6 +386,9 @@ class Lifecycle:
                 self._watch_health(entry, entry.handle)
             elif entry.status in (Status.RUNNING, Status.PAUSED):
                 await self._settle_exit(entry, await self._pool.run(self._lost, entry))
+            elif entry.status is Status.RESTARTING and self.kept(entry.definition.spec.labels):
+                entry.situation = entry.with_state(status=Status.EXITED, ended_by=EndedBy.LOST)
+                await self._record(entry)
             elif entry.status is Status.RESTARTING:
                 self._schedule_restart(entry)
 

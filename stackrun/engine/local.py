@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,8 +156,12 @@ class LocalEngine:
             undo.pop_all()
         return engine
 
-    async def start(self) -> None:
-        """Watches what runs; makes up for what ended while no engine was there, restart policies included."""
+    async def start(self, *, kept: Callable[[Mapping[str, str]], bool] = lambda labels: False) -> None:
+        """Watches what runs; makes up for what ended while no engine was there, restart policies included.
+
+        `kept` tells by its labels which container somebody else brings back when its end was not seen, in an order of his own.
+        """
+        self._lifecycle.kept = kept
         self._networks.watch()
         self._resolver.watch()
         for entry in self._registry:

@@ -74,7 +74,16 @@ class Keeping:
             await asyncio.to_thread(self._declarations.forget, project)
 
     async def projects(self) -> tuple[str, ...]:
-        return await asyncio.to_thread(self._declarations.projects) if self._declarations else ()
+        """Those that are kept."""
+        return await asyncio.to_thread(self._kept) if self._declarations else ()
+
+    def _kept(self) -> tuple[str, ...]:
+        assert self._declarations
+        read = ((project, self._declarations.read(project)) for project in self._declarations.projects())
+        return tuple(project for project, declared in read if declared and declared.kept)
+
+    def is_at_work(self, project: str) -> bool:
+        return bool(self._under_way.get(project))
 
     async def status(self, project: str) -> Keep:
         """NotFound when no `up` has declared this stack."""

@@ -320,7 +320,7 @@ class StackOperations:
 
     def busy(self, project: str) -> bool:
         """Whether an operation on it is under way."""
-        return self._locks.of(project).locked()
+        return self._locks.of(project).locked() or self.keeping.is_at_work(project)
 
     async def _revived(self, project: str, options: UpOptions) -> _Stack:
         found = await self._past.revived(project, options.revision)
