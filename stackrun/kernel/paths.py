@@ -121,10 +121,13 @@ def _same_owner_of_new(fd: int) -> bool:
     return stat.S_ISDIR(os.fstat(fd).st_mode)
 
 
-def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
-    """An O_PATH descriptor of `path`: what is there, or a new empty regular file (its parents are made too)."""
+def make_file(root_fd: int, path: str, mode: int = 0o644, *, follow: bool = True) -> int:
+    """An O_PATH descriptor of `path`: what is there, or a new empty regular file (its parents are made too).
+
+    `follow=False`: of a link itself, should it be one.
+    """
     try:
-        return open_in_root(root_fd, path)
+        return open_in_root(root_fd, path, follow=follow)
     except KernelError as error:
         if error.errno != errno.ENOENT:
             raise

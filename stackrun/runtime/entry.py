@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 class Entry:
     """All that the process needs to know.  `kinds` are the namespaces the container does not share with the host."""
 
-    __slots__ = ("container_id", "group", "init_pid", "init_pid_fd", "kinds", "preserved", "process", "seccomp", "streams", "terminal")
+    __slots__ = (
+        "container_id",
+        "group",
+        "init_pid",
+        "init_pid_fd",
+        "kinds",
+        "preserved",
+        "process",
+        "seccomp",
+        "streams",
+        "terminal",
+        "warnings",
+    )
 
     def __init__(self, container_id: str, wanted: Process, group: Cgroup, of_init: tuple[int, int], kinds: frozenset[str]) -> None:
         self.container_id = container_id
@@ -34,6 +46,7 @@ class Entry:
         self.streams: tuple[int, ...] = ()
         self.preserved: tuple[int, ...] = ()
         self.terminal = False
+        self.warnings: list[str] = []
 
 
 def run(entry: Entry, sock: sockets.Socket) -> None:
@@ -44,6 +57,7 @@ def run(entry: Entry, sock: sockets.Socket) -> None:
         process.set_name("stackrun-exec")
         scheduling.run_on(entry.process.scheduling.affinity, "initial")
         membership.complete(entry.group)
+        entry.warnings = identity.oom_score(entry.process)
         scheduling.run_on(entry.process.scheduling.final_affinity, "final")
         trace.mark("join the cgroups")
         _join_namespaces(entry)
@@ -80,7 +94,7 @@ def _run_inside(entry: Entry, sock: sockets.Socket) -> None:
         steps.hear(sock, steps.PREPARE)
         wanted = entry.process
         os.setsid()
-        warnings = init.join_keyring(entry.container_id)
+        warnings = entry.warnings + init.join_keyring(entry.container_id)
         warnings += identity.limits(wanted) + identity.missing_capabilities(wanted)
         root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         identity.resolve(wanted, root_fd)

@@ -51,20 +51,24 @@ def resolve(wanted: Process, root_fd: int) -> None:
 
 
 def limits(wanted: Process) -> list[str]:
-    """rlimits, scheduling and oom_score_adj of the calling process.  What its rights do not reach of limits is left out: the
-    warnings say so."""
+    """rlimits and scheduling of the calling process.  What its rights do not reach is left out: the warnings say so."""
     wanted.scheduling.apply()
     if wanted.personality >= 0:
         syscalls.personality(wanted.personality)
-    warnings = [warning for one in wanted.rlimits if (warning := _limit(*one))]
-    if wanted.oom_score_adj is not None:
-        try:
-            _write("/proc/self/oom_score_adj", str(wanted.oom_score_adj))
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM):
-                raise KernelError(f"set oom_score_adj {wanted.oom_score_adj}", error.errno or errno.EIO) from error
-            warnings.append(f"oom_score_adj {wanted.oom_score_adj} left out: it takes CAP_SYS_RESOURCE to go below the daemon's")
-    return warnings
+    return [warning for one in wanted.rlimits if (warning := _limit(*one))]
+
+
+def oom_score(wanted: Process) -> list[str]:
+    """oom_score_adj of the calling process, which must see the host's /proc: a container's may be anything (CVE-2025-52881)."""
+    if wanted.oom_score_adj is None:
+        return []
+    try:
+        _write("/proc/self/oom_score_adj", str(wanted.oom_score_adj))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise KernelError(f"set oom_score_adj {wanted.oom_score_adj}", error.errno or errno.EIO) from error
+        return [f"oom_score_adj {wanted.oom_score_adj} left out: it takes CAP_SYS_RESOURCE to go below the daemon's"]
+    return []
 
 
 def lower(wanted: Process) -> None:

@@ -7,7 +7,9 @@ container's files.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from stackrun.errors import KernelError
 from stackrun.kernel import mounts, paths, process, signals, sockets, syscalls
@@ -100,7 +102,7 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
         syscalls.sethostname(spec.hostname)
     if spec.domainname:
         syscalls.setdomainname(spec.domainname)
-    warnings += identity.limits(spec.process) + identity.missing_capabilities(spec.process)
+    warnings += identity.oom_score(spec.process) + identity.limits(spec.process) + identity.missing_capabilities(spec.process)
     trace.mark("session, keyring, names, limits")
     tree = rootfs.Tree(launch.group)
     trace.mark("a procfs of its own")
@@ -143,7 +145,10 @@ def take_streams(streams: tuple[int, ...], null_fd: int) -> None:
 def _open_console(launch: Launch, tree: rootfs.Tree) -> int:
     """A terminal as 0, 1 and 2, as controlling terminal, and bound at /dev/console; gives its master."""
     master, slave = terminal.open_pair(tree.root_fd)
-    target_fd = paths.make_file(tree.root_fd, "/dev/console")
+    target_fd = paths.make_file(tree.root_fd, "/dev/console", follow=False)
+    if not stat.S_ISREG(os.fstat(target_fd).st_mode) and not stat.S_ISCHR(os.fstat(target_fd).st_mode):
+        # A volume's link there would have the terminal mounted over what it names (CVE-2025-52565).
+        raise KernelError("mount the terminal on /dev/console", errno.ELOOP, hint="it is neither a file nor a device")
     mount_fd = mounts.clone_tree(slave, "", recursive=False)
     tree.place(mount_fd, target_fd, "/dev/console")
     os.close(target_fd)

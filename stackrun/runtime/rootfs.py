@@ -50,6 +50,7 @@ _PROC_FILES = frozenset(
     for name in ("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid")
 )
 """What may be mounted over inside /proc (lxcfs does); anything else there would mislead the runtime itself."""
+_SYSTEM = ("/proc", "/sys")
 _GUARDED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _CHAR_MODE = stat.S_IFCHR | 0o666
 
@@ -58,14 +59,15 @@ class Tree:
     """The place the steps work on: descriptors that stay right whatever the container's files are called.
 
     `root_fd` the new root once `Root` has run; `proc_fd` a procfs of the container's pid namespace that nobody else
-    has; `group` the container's cgroup.
+    has; `group` the container's cgroup; `system` what was mounted on /proc and /sys.
     """
 
-    __slots__ = ("group", "proc_fd", "root_fd")
+    __slots__ = ("group", "proc_fd", "root_fd", "system")
 
     def __init__(self, group: Cgroup) -> None:
         self.group = group
         self.root_fd = -1
+        self.system: dict[str, int] = {}
         self.proc_fd = mounts.make_filesystem("proc", "proc", mounts.Options(["nosuid", "nodev", "noexec"]))
 
     def execute(self, steps: tuple[Step, ...]) -> None:
@@ -95,6 +97,34 @@ class Tree:
         if below_proc and destination not in _PROC_FILES:
             raise InvalidArgument(f"mounts: {destination} is inside /proc")
 
+    def open_directory(self, destination: str) -> int:
+        """Where a file system is to be mounted.
+
+        /proc and /sys must be directories of the image's: through a link to a volume another container could exchange them at any
+        time, and what is read, written and masked there would be that one's (CVE-2019-19921, CVE-2023-27561).
+        """
+        target_fd = paths.make_directory(self.root_fd, destination)
+        if destination not in _SYSTEM:
+            return target_fd
+        os.close(target_fd)
+        try:
+            return paths.open_in_root(self.root_fd, destination, os.O_PATH | os.O_DIRECTORY, follow=False)
+        except KernelError as error:
+            raise InvalidArgument(f"mounts: {destination} is a link in the image, and must be a directory") from error
+
+    def open_existing(self, path: str) -> int:
+        """Something to hide or to guard, -1 when it is not there.
+
+        In /proc and /sys as they were mounted, whatever leads there by now: a path that is made to miss it would stay open.
+        """
+        base = next((one for one in self.system if path.startswith(f"{one}/")), "")
+        try:
+            return paths.open_in_root(self.system.get(base, self.root_fd), path.removeprefix(base))
+        except KernelError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return -1
+            raise
+
     def write_proc(self, path: str, value: str) -> None:
         """Write a file of the private procfs; no link and no other mount can be on the way."""
         resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_MAGICLINKS
@@ -105,9 +135,10 @@ class Tree:
             os.close(fd)
 
     def close(self) -> None:
-        for fd in (self.proc_fd, self.root_fd):
+        for fd in (self.proc_fd, self.root_fd, *self.system.values()):
             if fd >= 0:
                 os.close(fd)
+        self.system.clear()
         self.proc_fd = self.root_fd = -1
 
 
@@ -172,7 +203,7 @@ class Filesystem:
 
     def execute(self, tree: Tree) -> None:
         options = self.mount.options
-        target_fd = paths.make_directory(tree.root_fd, self.mount.destination)
+        target_fd = tree.open_directory(self.mount.destination)
         try:
             if self.mount.destination != "/proc":
                 tree.refuse_proc(target_fd, self.mount.destination)
@@ -187,6 +218,8 @@ class Filesystem:
                     mounts.set_attributes(mount_fd, self.mount.options.attr_set)
                 tree.place(mount_fd, target_fd, self.mount.destination)
                 mounts.set_propagation(mount_fd, options.propagation, recursive=options.propagation_recursive)
+                if self.mount.destination in _SYSTEM:
+                    tree.system[self.mount.destination] = os.dup(mount_fd)
             finally:
                 os.close(mount_fd)
         finally:
@@ -431,7 +464,7 @@ class ReadOnlyPath:
         return f"make {self.path} read-only"
 
     def execute(self, tree: Tree) -> None:
-        target_fd = _open_existing(tree, self.path)
+        target_fd = tree.open_existing(self.path)
         if target_fd < 0:
             return
         mount_fd = mounts.clone_tree(target_fd, "", recursive=True)
@@ -455,7 +488,7 @@ class Mask:
         return f"mask {self.path}"
 
     def execute(self, tree: Tree) -> None:
-        target_fd = _open_existing(tree, self.path)
+        target_fd = tree.open_existing(self.path)
         if target_fd < 0:
             return
         try:
@@ -473,16 +506,6 @@ class Mask:
                 os.close(mount_fd)
         finally:
             os.close(target_fd)
-
-
-def _open_existing(tree: Tree, path: str) -> int:
-    """-1 when there is nothing to hide or to guard."""
-    try:
-        return paths.open_in_root(tree.root_fd, path)
-    except KernelError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return -1
-        raise
 
 
 def plan(spec: Spec, overlay: Message | None) -> tuple[Step, ...]:
