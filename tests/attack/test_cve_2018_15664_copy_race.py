@@ -15,7 +15,7 @@ from machine import Machine
 from stackrun.client.http import Transport
 from stackrun.errors import StackrunError
 
-ATTEMPTS = 250
+ATTEMPTS = 100
 SWAP = """
 import ctypes, os
 os.makedirs("/w/stash", exist_ok=True)

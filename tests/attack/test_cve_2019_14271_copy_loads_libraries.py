@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from machine import Machine
 
+from stackrun.client.http import Transport
+
 MARK = "/loaded-by-somebody"
 SOURCE = f"""
 #include <fcntl.h>
@@ -21,13 +23,16 @@ __attribute__((constructor)) static void mark(void) {{ close(open("{MARK}", O_CR
 def trap(machine: Machine, tmp_path: Path) -> Iterator[int]:
     """The pid of a container whose user database is a library of its own, which leaves a mark wherever it is loaded."""
     (tmp_path / "evil.c").write_text(SOURCE)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "libnss_evil.so.2", tmp_path / "evil.c"], check=True)
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-Wl,-soname,libnss_evil.so.2", "-o", tmp_path / "libnss_evil.so.2", tmp_path / "evil.c"], check=True
+    )
     script = (
-        "cp /evil/libnss_evil.so.2 /usr/lib/x86_64-linux-gnu/ && echo 'passwd: evil' > /etc/nsswitch.conf && "
-        "echo 'group: evil' >> /etc/nsswitch.conf && : > /etc/passwd && mkdir -p /d && echo x > /d/f && echo ready && sleep 100000"
+        "mkdir -p /opt/evil /d && cp /evil/* /opt/evil/ && ldconfig /opt/evil && echo 'passwd: evil' > /etc/nsswitch.conf && "
+        "echo 'group: evil' >> /etc/nsswitch.conf && : > /etc/passwd && echo x > /d/f && echo ready && exec sleep 100000"
     )
     machine.docker("run", "-d", "--init", "--name", "trap", "-v", f"{tmp_path}:/evil:ro", "-u", "0", "host", "sh", "-c", script)
-    subprocess.run(["sh", "-c", f"docker -H {machine.host} logs -f trap | head -1"], check=True, capture_output=True, timeout=20)
+    with Transport(machine.host) as link, link.request("GET", "/containers/trap/logs", query={"stdout": True, "follow": True}) as logs:
+        assert b"ready" in next(iter(logs), b"")
     yield int(machine.inspect("trap")["State"]["Pid"])
     machine.docker("rm", "-f", "trap")
 
