@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stackrun.api.archives import PathStat
+from stackrun.api.drift import Drift
 from stackrun.api.types import (
     NO_FILTERS,
     AttachQuery,
@@ -51,6 +52,7 @@ from stackrun.engine.adoption import Adoption
 from stackrun.engine.connections import Connections
 from stackrun.engine.containers import Containers
 from stackrun.engine.copying import Copies
+from stackrun.engine.drift import Truth
 from stackrun.engine.events import Events
 from stackrun.engine.exec import Execs
 from stackrun.engine.handover import HandOver
@@ -95,7 +97,7 @@ class LocalEngine:
         self._volumes = Volumes(store, self._registry, self._events, self._pool, self._report)
         self._host_ports = host_ports
         mechanism = NetworkMechanism(instance(root))
-        self._networks = EngineNetworks(store, self._registry, self._events, self._pool, self._tasks, mechanism, host_ports)
+        self._networks = EngineNetworks(store, self._registry, self._events, self._pool, mechanism, host_ports)
         self._planner = Planner(store, run_dir, self._registry, self._networks, self._pool)
         self._launcher = Launcher(store, run_dir, self._networks, self._resolver, host_ports)
         self._execs = Execs(self._registry, self._pool, self._planner.hostname)
@@ -130,6 +132,19 @@ class LocalEngine:
             report=self._report,
         )
         self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)
+        self._truth = Truth(
+            store=store,
+            registry=self._registry,
+            events=self._events,
+            pool=self._pool,
+            tasks=self._tasks,
+            networks=self._networks,
+            planner=self._planner,
+            resolver=self._resolver,
+            images=self._images,
+            lifecycle=self._lifecycle,
+            report=self._report,
+        )
         self._adoption = Adoption(
             store=store, run_dir=run_dir, registry=self._registry, containers=self._containers, lifecycle=self._lifecycle,
             handover=self._handover, networks=self._networks, volumes=self._volumes, planner=self._planner, resolver=self._resolver,
@@ -162,7 +177,7 @@ class LocalEngine:
         `kept` tells by its labels which container somebody else brings back when its end was not seen, in an order of his own.
         """
         self._lifecycle.kept = kept
-        self._networks.watch()
+        self._truth.watch()
         self._resolver.watch()
         for entry in self._registry:
             await self._lifecycle.adopt(entry)
@@ -171,6 +186,7 @@ class LocalEngine:
     async def close(self) -> None:
         """Lets go of everything, in order; containers, networks and the resolver stay."""
         self._events.close()
+        self._truth.close()
         await self._lifecycle.close()
         self._networks.close()
         self._pool.close()
@@ -328,6 +344,22 @@ class LocalEngine:
 
     async def remove_volume(self, name: str, *, force: bool = False) -> None:
         await self._finish(self._volumes.remove(name, force=force))
+
+    # --- records against the kernel ---
+
+    @property
+    def truth(self) -> Truth:
+        """Where the automatic repair is told to hold off, and who is told of changes."""
+        return self._truth
+
+    async def drift(self, containers: tuple[str, ...], networks: tuple[str, ...]) -> tuple[Drift, ...]:
+        return await self._truth.drift(containers, networks)
+
+    async def repair(self, containers: tuple[str, ...], networks: tuple[str, ...]) -> tuple[Drift, ...]:
+        return await self._finish(self._truth.repair(containers, networks))
+
+    async def repair_networks(self) -> tuple[Drift, ...]:
+        return await self._finish(self._truth.repair_networks())
 
     # --- the engine itself ---
 

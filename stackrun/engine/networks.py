@@ -11,21 +11,33 @@ import asyncio
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stackrun.api.filters import PREDEFINED_NETWORKS, select_networks
-from stackrun.api.types import ContainerSpec, Created, Endpoint, EndpointSpec, Filters, IpamPool, Network, NetworkMember, NetworkSpec
+from stackrun.api.types import (
+    ContainerSpec,
+    Created,
+    Endpoint,
+    EndpointSpec,
+    Filters,
+    IpamPool,
+    Network,
+    NetworkMember,
+    NetworkSpec,
+    PublishedPort,
+)
 from stackrun.engine.clock import stamp
 from stackrun.engine.creation import endpoint_specs
 from stackrun.engine.events import Events
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.store import Store
-from stackrun.engine.tasks import Tasks
 from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
+from stackrun.kernel.interfaces import Holdings
 from stackrun.network import ipam
 from stackrun.network.endpoint import Endpoint as WiredEndpoint
+from stackrun.network.endpoint import host_interface
 from stackrun.network.firewall import Publication
 from stackrun.network.networks import Network as Bridge
 from stackrun.network.networks import Networks as Mechanism
@@ -47,14 +59,11 @@ class Place:
 
 
 class EngineNetworks:
-    def __init__(
-        self, store: Store, registry: Registry, events: Events, pool: Pool, tasks: Tasks, mechanism: Mechanism, host_ports: HostPorts
-    ) -> None:
+    def __init__(self, store: Store, registry: Registry, events: Events, pool: Pool, mechanism: Mechanism, host_ports: HostPorts) -> None:
         self._store = store
         self._registry = registry
         self._events = events
         self._pool = pool
-        self._tasks = tasks
         self._mechanism = mechanism
         self._host_ports = host_ports
         self._watching: Watch | None = None
@@ -89,18 +98,67 @@ class EngineNetworks:
             if endpoint.ipv4_address:
                 self._taken.setdefault(endpoint.network_id, {})[endpoint.ipv4_address] = entry.id
 
-    def watch(self) -> None:
-        """Puts our rules back when somebody takes them away (a flushed ruleset, dockerd starting after us)."""
-        self._watching = self._mechanism.watch()
-        asyncio.get_running_loop().add_reader(self._watching.fileno(), self._news)
+    def watch(self, told: Callable[[], None]) -> None:
+        """Calls `told` when it may be worth looking again: a flushed ruleset, dockerd starting after us, a bridge that went."""
+        self._watching = self._mechanism.watch(self._host_interfaces)
+        asyncio.get_running_loop().add_reader(self._watching.fileno(), self._news, told)
 
-    def _news(self) -> None:
+    def _news(self, told: Callable[[], None]) -> None:
         if self._watching is not None and self._watching.changed():
-            self._tasks.spawn(self._pool.run(self._ensure), "restore the firewall")
+            told()
 
-    def _ensure(self) -> bool:
+    def _host_interfaces(self) -> frozenset[str]:
+        return frozenset(host_interface(one.endpoint_id) for entry in self._registry if entry.alive for one in entry.endpoints)
+
+    def wired(self, entry: Entry) -> tuple[WiredEndpoint, ...]:
+        """The interfaces of a running container as they were made, from its record."""
+        endpoints = [one for one in entry.endpoints if one.endpoint_id and one.ipv4_address and one.network_id in self._networks]
+        specs = [one.spec or EndpointSpec(one.network_name) for one in endpoints]
+        default = _default_route(specs, [self._networks[one.network_id] for one in endpoints])
+        return tuple(
+            self._mechanism.plan_endpoint(
+                one.network_id,
+                one.endpoint_id,
+                interface=f"eth{index}",
+                ipv4_address=one.ipv4_address,
+                mac_address=one.mac_address,
+                default_route=index == default,
+                hairpin=bool(entry.situation.ports),
+            )
+            for index, one in enumerate(endpoints)
+        )
+
+    def faults(self, endpoints: Sequence[WiredEndpoint]) -> tuple[Fault, ...]:
+        """What of the host's side is not as it was made."""
         with self._kernel:
-            return self._mechanism.ensure()
+            return self._mechanism.faults(endpoints)
+
+    def mend(self, endpoints: Sequence[WiredEndpoint], held_networks: Collection[str]) -> tuple[Fault, ...]:
+        """Puts it back, but for links that are missing altogether; tells what was wrong."""
+        with self._kernel:
+            return self._mechanism.mend(endpoints, held_networks)
+
+    def is_held(self, port: PublishedPort) -> bool:
+        """Whether the host's port is taken, as it is by the reservation of whoever publishes it."""
+        return self._host_ports.is_held(port.protocol, port.host_ip or "0.0.0.0", port.host_port)
+
+    def every(self) -> tuple[Network, ...]:
+        return tuple(self._networks.values())
+
+    def name_of(self, network_id: str) -> str:
+        network = self._networks.get(network_id)
+        return network.name if network is not None else network_id[:12]
+
+    def repaired(self, network_id: str, what: Mapping[str, str]) -> None:
+        """Publishes `repair`; without an id of what all networks share."""
+        if network_id in self._networks:
+            self._publish(self._networks[network_id], "repair", what)
+        else:
+            self._events.publish("network", "repair", network_id, what)
+
+    def outside(self) -> Holdings:
+        with self._kernel:
+            return self._mechanism.outside()
 
     def warnings(self) -> tuple[str, ...]:
         return self._mechanism.warnings()

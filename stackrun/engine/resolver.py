@@ -70,6 +70,13 @@ class Resolver:
         """A container that an earlier engine handed over; `reconcile` sees whether that still holds."""
         self._served[handle.container_id] = _Served(handle, plan, tuple(endpoints))
 
+    def known(self) -> frozenset[str]:
+        """Ids of the containers that the process answers for; none when it does not run."""
+        try:
+            return frozenset(self._client.containers())
+        except Unavailable:
+            return frozenset()
+
     def reconcile(self) -> None:
         """Hands over whom the process does not know."""
         if not self._served or self._revive():

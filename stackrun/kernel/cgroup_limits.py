@@ -126,7 +126,7 @@ def _sized(version: str, v1_file: str, v2_file: str, value: int) -> tuple[str, s
 def _swap(version: str, limit: int, swap: int) -> Limit:
     """OCI's swap is memory+swap together (v1's memsw); v2 wants the swap alone."""
     if version == V1:
-        return Limit("memory.swap", version, "memory", ("memory.memsw.limit_in_bytes", str(swap)))
+        return Limit("memory.swap", version, "memory", ("memory.memsw.limit_in_bytes", str(swap)), optional=swap < 0)
     if swap < 0:
         return Limit("memory.swap", version, "memory", ("memory.swap.max", "max"), optional=True)
     if limit <= 0:

@@ -203,3 +203,16 @@ def add_link_route(index: int, destination: str, source: str) -> Request:
         + netlink.attribute(_RTA_PREFSRC, IPv4Address(source).packed)
     )
     return Request(f"add route to {destination}", message(_NEW_ROUTE, _CHANGE | netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE, body))
+
+
+def set_up_as(index: int, mac_address: str) -> Request:
+    """A link up and with this hardware address."""
+    body = _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP) + netlink.attribute(_IFLA_ADDRESS, netlink.mac_bytes(mac_address))
+    return Request(f"set link {index} up as {mac_address}", message(_NEW_LINK, _CHANGE, body))
+
+
+def set_default_route(gateway: str) -> Request:
+    """In the place of another one, or anew."""
+    header = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _TABLE_MAIN, 3, 0, _UNICAST, 0)
+    body = header + netlink.attribute(_RTA_GATEWAY, IPv4Address(gateway).packed)
+    return Request(f"set default route via {gateway}", message(_NEW_ROUTE, _CHANGE | netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE, body))

@@ -120,6 +120,8 @@ DEVPTS_SUPER_MAGIC = 0x1CD1
 _STATX_MNT_ID = 0x1000
 _STATX_BYTES = 256
 _STATX_MNT_ID_OFFSET = 0x90
+_STATX_ATTRIBUTES_OFFSET = 0x08
+_STATX_ATTR_MOUNT_ROOT = 0x2000
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -366,6 +368,14 @@ def mount_id(fd: int) -> int:
     buffer = ctypes.create_string_buffer(_STATX_BYTES)
     check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_MNT_ID, buffer))
     return int.from_bytes(buffer.raw[_STATX_MNT_ID_OFFSET : _STATX_MNT_ID_OFFSET + 8], sys.byteorder)
+
+
+def is_mount_root(fd: int) -> bool:
+    """Whether `fd` is the very root of the mount it is on: statx(2) STATX_ATTR_MOUNT_ROOT (Linux 5.8)."""
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_MNT_ID, buffer))
+    found = int.from_bytes(buffer.raw[_STATX_ATTRIBUTES_OFFSET : _STATX_ATTRIBUTES_OFFSET + 8], sys.byteorder)
+    return bool(found & _STATX_ATTR_MOUNT_ROOT)
 
 
 def filesystem_type(fd: int) -> int:

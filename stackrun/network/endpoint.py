@@ -18,7 +18,7 @@ from stackrun.kernel import netlink, nft
 RESOLVER_ADDRESS = "127.0.0.11"
 DNS_PORT = 61053
 """Where the resolver's sockets are bound inside; port 53 stays free for a container that is a DNS server itself."""
-_DNS_TABLE = "stackrun"
+DNS_TABLE = "stackrun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,16 @@ def container_batches(endpoints: Sequence[Endpoint], dns: bool = True) -> list[t
 @cache
 def resolver_batch() -> bytes:
     """The nft transaction inside every container: 127.0.0.11:53 is really :61053.  The same bytes for all."""
-    requests = [nft.add_table(_DNS_TABLE), nft.add_base_chain(_DNS_TABLE, "output", "nat", nft.OUTPUT, nft.PRIORITY_DNAT)]
+    return nft.batch_bytes(resolver_requests())
+
+
+def resolver_requests() -> list[netlink.Request]:
+    requests = [nft.add_table(DNS_TABLE), nft.add_base_chain(DNS_TABLE, "output", "nat", nft.OUTPUT, nft.PRIORITY_DNAT)]
     first, second = nft.REGISTER[:2]
     for protocol in (socket.IPPROTO_UDP, socket.IPPROTO_TCP):
         requests.append(
             nft.add_rule(
-                _DNS_TABLE,
+                DNS_TABLE,
                 "output",
                 nft.load_payload(nft.NETWORK, 16, 4, first),
                 nft.compare(first, nft.address(RESOLVER_ADDRESS)),
@@ -125,4 +129,4 @@ def resolver_batch() -> bytes:
                 nft.dnat(first, second),
             )
         )
-    return nft.batch_bytes(requests)
+    return requests

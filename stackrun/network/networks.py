@@ -31,7 +31,7 @@ from stackrun.network.ipam import Pool
 from stackrun.network.truth import Fault
 from stackrun.network.watch import Watch
 
-__all__ = ["Network", "Networks", "Publication", "Watch"]
+__all__ = ["Network", "Networks", "Publication"]
 
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 SETTLE_S = 1.0

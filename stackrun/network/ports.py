@@ -60,6 +60,10 @@ class HostPorts:
     def close(self, reservations: Iterable[Reservation]) -> None:
         close(reservations)
 
+    def is_held(self, protocol: str, host_ip: str, port: int) -> bool:
+        """`is_held` below."""
+        return is_held(protocol, host_ip, port)
+
     def publish(self, publications: Iterable[Publication]) -> None:
         """After the firewall has opened them, and before their reservations are closed."""
 
@@ -190,6 +194,16 @@ def _conflict(request: PortRequest, candidates: range) -> Conflict:
     holder = holder_of(request.protocol, request.host_ip, request.host_port)
     taken = f"port {request.host_port}/{request.protocol} on {host_ip} is taken"
     return Conflict(f"{taken} by {holder}" if holder else taken, hint="stop that program, or publish another port")
+
+
+def is_held(protocol: str, host_ip: str, port: int) -> bool:
+    """Whether anybody has the port: a bind is tried, which fails where a reservation is.  Nothing is taken away by it."""
+    with socket.socket(socket.AF_INET, _KINDS[protocol]) as probe:
+        try:
+            probe.bind((host_ip, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def holder_of(protocol: str, host_ip: str, port: int) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from stackrun.kernel import interfaces, netlink
 from stackrun.kernel.interfaces import Holdings, Interface
+from stackrun.kernel.netlink import Request
 from stackrun.kernel.ruleset import Ruleset, written
 from stackrun.network import firewall
 from stackrun.network.bridge import Network, alias
@@ -130,6 +132,23 @@ def route_fault(endpoints: Sequence[Endpoint], inside: Holdings) -> Fault | None
         return None
     actual = ", ".join(one or "a link" for one in inside.default_gateways) or MISSING
     return Fault("route.default", f"via {leading.gateway}", actual, endpoint_id=leading.endpoint_id)
+
+
+def inner_repairs(endpoints: Sequence[Endpoint], outside: Holdings, inside: Holdings) -> list[Request]:
+    """What brings the links that are there back, from inside their namespace; nothing when nothing is wrong."""
+    requests: list[Request] = []
+    for endpoint in endpoints:
+        found = inner_interface(endpoint, outside, inside)
+        if found is None or not inner_faults(endpoint, outside, inside):
+            continue
+        address = netlink.add_address(found.index, endpoint.ipv4_address, endpoint.prefix_length, replace=True)
+        requests += [interfaces.set_up_as(found.index, endpoint.mac_address), address]
+    leading = next((one for one in endpoints if one.default_route and one.gateway), None)
+    reachable = leading is not None and inner_interface(leading, outside, inside) is not None
+    # A link that goes down, or loses its address, takes its routes along.
+    if leading is not None and reachable and (requests or route_fault(endpoints, inside)):
+        requests.append(interfaces.set_default_route(leading.gateway))
+    return requests
 
 
 # --- the firewall ------------------------------------------------------------------------------

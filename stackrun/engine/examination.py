@@ -1,0 +1,270 @@
+"""One running container looked at in the kernel, and put right in place where that is possible.  Blocks.
+
+The process may end at any moment: then a look fails (KernelError) or shows what is half gone, and whoever asked compares the record
+again before he believes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stackrun.api.drift import Repair
+from stackrun.api.types import PublishedPort
+from stackrun.engine import truth
+from stackrun.engine.networks import EngineNetworks
+from stackrun.engine.truth import MISSING, Difference, Joined
+from stackrun.errors import KernelError, StackrunError
+from stackrun.kernel import cgroup, credentials, interfaces, mountinfo, netlink, nft, ruleset
+from stackrun.kernel.cgroup_files import read_or_empty
+from stackrun.kernel.cgroup_limits import V1, Limit, limits
+from stackrun.kernel.interfaces import Holdings
+from stackrun.kernel.mountinfo import Seen
+from stackrun.network import truth as network_truth
+from stackrun.network.endpoint import DNS_TABLE, RESOLVER_ADDRESS, Endpoint, resolver_requests
+from stackrun.runtime import identity, passwd
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A container as its records have it at one moment.
+
+    `joined`: OCI namespace type → name and process of the container whose it is (0: it does not run).  `names_served`: the names'
+    process ought to answer for it; `names_known`: it does.
+    """
+
+    id: str
+    name: str
+    pid: int
+    paused: bool
+    directory: Path
+    cgroup_path: str
+    command: tuple[str, ...]
+    environment: tuple[str, ...]
+    user: str
+    resources: Mapping[str, Any]
+    filtered: bool
+    joined: Mapping[str, tuple[str, int]]
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    names_served: bool = False
+    names_known: bool = False
+
+
+class Examination:
+    def __init__(self, networks: EngineNetworks) -> None:
+        self._networks = networks
+        self._layout = cgroup.detect()
+
+    def look(self, subject: Subject) -> tuple[Difference, ...]:
+        """Every field that is not as declared, but for the host's side of its network (`EngineNetworks.faults`)."""
+        config = _config(subject)
+        if config is None:
+            return (Difference("bundle", str(subject.directory / "config.json"), MISSING, Repair.RESTART),)
+        found = [
+            *self._cgroup(subject, config),
+            *self._mounts(subject, config),
+            *self._namespaces(subject, config),
+            *self._credentials(subject, config),
+            *truth.record_differences(subject.command, subject.environment, config),
+            *self._reservations(subject),
+        ]
+        if subject.names_served and not subject.names_known:
+            found.append(Difference("dns", "served", "not known to the process that answers", Repair.IN_PLACE))
+        if subject.endpoints:
+            found += self._inside(subject)
+        return tuple(found)
+
+    def mend(self, subject: Subject, differences: Sequence[Difference]) -> None:
+        """What can be brought back while it runs; `dns` is the resolver's own."""
+        fields = {one.field for one in differences if one.repair is Repair.IN_PLACE}
+        config = _config(subject) or {}
+        group = self._group(subject)
+        if "state" in fields:
+            (group.freeze if subject.paused else group.thaw)()
+        sections = {field.partition(".")[0] for field in fields}
+        wanted = self._resources(subject)
+        changed = {name: value for name, value in wanted.items() if name in sections}
+        if "devices" in fields:
+            changed["devices"] = ((config.get("linux") or {}).get("resources") or {}).get("devices") or []
+        if changed:
+            group.apply(changed)
+        if any(field.startswith(("interface.", "route.")) for field in fields):
+            self._mend_links(subject)
+        if "dns.redirect" in fields:
+            with _connection(subject, netlink.NETFILTER) as connection:
+                anew = [nft.add_table(DNS_TABLE), nft.delete_table(DNS_TABLE)]
+                connection.send(nft.batch([*anew, *resolver_requests()]))
+
+    # --- cgroup ---
+
+    def _group(self, subject: Subject) -> cgroup.Cgroup:
+        return cgroup.Cgroup.load(self._layout, subject.cgroup_path)
+
+    def _resources(self, subject: Subject) -> dict[str, Any]:
+        return truth.complete_resources(subject.resources, self._layout.controllers)
+
+    def _cgroup(self, subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
+        group = self._group(subject)
+        if not group.exists():
+            yield Difference("cgroup", f"/{subject.cgroup_path}", MISSING, Repair.RESTART)
+            return
+        apart = truth.group_difference(subject.cgroup_path, credentials.cgroup_paths(subject.pid))
+        if apart is not None:
+            yield apart
+        if group.is_frozen() is not subject.paused:
+            words = ("paused", "running") if subject.paused else ("running", "frozen")
+            yield Difference("state", *words, Repair.IN_PLACE)
+        plan = limits(self._resources(subject), frozenset(self._layout.v1), self._layout.v2_controllers)
+        yield from truth.limit_differences(plan, lambda limit: _limit_of(group, limit))
+        rules = ((config.get("linux") or {}).get("resources") or {}).get("devices")
+        if rules and "devices" in self._layout.v1:
+            device = truth.device_difference(rules, read_or_empty(f"{group.directory('devices')}/devices.list"))
+            if device is not None:
+                yield device
+
+    # --- mounts, namespaces, credentials ---
+
+    def _mounts(self, subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
+        seen = mountinfo.look(subject.pid, truth.mount_paths(config), content_max=truth.CONTENT_MAX)
+        binds = [str(one.get("source")) for one in config.get("mounts") or () if one.get("type") == "bind"]
+        return truth.mount_differences(config, seen, {path: _on_host(path) for path in binds})
+
+    def _namespaces(self, subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
+        joined = {}
+        for kind, (name, pid) in subject.joined.items():
+            try:
+                joined[kind] = Joined(name, credentials.namespaces(pid).get("net" if kind == "network" else kind, 0) if pid else 0)
+            except KernelError:
+                joined[kind] = Joined(name, 0)
+        return truth.namespace_differences(config, credentials.namespaces(subject.pid), credentials.namespaces(), joined)
+
+    def _credentials(self, subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
+        found = credentials.of_process(subject.pid)
+        uid = _uid(subject)
+        return truth.credential_differences(config, found, uid=uid, filtered=subject.filtered, available=identity.present())
+
+    # --- network, from inside ---
+
+    def _reservations(self, subject: Subject) -> Iterator[Difference]:
+        for one in subject.ports:
+            if one.host_port and not self._networks.is_held(one):
+                field = f"ports.{one.container_port}/{one.protocol}.reservation"
+                yield Difference(field, f"{one.host_ip or '0.0.0.0'}:{one.host_port} held", "free", Repair.RESTART)
+
+    def _inside(self, subject: Subject) -> Iterator[Difference]:
+        outside = self._networks.outside()
+        with _connection(subject, netlink.ROUTE) as connection:
+            inside = interfaces.holdings(connection)
+        yield from link_differences(subject.endpoints, outside, inside)
+        if subject.names_served and _asks_our_resolver(subject):
+            with _connection(subject, netlink.NETFILTER) as connection:
+                found = ruleset.present(connection, DNS_TABLE, ())
+            wanted = ruleset.written(resolver_requests())
+            if found is None or (found.chains, found.rules) != (wanted.chains, wanted.rules):
+                yield Difference("dns.redirect", "127.0.0.11:53", MISSING if found is None else "other rules", Repair.IN_PLACE)
+
+    def _mend_links(self, subject: Subject) -> None:
+        outside = self._networks.outside()
+        with _connection(subject, netlink.ROUTE) as connection:
+            requests = network_truth.inner_repairs(subject.endpoints, outside, interfaces.holdings(connection))
+            if requests:
+                connection.send(requests)
+
+    def attach_again(self, subject: Subject, endpoint_ids: Iterable[str]) -> None:
+        """Makes links anew that are missing altogether, both ends."""
+        wanted = set(endpoint_ids)
+        for endpoint in (one for one in subject.endpoints if one.endpoint_id in wanted):
+            if netlink.interface_index(endpoint.host_interface):
+                continue
+            with _connection(subject, netlink.ROUTE) as connection:
+                inside = interfaces.holdings(connection)
+            taken = {one.name for one in inside.interfaces}
+            free = (f"eth{number}" for number in range(len(taken) + 1) if f"eth{number}" not in taken)
+            name = endpoint.interface if endpoint.interface not in taken else next(free)
+            leads_out = endpoint.default_route and not inside.default_gateways
+            fd = netlink.process_netns(subject.pid)
+            try:
+                self._networks.attach(replace(endpoint, interface=name, default_route=leads_out), fd)
+            finally:
+                os.close(fd)
+
+
+@contextmanager
+def _connection(subject: Subject, protocol: int) -> Iterator[netlink.Connection]:
+    """A netlink socket in the container's network namespace."""
+    fd = netlink.process_netns(subject.pid)
+    try:
+        connection = netlink.connect_in(fd, protocol)
+    finally:
+        os.close(fd)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def link_differences(endpoints: Sequence[Endpoint], outside: Holdings, inside: Holdings) -> Iterator[Difference]:
+    faults = [fault for endpoint in endpoints for fault in network_truth.inner_faults(endpoint, outside, inside)]
+    route = network_truth.route_fault(endpoints, inside)
+    for fault in (*faults, *([route] if route else [])):
+        yield Difference(fault.field, fault.declared, fault.actual, Repair.IN_PLACE)
+
+
+def _config(subject: Subject) -> dict[str, Any] | None:
+    """What its present run was made from."""
+    try:
+        found = json.loads((subject.directory / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _asks_our_resolver(subject: Subject) -> bool:
+    """Not one that was started where it needed none, and joined another network later."""
+    try:
+        return RESOLVER_ADDRESS in (subject.directory / "resolv.conf").read_text(errors="replace").split()
+    except OSError:
+        return False
+
+
+def _limit_of(group: cgroup.Cgroup, limit: Limit) -> tuple[str, str, str] | None:
+    directory = group.directory(limit.controller) if limit.version == V1 else group.v2_directory
+    for file, value in limit.choices:
+        text = read_or_empty(f"{directory}/{file}")
+        if text:
+            return file, value, text.strip()
+    return None
+
+
+def _on_host(path: str) -> Seen | None:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise KernelError(f"stat {path}", error.errno or errno.EIO) from None
+    return Seen(None, (status.st_dev, status.st_ino), mountinfo.content_of(path, status, truth.CONTENT_MAX))
+
+
+def _uid(subject: Subject) -> int | None:
+    """The declared user by number; None when its name is not known any more."""
+    name = subject.user.partition(":")[0]
+    if not name or name.isdecimal():
+        return int(name or 0)
+    try:
+        root_fd = os.open(f"/proc/{subject.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return passwd.resolve_user(root_fd, name).uid
+    except StackrunError:
+        return None
+    finally:
+        os.close(root_fd)
