@@ -211,7 +211,7 @@ class Conditions:
             return ()
         health = (await self._engine.container(container.id)).state.health
         probes = health.log[-1:] if health else ()
-        return [f"health probe exited ({one.exit_code}): {' '.join(one.output.split())}" for one in probes]
+        return [": ".join(filter(None, (f"health probe exited ({one.exit_code})", " ".join(one.output.split())))) for one in probes]
 
 
 async def last_log_lines(engine: Engine, container: str) -> list[str]:

@@ -78,7 +78,7 @@ def history_lines(history: Document) -> Iterator[str]:
     rows = []
     for one in history["revisions"]:
         told = printable(one["changed"] or one["fault"])
-        rows.append(("*" if one["current"] else "", str(one["number"]), _when(one["time_s"]), one["how"] or "-", told))
+        rows.append(("*" if one["current"] else "", str(one["number"]), _when(one["time_s"]), printable(one["how"]) or "-", told))
     yield from tables.table(("", "REVISION", "WHEN", "HOW", "CHANGED"), rows).splitlines()
     if history["unfinished"]:
         last = max((one["number"] for one in history["revisions"]), default=0)

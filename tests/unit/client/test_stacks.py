@@ -10,10 +10,23 @@ from fakes.engine import FakeEngine
 from fakes.served import served
 from fakes.stacks import FakeStacks
 
-from stackrun.api.stacks import FieldChange, Phase, PlannedAction, StackEvent, StackPlan, StackSource, Symbol, UpOptions
+from stackrun.api.stacks import (
+    FieldChange,
+    History,
+    Phase,
+    PlannedAction,
+    ResourceChange,
+    RevisionEntry,
+    StackEvent,
+    StackPlan,
+    StackSource,
+    StateDifference,
+    Symbol,
+    UpOptions,
+)
 from stackrun.api.wire import stacks as wire
 from stackrun.client.stacks import HttpStacks
-from stackrun.errors import Conflict, InvalidArgument
+from stackrun.errors import Conflict, InvalidArgument, NotFound
 
 SOURCE = StackSource("/srv", project_name="shop")
 CHANGES = (FieldChange("image", "a", "b", "compose.yaml:1:2"), FieldChange("tty", None, "true"), FieldChange("user", "0", None))
@@ -36,6 +49,26 @@ def test_a_plan_survives_the_way(short_tmp: Path) -> None:
             fake.error = Conflict("moved", hint="plan again")
             with pytest.raises(Conflict, match="moved"):
                 await stacks.plan(SOURCE, UpOptions())
+
+    asyncio.run(scene())
+
+
+def test_a_past_and_its_differences_survive_the_way(short_tmp: Path) -> None:
+    past = History("shop", (RevisionEntry(1, 1.5, "up", "+web"), RevisionEntry(2, current=True, fault="broken")), "up web", 2.5)
+    difference = StateDifference("shop", "revision 1", "the file", (ResourceChange(Symbol.CHANGE, "Service web", CHANGES),))
+
+    async def scene() -> None:
+        fake = FakeStacks(past=past, difference=difference, events=[StackEvent("", Phase.DONE, "Done")])
+        async with served(FakeEngine(), short_tmp, fake) as host, HttpStacks(host) as stacks:
+            assert await stacks.history(SOURCE) == past
+            assert await stacks.diff(SOURCE, 1, 0) == difference
+            options = UpOptions(revision=-1, atomic=True)
+            assert [one async for one in await stacks.up(SOURCE, options)] == fake.events
+            assert fake.requests == [("history", SOURCE), ("diff", SOURCE, 1, 0), ("up", SOURCE, options)]
+            fake.error = NotFound("stack shop has no revisions")
+            for asked in (stacks.history(SOURCE), stacks.diff(SOURCE, 0, 0)):
+                with pytest.raises(NotFound, match="has no revisions"):
+                    await asked
 
     asyncio.run(scene())
 
