@@ -177,6 +177,7 @@ class House:
         """The child's half; never returns."""
         try:
             os.setsid()
+            _close_all_but({sock.fileno(), listener.fileno(), *self.fds.values()})
             if self.fds:
                 for kind in KINDS:
                     namespaces.join(self.fds[kind], kind)
@@ -250,6 +251,14 @@ def _hear(sock: socket.socket) -> None:
         words.receive(sock)
     except ConnectionError:
         raise Unavailable("the process that makes the namespaces has ended early") from None
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Who comes to the gate is not to find the usher at its socket, once it is gone."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in kept:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
 
 def _is_zombie(pid: str) -> bool:

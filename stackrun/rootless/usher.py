@@ -83,7 +83,12 @@ class Usher:
     def _serve(self, connection: socket.socket) -> None:
         try:
             request, fds = words.receive(connection)
-            words.send(connection, self._answer(request, fds))
+            try:
+                answer = self._answer(request, fds)
+            except OSError as error:
+                words.send_failure(connection, error)
+                return
+            words.send(connection, answer)
             return
         except ConnectionError:
             pass  # whoever it was is gone
@@ -123,6 +128,8 @@ class TcpDoor:
         self._reactor = reactor
         self._listener = listener
         self.target = target
+        # What connections leave behind for a minute (TIME_WAIT) inherits this, and does not keep the next holder out then.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.listen(BACKLOG)
         listener.setblocking(False)
         reactor.watch(listener.fileno(), self._accept)
