@@ -91,8 +91,11 @@ class Tree:
         finally:
             os.close(again)
 
-    def refuse_proc(self, target_fd: int, destination: str) -> None:
-        """No mount below /proc, also not by way of a link: the runtime trusts what it reads there (CVE-2019-16884)."""
+    def refuse_proc(self, target_fd: int, destination: str, mount_fd: int = -1) -> None:
+        """No mount below /proc, also not by way of a link, and on it nothing but a procfs: what is masked must be what is seen
+        (CVE-2019-16884)."""
+        if destination == "/proc" and (mount_fd < 0 or syscalls.filesystem_type(mount_fd) != syscalls.PROC_SUPER_MAGIC):
+            raise InvalidArgument("mounts: /proc can only be a procfs")
         below_proc = destination.startswith("/proc/") or syscalls.filesystem_type(target_fd) == syscalls.PROC_SUPER_MAGIC
         if below_proc and destination not in _PROC_FILES:
             raise InvalidArgument(f"mounts: {destination} is inside /proc")
@@ -103,14 +106,13 @@ class Tree:
         /proc and /sys must be directories of the image's: through a link to a volume another container could exchange them at any
         time, and what is read, written and masked there would be that one's (CVE-2019-19921, CVE-2023-27561).
         """
-        target_fd = paths.make_directory(self.root_fd, destination)
-        if destination not in _SYSTEM:
-            return target_fd
-        os.close(target_fd)
-        try:
-            return paths.open_in_root(self.root_fd, destination, os.O_PATH | os.O_DIRECTORY, follow=False)
-        except KernelError as error:
-            raise InvalidArgument(f"mounts: {destination} is a link in the image, and must be a directory") from error
+        if destination in _SYSTEM:
+            try:
+                return paths.open_in_root(self.root_fd, destination, os.O_PATH | os.O_DIRECTORY, follow=False)
+            except KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise InvalidArgument(f"mounts: {destination} is a link or a file in the image, and must be a directory") from error
+        return paths.make_directory(self.root_fd, destination)
 
     def open_existing(self, path: str) -> int:
         """Something to hide or to guard, -1 when it is not there.
@@ -205,7 +207,7 @@ class Filesystem:
         options = self.mount.options
         target_fd = tree.open_directory(self.mount.destination)
         try:
-            if self.mount.destination != "/proc":
+            if (self.mount.destination, self.mount.kind) != ("/proc", "proc"):
                 tree.refuse_proc(target_fd, self.mount.destination)
             if self.mount.kind == "tmpfs":
                 options = _tmpfs_options(options, target_fd)
@@ -269,7 +271,7 @@ class Bind:
             make = paths.make_directory if is_directory else paths.make_file
             target_fd = make(tree.root_fd, self.mount.destination)
             try:
-                tree.refuse_proc(target_fd, self.mount.destination)
+                tree.refuse_proc(target_fd, self.mount.destination, mount_fd)
                 mounts.set_attributes(mount_fd, options.attr_set, options.attr_clear)
                 mounts.set_attributes(mount_fd, options.recursive_set, options.recursive_clear, recursive=True)
                 tree.place(mount_fd, target_fd, self.mount.destination)
