@@ -43,7 +43,11 @@ def host_state() -> HostState:
 
 def _cgroups() -> list[str]:
     """Every cgroup of ours, in every hierarchy; the empty parents `stackrun…` themselves do not count."""
-    return [str(child) for parent in CGROUPS.glob("**/stackrun*") for child in parent.glob("*") if child.is_dir()]
+    found: list[str] = []
+    for parent, names, _ in os.walk(CGROUPS):  # which does not mind that somebody removes theirs meanwhile
+        if os.path.basename(parent).startswith("stackrun"):
+            found += [f"{parent}/{name}" for name in names]
+    return found
 
 
 def _firewall() -> list[str]:
