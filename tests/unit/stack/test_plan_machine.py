@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fakes.engine import FakeEngine
+from fakes.engine import Behaviour, FakeEngine
 from fakes.projects import order, project
 from hypothesis import HealthCheck, Phase, assume, settings
 from hypothesis import strategies as st
@@ -43,10 +43,27 @@ PULLS = Plan()
 FAR = 100_000
 
 
+BRIEF_S = 0.001
+UPDATES = st.builds(
+    model.UpdateConfig, parallelism=st.sampled_from((None, 0, 1, 2)), delay_s=st.sampled_from((None, BRIEF_S)),
+    failure_action=st.sampled_from(("", "pause", "continue", "rollback")), monitor_s=st.sampled_from((None, BRIEF_S)),
+    max_failure_ratio=st.sampled_from((0.0, 0.4, 1.0)), order=st.sampled_from(("", "stop-first", "start-first")),
+)  # fmt: skip
+
+
+@st.composite
+def updated(draw: st.DrawFn, one: model.Service, position: int) -> model.Service:
+    """Replaced step by step perhaps, and perhaps with a port of the host, which is one container's."""
+    config = draw(st.one_of(st.none(), UPDATES))
+    publishes = one.replicas == 1 and not one.network_mode and draw(st.booleans())
+    ports = (model.Port(80, str(8000 + position)),) if publishes else ()
+    return replace(one, deploy=model.Deploy(update_config=config) if config else None, ports=ports)
+
+
 @st.composite
 def projects(draw: st.DrawFn, state: str) -> tuple[model.Project, Desired]:
-    """Some services also read a config, in one of the ways there are to be told of its changes."""
-    found = draw(services())
+    """Some services also read a config, in one of the ways there are to be told of its changes; some have an update_config."""
+    found = [draw(updated(one, position)) for position, one in enumerate(draw(services()))]
     reading = draw(st.sets(st.sampled_from([one.name for one in found])))
     reference = (model.FileReference("site"),)
     found = [replace(one, configs=reference) if one.name in reading else one for one in found]
@@ -121,17 +138,51 @@ class Life(RuleBasedStateMachine):
         self.do(self.up())
         self.calls_left = FAR
 
-    @rule(method=st.sampled_from(CHANGING), victim=st.integers(0, 9))
+    @rule(method=st.sampled_from((*CHANGING, "start_container_beside", "take_over")), victim=st.integers(0, 9))
     def up_fails_at_one_node(self, method: str, victim: int) -> None:
         names = sorted(one.name_of(number, "shop") for one in self.target.services.values() for number in range(1, one.replicas + 1))
         ref = names[victim % len(names)] if names and "container" in method else ""
         self.engine.fail(method, Conflict("no"), ref=ref)
         plan, outcome = self.do(self.up())
         self.engine._faults.clear()
+        self.check_skipped(plan, outcome)
+
+    def check_skipped(self, plan: Plan, outcome: Outcome) -> None:
         skipped = set(outcome.skipped)
         for node in plan.nodes:
             harmed = any(number in outcome.failures or number in skipped for number in node.after)
-            assert (node.number in skipped) == harmed
+            assert (node.number in skipped) == (harmed and node.number not in outcome.needless)
+
+    @rule(version=st.sampled_from("456"), calls=st.integers(0, 60))
+    def an_update_is_cut_off(self, version: str, calls: int) -> None:
+        self.a_new_version_is_declared(version)
+        self.up_is_cut_off(calls)
+
+    @rule(version=st.sampled_from("456"), victim=st.integers(0, 9))
+    def an_update_does_not_get_healthy(self, version: str, victim: int) -> None:
+        self.a_new_version_is_declared(version)
+        self.up_meets_a_version_that_does_not_get_healthy(victim)
+
+    def a_new_version_is_declared(self, version: str) -> None:
+        """Of every service of a stack that is up."""
+        self.up_reaches_what_is_declared()
+        found = [replace(one, environment={"V": version}) for one in self.stack.services.values()]
+        self.stack = replace(self.stack, services={one.name: one for one in found})
+        self.target = desired(self.stack, order(self.stack), contents={}, state_dir=self.folder.name)
+
+    @rule(victim=st.integers(0, 9))
+    def up_meets_a_version_that_does_not_get_healthy(self, victim: int) -> None:
+        names = sorted(self.target.services.keys() - jobs(self.target)) or [""]
+        name = names[victim % len(names)]
+        self.engine.behave(name, Behaviour(health=("unhealthy",)))
+        plan, outcome = self.do(self.up())
+        engine_for(self.target, self.engine)
+        self.check_skipped(plan, outcome)
+        for node in plan.nodes:
+            assert (node.number in outcome.needless) <= bool(node.if_failed)
+        for one in self.engine.boxes.values():
+            if one.spec.labels.get("com.docker.compose.service") == name and one.state.running:
+                self.do(self.engine.set_health(one.name, "healthy"))
 
     @precondition(lambda self: self.own())
     @rule(victim=st.integers(0, 99), how=st.sampled_from(["kill", "remove"]))
@@ -198,9 +249,19 @@ class Life(RuleBasedStateMachine):
             container = await self.engine.container(name)
             assert container.spec.labels["com.docker.compose.config-hash"] == one.config_hash
             assert container.state.running != (one.name in jobs(self.target))
+            assert one.name in jobs(self.target) or [port.host_port for port in container.ports] == [
+                port.host_port for port in one.spec.ports
+            ]
             for file in one.files:
                 assert Path(file.path).read_bytes() == file.content
         assert str(decide(self.target, await self.observed(), UP)) == ""
+
+    @invariant()
+    def a_port_leads_to_one_container_and_to_one_that_runs(self) -> None:
+        owners = [port for one in self.engine.boxes.values() for port in one.published.values()]
+        assert len(owners) == len(set(owners))
+        waiting = {port for one in self.engine.boxes.values() for port in one.waiting.values()}
+        assert waiting <= set(owners)
 
     @invariant()
     def nothing_foreign_is_touched(self) -> None:
