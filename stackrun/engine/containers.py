@@ -32,7 +32,7 @@ from stackrun.api.types import (
     Status,
     WaitCondition,
 )
-from stackrun.engine import creation, health, logs, processes
+from stackrun.engine import creation, health, logs, powers, processes
 from stackrun.engine.clock import stamp
 from stackrun.engine.connections import Connections
 from stackrun.engine.exec import Execs
@@ -45,7 +45,7 @@ from stackrun.engine.planner import Planner
 from stackrun.engine.pool import Pool
 from stackrun.engine.record import Definition, Situation
 from stackrun.engine.registry import Entry, Registry, Waiter
-from stackrun.engine.specgen import oci_resources
+from stackrun.engine.specgen import oci_resources, requested
 from stackrun.engine.store import Store, discard
 from stackrun.engine.streams import ProcessStream
 from stackrun.engine.usage import tree_size_bytes
@@ -118,6 +118,7 @@ class Containers:
         spec = creation.completed(asked, as_config(image.config))
         path, args = creation.command_line(spec)
         creation.check(spec)
+        powers.check(spec)
         container_id = secrets.token_hex(32)
         async with AsyncExitStack() as undo:
             name = self._reserved(name.removeprefix("/"), container_id)
@@ -434,7 +435,8 @@ def _warnings(spec: ContainerSpec) -> tuple[str, ...]:
         found.append("ipc mode container:X shares System V IPC and message queues, not /dev/shm")
     if spec.ports and (spec.network_mode == "host" or spec.network_mode.startswith("container:")):
         found.append(f"Published ports are discarded when using {spec.network_mode.partition(':')[0]} network mode")
-    return tuple(found)
+    unheld = powers.left_out(requested(spec.resources, swap_accounting=False), powers.missing_controllers())
+    return (*found, *unheld, *powers.warnings(spec))
 
 
 def _grace_s(asked_s: float | None, own_s: int | None) -> float | None:

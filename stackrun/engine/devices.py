@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from stackrun.api.types import DeviceMapping
 from stackrun.engine.specgen import Device
 from stackrun.errors import InvalidArgument
+from stackrun.kernel import privileges
 
 _OWN = frozenset({"pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"})
 """Below /dev: what every container has of its own."""
@@ -36,8 +37,9 @@ def _mapped(mapping: DeviceMapping) -> Iterator[Device]:
 
 
 def every() -> tuple[Device, ...]:
-    """All of the host's nodes, for a privileged container."""
-    found = (_device(path, path, "rwm") for path in _below("/dev") if path.split("/")[2] not in _OWN)
+    """All of the host's nodes, for a privileged container; an ordinary user's those that he may open."""
+    usable = os.R_OK | os.W_OK if privileges.current().rootless else os.F_OK
+    found = (_device(path, path, "rwm") for path in _below("/dev") if path.split("/")[2] not in _OWN and os.access(path, usable))
     return tuple(one for one in found if one is not None)
 
 
@@ -55,4 +57,4 @@ def _device(path: str, inside: str, permissions: str) -> Device | None:
     kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
     if not kind:
         return None
-    return Device(inside, kind, os.major(status.st_rdev), os.minor(status.st_rdev), status.st_mode, permissions)
+    return Device(inside, kind, os.major(status.st_rdev), os.minor(status.st_rdev), status.st_mode, permissions, path)

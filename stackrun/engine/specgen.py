@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from stackrun.api.types import ContainerSpec, ExecSpec, Mount, MountPoint, MountType, Resources
-from stackrun.engine import security
+from stackrun.engine import powers, security
 from stackrun.engine.record import Definition
 from stackrun.errors import InvalidArgument
-from stackrun.kernel import caps
+from stackrun.kernel import caps, privileges
 from stackrun.kernel.cgroup_devices import DEFAULT_RULES
 
 OCI_VERSION = "1.0.2"
@@ -28,7 +28,7 @@ _TMPFS_DEFAULTS = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A node of the host as it was found: `type` c or b."""
+    """A node of the host as it was found: `type` c or b; `path` inside, `host_path` where it is."""
 
     path: str
     type: str
@@ -36,6 +36,7 @@ class Device:
     minor: int
     mode: int
     permissions: str = "rwm"
+    host_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,8 @@ def oci_config(definition: Definition, around: Surroundings) -> dict[str, Any]:
         "linux": {
             "namespaces": _namespaces(around.joined),
             "cgroupsPath": around.cgroup_path,
-            "resources": oci_resources(spec.resources, swap_accounting=around.swap_accounting)
-            | {"devices": _device_rules(spec, around.devices)},
-            "devices": [_device_node(device) for device in around.devices],
+            "resources": oci_resources(spec.resources, swap_accounting=around.swap_accounting) | _device_rules(spec, around.devices),
+            "devices": [] if privileges.current().rootless else [_device_node(device) for device in around.devices],
             "maskedPaths": list(security.masked_paths(spec, options)),
             "readonlyPaths": list(security.readonly_paths(spec, options)),
             "sysctl": dict(spec.sysctls),
@@ -166,7 +166,7 @@ def _mounts(definition: Definition, around: Surroundings) -> list[dict[str, Any]
     """Docker's default mounts, the engine's files, then the container's own, shallow before deep; a later one at the same place wins."""
     spec = definition.spec
     brought = [_bind(point.source, point.target, point.mode.split(",")) for point in definition.image_mounts]
-    own = [*brought, *(_mount_point(point, spec) for point in definition.mounts)]
+    own = [*brought, *(_mount_point(point, spec) for point in definition.mounts), *_bound_devices(around.devices)]
     files = [_bind(source, target, ("rbind", "rprivate")) for target, source in around.files.items()]
     taken = {one["destination"] for one in own}
     defaults = [one for one in _default_mounts(spec, around) if one["destination"] not in taken]
@@ -176,12 +176,19 @@ def _mounts(definition: Definition, around: Surroundings) -> list[dict[str, Any]
     return defaults + sorted(placed, key=lambda one: len(PurePosixPath(one["destination"]).parts))
 
 
+def _bound_devices(devices: Sequence[Device]) -> list[dict[str, Any]]:
+    """Nodes take root to make, so the host's own are shown."""
+    if not privileges.current().rootless:
+        return []
+    return [_bind(one.host_path, one.path, ("bind", "rprivate", "nosuid", "noexec")) for one in devices]
+
+
 def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str, Any]]:
     access = "rw" if spec.privileged else "ro"
     mounts = [
         _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-        _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_terminal_group()),
         _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", access),
         _mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", access),
     ]
@@ -195,6 +202,11 @@ def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str,
         _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", f"size={shm_bytes}", source="shm"),
     ]
+
+
+def _terminal_group() -> tuple[str, ...]:
+    """The group `tty` as every distribution numbers it, unless nobody can be given to another group."""
+    return () if privileges.current().single_id else ("gid=5",)
 
 
 def _mount(destination: str, kind: str, *options: str, source: str = "") -> dict[str, Any]:
@@ -230,6 +242,11 @@ def _tmpfs_options(point: MountPoint, asked: Mount | None, spec: ContainerSpec) 
 
 
 def oci_resources(limits: Resources, *, swap_accounting: bool) -> dict[str, Any]:
+    """What was `requested` and can be held here."""
+    return powers.held(requested(limits, swap_accounting=swap_accounting), powers.missing_controllers())
+
+
+def requested(limits: Resources, *, swap_accounting: bool) -> dict[str, Any]:
     """OCI linux.resources without device rules; a limit that was not given is absent.
 
     With a memory limit alone Docker allows as much swap again; said only where the kernel can hold it (`swap_accounting`).
@@ -266,7 +283,12 @@ def _cpu(limits: Resources) -> dict[str, Any]:
     return {name: value for name, value in cpu.items() if value}
 
 
-def _device_rules(spec: ContainerSpec, devices: Sequence[Device]) -> list[dict[str, Any]]:
+def _device_rules(spec: ContainerSpec, devices: Sequence[Device]) -> dict[str, Any]:
+    """Without root there are none: containers may open what their user may open."""
+    return {} if privileges.current().rootless else {"devices": _rules(spec, devices)}
+
+
+def _rules(spec: ContainerSpec, devices: Sequence[Device]) -> list[dict[str, Any]]:
     if spec.privileged:
         return [{"allow": True, "access": "rwm"}]
     rules: list[dict[str, Any]] = [*DEFAULT_RULES]
