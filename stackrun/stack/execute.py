@@ -7,7 +7,7 @@ whatever became of the one before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
@@ -96,6 +96,8 @@ async def execute(
 ) -> Outcome:
     """`ids`: container name → id, of those that are there already. Cancelling stops what runs and starts nothing more."""
     async with Conditions(engine, project) as conditions:
+        if any(isinstance(node.action, Monitor) for node in plan.nodes):
+            await conditions.listen()
         performer = _Performer(engine, conditions, emit, dict(ids or {}), parallelism)
         return await _Run(plan, performer, emit).outcome()
 
@@ -206,6 +208,7 @@ class _Performer:
         self._emit = emit
         self._ids = ids
         self._slots = asyncio.Semaphore(parallelism)
+        self._warned: set[str] = set()
 
     async def perform(self, action: Action) -> None:
         match action:
@@ -241,6 +244,7 @@ class _Performer:
                     spec = bound(action.spec, self._ids)
                     created = await self._engine.create_container(action.temporary_name or action.name, spec)
                     self._ids[action.name] = created.id
+                    self._warn(action, created.warnings)
                 case NoteContents():
                     await asyncio.to_thread(note_contents, action)
                 case RemoveNetwork(id=id):
@@ -261,6 +265,13 @@ class _Performer:
                 raise
             return "Resource is still in use"
         return ""
+
+    def _warn(self, action: CreateContainer, warnings: Sequence[str]) -> None:
+        """What the engine cannot give: of what it says of every container alike, once."""
+        for text in warnings:
+            if text not in self._warned:
+                self._warned.add(text)
+                self._emit(StackEvent(action.resource, Phase.DONE, "Warning", text))
 
     async def _prepare(self, action: CreateNetwork | CreateVolume | PullImage | WriteFile) -> None:
         match action:
