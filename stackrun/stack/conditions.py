@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stackrun.api import labels
 from stackrun.api.engine import Engine
@@ -64,10 +64,9 @@ class _Waiter:
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     seen: set[str] = field(default_factory=set)
     monitored: bool = False
-    """A container that ends is lost, whatever its restart policy does about it."""
+    """A container that has ended is lost, whatever its restart policy does about it."""
     lasting: bool = False
     """The condition is met already: it can only be lost."""
-    died: str = ""
 
 
 class Conditions:
@@ -80,6 +79,11 @@ class Conditions:
         self._waiters: list[_Waiter] = []
         self._look_again = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._listening = asyncio.Event()
+        self._error: StackrunError | None = None
+        """Why nobody looks any more."""
+        self._ended: dict[str, str] = {}
+        """Container name → in which words it was seen to end."""
 
     async def __aenter__(self) -> Conditions:
         return self
@@ -99,9 +103,17 @@ class Conditions:
             message = f"{action.service} is not {words} after {format_duration(action.timeout_s or 0)}"
             raise DeadlineExceeded("\n".join([message, *await self._last_words(action)])) from None
 
+    async def listen(self) -> None:
+        """Returns once no end of a container is missed any more: for `monitor`, before anything is started."""
+        self._begin()
+        await self._listening.wait()
+
     async def monitor(self, action: Monitor, prefix: str) -> None:
-        """Returns when the container has become ready and has stayed so. Raises as `wait` does, with `prefix` before the words."""
-        waiter = _Waiter((action.watched,), Condition.READY, prefix, monitored=True)
+        """Returns when the container has become ready and has stayed so. Raises as `wait` does, with `prefix` before the words.
+
+        One that is gone back to (`cause`) was stopped by the plan itself: its end counts for nothing.
+        """
+        waiter = _Waiter((action.watched,), Condition.READY, prefix, monitored=not action.cause)
         try:
             await self._until(waiter, self._deadline_s(action.timeout_s))
         except TimeoutError:
@@ -109,7 +121,7 @@ class Conditions:
                 f"{prefix}container {action.watched} is not ready after {format_duration(action.timeout_s or 0)}"
             ) from None
         if action.monitor_s:
-            lasting = _Waiter((action.watched,), Condition.READY, prefix, monitored=True, lasting=True)
+            lasting = replace(waiter, lasting=True, done=asyncio.get_running_loop().create_future())
             try:
                 await self._until(lasting, asyncio.get_running_loop().time() + action.monitor_s)
             except TimeoutError:
@@ -119,26 +131,33 @@ class Conditions:
         return None if timeout_s is None else self._began_s + timeout_s
 
     async def _until(self, waiter: _Waiter, deadline_s: float | None) -> None:
+        if self._error:
+            raise self._error
         self._waiters.append(waiter)
         self._look_again.set()
-        if not self._tasks:
-            self._tasks.append(asyncio.create_task(self._watch()))
+        self._begin()
         try:
             async with asyncio.timeout_at(deadline_s):
                 await waiter.done
         finally:
             self._waiters.remove(waiter)
 
+    def _begin(self) -> None:
+        if not self._tasks:
+            self._tasks.append(asyncio.create_task(self._watch()))
+
     async def _watch(self) -> None:
         """Subscribed first, then looked: nothing that happens between the two is missed."""
         try:
             events = await self._engine.events(filters=Filters({"type": ("container",), "label": (f"{labels.PROJECT}={self._project}",)}))
             self._tasks.append(asyncio.create_task(self._listen(events)))
+            self._listening.set()
             while True:
                 await self._look_again.wait()
                 self._look_again.clear()
                 await self._look()
         except StackrunError as error:
+            self._listening.set()
             self._fail_all(error)
 
     async def _listen(self, events: AsyncIterator[Event]) -> None:
@@ -153,12 +172,12 @@ class Conditions:
 
     def _note(self, event: Event) -> None:
         """An end that its restart policy has made up for by the time somebody looks."""
+        name = event.attributes.get("name", "")
         if event.action == "die":
-            for waiter in self._waiters:
-                if waiter.monitored and event.attributes.get("name") in waiter.names:
-                    waiter.died = f"container {event.attributes['name']} exited ({event.attributes.get('exitCode', '')})"
+            self._ended[name] = f"container {name} exited ({event.attributes.get('exitCode', '')})"
 
     def _fail_all(self, error: StackrunError) -> None:
+        self._error = error
         for waiter in self._waiters:
             if not waiter.done.done():
                 waiter.done.set_exception(error)
@@ -174,9 +193,9 @@ class Conditions:
     async def _judge(self, waiter: _Waiter, found: dict[str, Container]) -> None:
         present = [found[name] for name in waiter.names if name in found]
         outlooks = [outlook(one, waiter.condition) for one in present]
-        failed = next(
-            ((one, waiter.died or look.failure) for one, look in zip(present, outlooks, strict=True) if waiter.died or look.failure), None
-        )
+        ends = [self._ended.get(one.name, "") if waiter.monitored else "" for one in present]
+        found_out = zip(present, [end or look.failure for end, look in zip(ends, outlooks, strict=True)], strict=True)
+        failed = next(((one, words) for one, words in found_out if words), None)
         gone = [name for name in waiter.seen if name not in found]
         waiter.seen.update(one.name for one in present)
         if failed:
