@@ -16,7 +16,10 @@ class Repair(StrEnum):
     RECREATE = "recreate"
     START = "start"
     """Also of what is missing altogether: made and started."""
+    REMOVE = "remove"
+    """It is surplus."""
     NONE = "none"
+    """Not by itself: an orphan is removed by `up --remove-orphans` alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from stackrun.api.drift import DriftOptions, DriftReport
 from stackrun.api.stack_source import StackSource as StackSource
 
 
@@ -334,6 +335,10 @@ class Stacks(Protocol):
 
     async def diff(self, source: StackSource, before: int, after: int) -> StateDifference:
         """Two revisions by number. `before` 0: the last one; `after` 0: the file as it is now."""
+        ...
+
+    async def drift(self, source: StackSource, options: DriftOptions) -> DriftReport:
+        """What is otherwise than declared, in the engine and in its kernel; repaired when that is asked for."""
         ...
 
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:

@@ -80,7 +80,7 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int, gate_fd: 
     os.makedirs(place.run_dir, 0o711, exist_ok=True)
     engine = LocalEngine.open(place.root, place.run_dir, Outside(gate_fd, place.run_dir) if gate_fd >= 0 else None)
     try:
-        stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True)
+        stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True, truth=engine)
         kept = await stacks.keeping.projects()
         await engine.start(kept=lambda labels: labels.get(PROJECT) in kept)
         stacks.witnessed = True

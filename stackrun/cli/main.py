@@ -19,6 +19,7 @@ from stackrun.errors import InvalidArgument
 COMMANDS = {
     "up": ("up", "create and start the stack"),
     "plan": ("plan", "show what up would do, and why, without doing anything"),
+    "drift": ("drift", "tell what is otherwise than declared, down to the kernel; --repair brings it back"),
     "watch": ("watch", "bring the stack up, and again whenever a file of it changes"),
     "keep": ("keep", "tell whether and how the stack is kept as declared; on or off switches that"),
     "history": ("revisions", "list what the stack was brought to by each up that succeeded"),

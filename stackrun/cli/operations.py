@@ -84,6 +84,11 @@ def planned(options: argparse.Namespace, request: dict[str, Any]) -> StackPlan:
     return wire.plan_from_json(plan_document(options, request))
 
 
+def drift_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
+    """What of the stack is otherwise than declared, as JSON of api.drift.DriftReport."""
+    return _document(options, "drift", request, _drift_here)
+
+
 def reasons_document(options: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
     """Why a service is as it is, as JSON of api.stacks.Reasons."""
     return _document(options, "why", request, _reasons_here)
@@ -242,6 +247,14 @@ def _history_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
     from stackrun.api.wire import stacks as wire
 
     return _asked_here(engine, lambda stacks: stacks.history(wire.source_from_json(request)), wire.history_to_json)
+
+
+def _drift_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    from stackrun.api.wire import drift
+    from stackrun.api.wire import stacks as wire
+
+    asked = drift.drift_options_from_json(request)
+    return _asked_here(engine, lambda stacks: stacks.drift(wire.source_from_json(request), asked), drift.drift_to_json)
 
 
 def _difference_here(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from stackrun.api.drift import DriftOptions, DriftReport
 from stackrun.api.stacks import (
     Change,
     ChangeQuery,
@@ -19,7 +20,7 @@ from stackrun.api.stacks import (
     StateDifference,
     UpOptions,
 )
-from stackrun.api.wire import stacks
+from stackrun.api.wire import drift, stacks
 from stackrun.client.address import TlsFiles
 from stackrun.client.async_http import AsyncResponse, AsyncTransport
 
@@ -46,6 +47,10 @@ class HttpStacks:
     async def plan(self, source: StackSource, options: UpOptions) -> StackPlan:
         payload = stacks.request_to_json(source, options=stacks.up_options_to_json(options))
         return stacks.plan_from_json(await self._transport.json("POST", "/stackrun/v1/stacks/plan", payload=payload))
+
+    async def drift(self, source: StackSource, options: DriftOptions) -> DriftReport:
+        payload = stacks.request_to_json(source, options=drift.drift_options_to_json(options))
+        return drift.drift_from_json(await self._transport.json("POST", "/stackrun/v1/stacks/drift", payload=payload))
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         return await self._operate("up", source, options=stacks.up_options_to_json(options))

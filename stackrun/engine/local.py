@@ -133,18 +133,9 @@ class LocalEngine:
         )
         self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)
         self._truth = Truth(
-            store=store,
-            registry=self._registry,
-            events=self._events,
-            pool=self._pool,
-            tasks=self._tasks,
-            networks=self._networks,
-            planner=self._planner,
-            resolver=self._resolver,
-            images=self._images,
-            lifecycle=self._lifecycle,
-            report=self._report,
-        )
+            store=store, registry=self._registry, events=self._events, pool=self._pool, tasks=self._tasks, networks=self._networks,
+            planner=self._planner, resolver=self._resolver, images=self._images, lifecycle=self._lifecycle, report=self._report,
+        )  # fmt: skip
         self._adoption = Adoption(
             store=store, run_dir=run_dir, registry=self._registry, containers=self._containers, lifecycle=self._lifecycle,
             handover=self._handover, networks=self._networks, volumes=self._volumes, planner=self._planner, resolver=self._resolver,

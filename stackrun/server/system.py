@@ -10,7 +10,7 @@ from stackrun.api import filters
 from stackrun.api.engine import Engine
 from stackrun.api.routes import API_VERSION, MIN_API_VERSION
 from stackrun.api.stacks import StackEvent, Stacks
-from stackrun.api.wire import stacks, system
+from stackrun.api.wire import drift, stacks, system
 from stackrun.api.wire.times import timestamp_s
 from stackrun.errors import NotFound
 from stackrun.server.http import Reply, Request, Response, Streaming, json_response
@@ -55,6 +55,9 @@ class StackRoutes:
         if request.variables["operation"] == "plan":
             plan = await self._stacks.plan(stacks.source_from_json(body), stacks.up_options_from_json(body))
             return json_response(stacks.plan_to_json(plan))
+        if request.variables["operation"] == "drift":
+            report = await self._stacks.drift(stacks.source_from_json(body), drift.drift_options_from_json(body))
+            return json_response(drift.drift_to_json(report))
         if request.variables["operation"] == "why":
             reasons = await self._stacks.why(stacks.source_from_json(body), *stacks.asked_from_json(body))
             return json_response(stacks.reasons_to_json(reasons))

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypeVar
 
 from stackrun.api import labels
+from stackrun.api.drift import DriftOptions, DriftReport, KernelTruth
 from stackrun.api.engine import Engine
 from stackrun.api.stacks import (
     Change,
@@ -42,6 +43,7 @@ from stackrun.stack.content import Contents, encoded, forget_private, read_conte
 from stackrun.stack.declared import Declared, merged, raised
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
+from stackrun.stack.drift import DriftCheck, Means
 from stackrun.stack.execute import PARALLELISM, Emit, Outcome, execute
 from stackrun.stack.explain import Inspected, Plans, Shown, explained, notice_events, replaced_containers, warning_event
 from stackrun.stack.journal import Journal
@@ -102,10 +104,12 @@ class StackOperations:
     """`api.stacks.Stacks` over any engine.
 
     `state_dir`: a folder for the content of configs and secrets, made when it is needed; the engine must see it under the same path.
-    `keeps`: what is declared is written down, for a `Keeper` to hold it so.
+    `keeps`: what is declared is written down, for a `Keeper` to hold it so.  `truth`: of an engine whose kernel can be looked at.
     """
 
-    def __init__(self, engine: Engine, *, state_dir: str, parallelism: int = PARALLELISM, keeps: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, *, state_dir: str, parallelism: int = PARALLELISM, keeps: bool = False, truth: KernelTruth | None = None
+    ) -> None:
         self._engine = engine
         self._state_dir = state_dir
         self._parallelism = parallelism
@@ -113,6 +117,8 @@ class StackOperations:
         self.keeping = Keeping(engine, self._locks, self._carried_out, state_dir if keeps else None)
         self._past = Past(engine, state_dir)
         self.journal = Journal(state_dir)
+        means = Means(self.plan, self.up, self.keeping.declared, self._while_held, self.journal)
+        self._drift = DriftCheck(engine, truth, means)
         self.witnessed = False
         """Whether somebody notes what the engine's containers do by themselves."""
 
@@ -243,6 +249,9 @@ class StackOperations:
             now_name, new, shown = "the file", await self._past.file_side(stack.wanted), stack.shown
             shown = replace(shown, secrecy=await asyncio.to_thread(secrecy_of, old.desired, new.desired))
         return StateDifference(project, name, now_name, changes(old, new, shown.secrecy, shown.places))
+
+    async def drift(self, source: StackSource, options: DriftOptions) -> DriftReport:
+        return await self._drift.report(source, options)
 
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
         project, known = await asyncio.to_thread(_identity, source)
@@ -406,6 +415,13 @@ class StackOperations:
 
     async def _acquired(self, project: str) -> asyncio.Lock:
         lock = self._locks.of(project)
+    async def _while_held(self, project: str, work: Callable[[], Awaitable[None]]) -> None:
+        lock = await self._acquired(project)
+        try:
+            await work()
+        finally:
+            lock.release()
+
         await lock.acquire()
         try:
             await self.keeping.give_way(project)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from stackrun.api.drift import DriftOptions, DriftReport
 from stackrun.api.stacks import (
     Change,
     ChangeQuery,
@@ -31,6 +32,7 @@ class FakeStacks:
     broken: StackrunError | None = None
     summaries: tuple[StackSummary, ...] = ()
     planned: StackPlan = field(default_factory=lambda: StackPlan("shop"))
+    drifted: DriftReport = field(default_factory=lambda: DriftReport("shop"))
     kept: Keep = field(default_factory=lambda: Keep("shop"))
     past: History = field(default_factory=lambda: History("shop"))
     difference: StateDifference = field(default_factory=lambda: StateDifference("shop", "revision 1", "the file"))
@@ -55,6 +57,12 @@ class FakeStacks:
         if self.error:
             raise self.error
         return self.planned
+
+    async def drift(self, source: StackSource, options: DriftOptions) -> DriftReport:
+        self.requests.append(("drift", source, options))
+        if self.error:
+            raise self.error
+        return self.drifted
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         return await self._run("up", source, options)
