@@ -34,7 +34,7 @@ from stackrun.api.stacks import (
     UpOptions,
 )
 from stackrun.api.types import Container, Filters
-from stackrun.errors import ComposeError, Conflict, ExecuteFailed, NotFound, StackrunError
+from stackrun.errors import ComposeError, Conflict, ExecuteFailed, InvalidArgument, NotFound, StackrunError
 from stackrun.stack import lifecycle
 from stackrun.stack.account import Account
 from stackrun.stack.changes import Changes
@@ -50,7 +50,7 @@ from stackrun.stack.journal import Journal
 from stackrun.stack.keep import touched
 from stackrun.stack.keeping import Keeping, Locks
 from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
-from stackrun.stack.past import Past, images_of, is_up, secrecy_of
+from stackrun.stack.past import Past, as_recorded, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
 from stackrun.stack.reasons import reasons
@@ -187,7 +187,7 @@ class StackOperations:
         if stack.revision:
             wanted = stack.revision.desired
         else:
-            before = declared.desired if declared else last.desired if last and is_up(observed.containers) else None
+            before = as_recorded(declared.desired, last) if declared else last.desired if last and is_up(observed.containers) else None
             wanted = merged(before, stack.wanted, selected)
         images = images_of(stack.wanted if stack.revision else wanted, selected, observed, last)
         await self._past.record(stack.how, wanted, images, emit)
@@ -332,6 +332,8 @@ class StackOperations:
         return self._locks.of(project).locked() or self.keeping.is_at_work(project)
 
     async def _revived(self, project: str, options: UpOptions) -> _Stack:
+        if options.services or options.scale or options.pull:
+            raise InvalidArgument("a revision is brought back as a whole, as it was: without services, scale or pull")
         found = await self._past.revived(project, options.revision)
         return _Stack(found.desired, replace(_policy(options), remove_orphans=True), found.shown, options.by, found.revision)
 

@@ -84,9 +84,9 @@ class Past:
         services = revision.desired.services.values()
         named = await observe_images(self._engine, {*(one.image for one in services), *revision.images.values()})
         pinned = with_images_of_then(revision, named)
-        strangers = {service_of(one) for one in containers} - ever
+        strangers = {service_of(one) for one in containers if not is_one_off(one)} - ever
         shown_desired = replace(pinned, dormant=pinned.dormant | strangers)
-        warnings = (*moved_images(revision, named), *await asyncio.to_thread(changed_files, revision))
+        warnings = (*_staying(containers, strangers), *moved_images(revision, named), *await asyncio.to_thread(changed_files, revision))
         secrecy = await asyncio.to_thread(secrecy_of, revision.desired)
         return Revived(revision, shown_desired, Shown(warnings, NoPlaces(), secrecy))
 
@@ -117,6 +117,17 @@ def is_up(containers: Iterable[Container]) -> bool:
     return any(not is_one_off(one) for one in containers)
 
 
+def as_recorded(declared: Desired, last: Revision | None) -> Desired:
+    """Services that were brought back by the id of their image, under its name again."""
+    known = last.desired.services if last else {}
+    services = dict(declared.services)
+    for name, one in declared.services.items():
+        if name in known and known[name].config_hash == one.config_hash and known[name].image != one.image:
+            image, policy = known[name].image, known[name].pull_policy
+            services[name] = replace(one, image=image, spec=replace(one.spec, image=image), pull_policy=policy)
+    return replace(declared, services=services)
+
+
 def images_of(desired: Desired, selected: Collection[str], observed: Observed, last: Revision | None) -> dict[str, str]:
     """Service → image id: of those just brought up what their names mean, of the others what they were made from."""
     found: dict[str, str] = {}
@@ -144,6 +155,12 @@ def _of_then(service: DesiredService, revision: Revision, named: Mapping[str, st
     if named.get(service.image) == id:
         return replace(service, pull_policy="missing")
     return replace(service, image=id, spec=replace(service.spec, image=id), pull_policy="never")
+
+
+def _staying(containers: Iterable[Container], strangers: Collection[str]) -> Iterable[StackEvent]:
+    names = [one.name for one in containers if service_of(one) in strangers and not is_one_off(one)]
+    if names:
+        yield _warning("Containers", f"{', '.join(names)}: of services that no revision ever had: left alone")
 
 
 def moved_images(revision: Revision, named: Mapping[str, str]) -> Iterable[StackEvent]:

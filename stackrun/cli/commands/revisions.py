@@ -35,7 +35,6 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
         flag("-d", "--detach", action="store_true", help=argparse.SUPPRESS)
         flag("--wait", action="store_true", help="return once everything runs or is healthy")
         flag("--wait-timeout", type=seconds, metavar="SECONDS", help="give --wait up after this long")
-        flag("--pull", choices=("always", "missing", "never"), help="when to pull images; what a revision was made from is not pulled")
         add_timeout(parser)
     if verb == "diff":
         flag("before", nargs="?", type=_number, default=0, metavar="A", help="a revision of `history`; otherwise the last one")
@@ -118,7 +117,6 @@ def _rollback(options: argparse.Namespace, request: Document) -> int:
             "wait": options.wait,
             "wait_timeout_s": options.wait_timeout,
             "timeout_s": options.timeout,
-            "pull": options.pull or "",
         },
     }
     if not options.plan:

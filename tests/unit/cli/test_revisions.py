@@ -143,8 +143,8 @@ def test_the_exit_code_of_a_diff(asked: Asked, capsys: pytest.CaptureFixture[str
 def test_a_rollback_is_an_up_of_a_revision(asked: Asked) -> None:
     assert main.run(["-p", "shop", "rollback"]) == 0
     assert asked.requests[0][0] == "up" and (asked.options["revision"], asked.options["by"]) == (-1, "rollback")
-    main.run(["-p", "shop", "rollback", "8", "--wait", "--wait-timeout", "1m", "-t", "3", "--pull", "never"])
-    assert asked.options == {"revision": 8, "by": "rollback", "wait": True, "wait_timeout_s": 60.0, "timeout_s": 3.0, "pull": "never"}
+    main.run(["-p", "shop", "rollback", "8", "--wait", "--wait-timeout", "1m", "-t", "3"])
+    assert asked.options == {"revision": 8, "by": "rollback", "wait": True, "wait_timeout_s": 60.0, "timeout_s": 3.0}
 
 
 @pytest.mark.parametrize("flag", ["--plan", "--dry-run"])

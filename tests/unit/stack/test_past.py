@@ -11,8 +11,9 @@ from fakes.engine import Behaviour
 from unit.stack.stage import Play, Scene
 
 from stackrun.api.stacks import Phase, StackSource
-from stackrun.errors import ComposeError, Conflict, KernelError, NotFound
+from stackrun.errors import ComposeError, Conflict, InvalidArgument, KernelError, NotFound
 from stackrun.stack import revisions as files
+from stackrun.stack.operations import StackOperations
 
 ONE = "name: shop\nservices:\n  web: {image: 'busybox:1', environment: {V: '1', TOKEN: hush-hush}}\n"
 TWO = "name: shop\nservices:\n  web: {image: 'busybox:1', environment: {V: '2'}}\n  cache: {image: 'busybox:1'}\n"
@@ -143,6 +144,7 @@ def test_containers_that_no_revision_ever_had_stay(play: Play) -> None:
         await stage.engine.create_container("guest", type(guest.spec)("busybox:1", labels=labels))
         assert await rollback(stage) == "done"
         assert set(await stage.states()) == {"shop-web-1", "guest"}
+        assert stage.warnings() == [("Containers", "guest: of services that no revision ever had: left alone")]
 
     play(scene)
 
@@ -160,6 +162,16 @@ def test_what_there_is_no_revision_of(play: Play) -> None:
         with pytest.raises(NotFound, match="no revision before 1"):
             await rollback(stage)
         assert await rollback(stage, 1) == "done"
+
+    play(scene)
+
+
+def test_a_revision_is_brought_back_as_a_whole(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        await both(stage)
+        for options in ({"services": ("web",)}, {"scale": {"web": 2}}, {"pull": "always"}):
+            with pytest.raises(InvalidArgument, match="as a whole"):
+                await rollback(stage, **options)
 
     play(scene)
 
@@ -248,6 +260,42 @@ def test_secrets_come_back_as_they_were(play: Play) -> None:
         found = await stage.operations.diff(by_name(stage), 1, 2)
         assert [one.field for resource in found.resources for one in resource.changes] == ["secrets.token"]
         assert "hush" not in str(found) and "another-one" not in str(found)
+
+    play(scene)
+
+
+def test_live_contents_come_back_into_their_file(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        text = "name: shop\nservices:\n  web: {image: 'busybox:1', configs: [site]}\n"
+        text += "configs: {site: {content: one, x-stackrun: {on_change: restart}}}\n"
+        stage.write(text)
+        await stage.up()
+        stage.write(text.replace("one", "two"))
+        await stage.up()
+        stage.engine.calls.clear()
+        assert await rollback(stage) == "done"
+        assert {call.split()[0] for call in stage.engine.calls} == {"stop_container", "start_container"}
+        (mount,) = (await stage.engine.container("shop-web-1")).spec.mounts
+        assert Path(mount.source).read_text() == "one"
+
+    play(scene)
+
+
+def test_after_going_back_an_up_of_another_service_keeps_the_names_of_images(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.operations = StackOperations(stage.engine, state_dir=str(stage.state), keeps=True)
+        stage.write(TWO)
+        await stage.up()
+        stage.engine.add_image("busybox:2")
+        await stage.engine.tag_image("busybox:2", "busybox:1")
+        await stage.up()
+        await rollback(stage)
+        stage.write(TWO.replace("cache: {", "cache: {hostname: h, "))
+        await stage.up(services=("cache",))
+        _, how, changed = (await history(stage))[-1]
+        assert how == "up cache" and changed.startswith("cache image 1 (") and changed.endswith(") and hostname")
+        found = await stage.operations.diff(by_name(stage), 3, 4)
+        assert [one.resource for one in found.resources] == ["Service cache"]
 
     play(scene)
 
