@@ -37,6 +37,7 @@ _ALWAYS_ENABLED = ("cpu", "cpuset", "io", "memory", "pids")
 """v2 controllers every group gets, limits or not, so that its usage is accounted and limits can come later."""
 _FREEZE_TIMEOUT_S = 10.0
 UNDELEGATED = "undelegated"
+_DELEGATE = "start the engine where one is: systemd-run --user --scope -p Delegate=yes stackrun daemon"
 LEAF = "stackrun-daemon"
 """Where the daemon itself goes in a delegated group, which may hold no processes beside its children (cgroups(7))."""
 _POLL_MS = 5
@@ -230,6 +231,8 @@ class Cgroup:
             write(f"{self._freezer()}/freezer.state", "THAWED")
 
     def _freezer(self) -> str:
+        if self.layout.mode == UNDELEGATED:
+            raise Unsupported("pause: no cgroup is delegated to this user", hint=_DELEGATE)
         if "freezer" not in self.layout.v1:
             raise Unsupported(
                 "pause: this kernel has neither cgroup.freeze nor the freezer controller", hint="cgroup.freeze needs Linux 5.2"

@@ -15,8 +15,8 @@ import errno
 import os
 import resource
 
-from stackrun.errors import KernelError
-from stackrun.kernel import caps, process, seccomp, syscalls
+from stackrun.errors import KernelError, Unsupported
+from stackrun.kernel import caps, privileges, process, seccomp, syscalls
 from stackrun.runtime import passwd
 from stackrun.runtime.spec import CAPABILITY_SETS
 
@@ -138,9 +138,7 @@ def assume(wanted: Process, seccomp_program: bytes) -> None:
     bounding, effective, inheritable, permitted, _ = _reachable(wanted)
     caps.drop_bounding(bounding, present())
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
-    os.setgroups(wanted.groups)
-    os.setresgid(wanted.gid, wanted.gid, wanted.gid)
-    os.setresuid(wanted.uid, wanted.uid, wanted.uid)
+    _take_ids(wanted)
     kept = caps.SYS_ADMIN & present() if _filter_needs_rights(wanted, seccomp_program) else 0
     syscalls.capset(effective | kept, permitted | kept, inheritable)
     # The change of user has undone both (prctl(2)).
@@ -149,6 +147,27 @@ def assume(wanted: Process, seccomp_program: bytes) -> None:
         process.die_with_parent()
     _check_directory(wanted.cwd, _enter(wanted.cwd) if early else None)
     os.umask(wanted.umask)
+
+
+def _take_ids(wanted: Process) -> None:
+    try:
+        try:
+            os.setgroups(wanted.groups)
+        except PermissionError:
+            # In a user namespace of one id nobody may (user_namespaces(7)); there are no others to be in, and what comes from the
+            # image's /etc/group is not worth a refusal.
+            if not privileges.current().single_id or wanted.group_names:
+                raise
+        os.setresgid(wanted.gid, wanted.gid, wanted.gid)
+        os.setresuid(wanted.uid, wanted.uid, wanted.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL and not privileges.current().single_id:
+            raise
+        groups = f" with the groups {wanted.groups}" if wanted.groups else ""
+        raise Unsupported(
+            f"user {wanted.uid}:{wanted.gid}{groups}: not among the ids of this user namespace",
+            hint="install uidmap and give your user ranges in /etc/subuid and /etc/subgid (usermod --add-subuids, --add-subgids)",
+        ) from None
 
 
 def finish(wanted: Process, seccomp_program: bytes, tell: Callable[[int], None] = os.close) -> None:
