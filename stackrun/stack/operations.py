@@ -415,8 +415,6 @@ class StackOperations:
             await asyncio.to_thread(self.journal.note, observed.project, account.decisions())
         return outcome
 
-    async def _acquired(self, project: str) -> asyncio.Lock:
-        lock = self._locks.of(project)
     async def _while_held(self, project: str, work: Callable[[], Awaitable[None]]) -> None:
         lock = await self._acquired(project)
         try:
@@ -424,6 +422,8 @@ class StackOperations:
         finally:
             lock.release()
 
+    async def _acquired(self, project: str) -> asyncio.Lock:
+        lock = self._locks.of(project)
         await lock.acquire()
         try:
             await self.keeping.give_way(project)
