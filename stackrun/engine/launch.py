@@ -125,8 +125,8 @@ class Launcher:
             reserved = _reserved(plan, self._host_ports) if plan.publish_address and plan.ports else ()
             if reserved:
                 undo.callback(self._host_ports.close, reserved)
-            _write_bundle(plan)
-            trace.mark("write the bundle", container_id)
+            _write_mounted(plan)
+            trace.mark("write hosts, hostname, resolv.conf", container_id)
             handle = self._create(plan, [one.fd for one in reserved])
             trace.mark("hear that init is there", container_id)
             undo.callback(_destroy, handle, plan)
@@ -157,13 +157,14 @@ class Launcher:
     def _create(self, plan: LaunchPlan, held_fds: Sequence[int]) -> runtime.Handle:
         spec = plan.definition.spec
         directory = str(plan.directory)
+        config = oci_config(plan.definition, plan.around)
         arguments: dict[str, Any] = {
             "container_id": plan.definition.id,
             "bundle": directory,
             "run_dir": plan.run_dir,
             "cgroup_path": plan.around.cgroup_path,
             "overlay": {
-                "lower": list(plan.definition.lower),
+                "lower": [*plan.definition.lower, str(self._store.mount_points)],
                 "upper": f"{directory}/upper",
                 "work": f"{directory}/work",
                 "target": f"{directory}/merged",
@@ -176,6 +177,8 @@ class Launcher:
             "init": bool(spec.init),
             "seccomp": self.seccomp_program(plan.definition),
             "attach_stdio": plan.attached_fds,
+            "config": config,
+            "meanwhile": lambda: _write_config(plan.directory, config),
         }
         try:
             return runtime.create(self._living_zygote(), **arguments)
@@ -210,13 +213,17 @@ class Launcher:
         return endpoints
 
 
-def _write_bundle(plan: LaunchPlan) -> None:
-    """Unsynced: the next start writes them again."""
+def _write_mounted(plan: LaunchPlan) -> None:
+    """The container's own files of /etc.  Unsynced: the next start writes them again."""
     with naming(f"write {plan.directory}"):
         for name, text in plan.texts.items():
             write_file(plan.directory / name, text.encode(), mode=0o644)
-        config = json.dumps(oci_config(plan.definition, plan.around))
-        write_file(plan.directory / "config.json", config.encode(), mode=0o600)
+
+
+def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """What the container was started with, to be looked at; the runtime has been given it by message."""
+    with naming(f"write {directory}/config.json"):
+        write_file(directory / "config.json", json.dumps(config).encode(), mode=0o600)
 
 
 def _destroy(handle: runtime.Handle, plan: LaunchPlan) -> None:
@@ -302,4 +309,3 @@ def replaced_text(path: Path, text: str) -> None:
     with path.open("r+", encoding="utf-8") as file:
         file.write(text)
         file.truncate()
-

@@ -3,6 +3,7 @@
     <root>/lock                         flock(2) of the one writer, its pid inside
     <root>/containers/<id>/             container.json state.json config.json hosts hostname resolv.conf <id>-json.log
                                         upper/ work/ merged/
+    <root>/mount-points/                lowest layer of every container: empty files and directories to mount upon
     <root>/networks/<id>.json
     <root>/volumes/<name>/              volume.json _data/
 
@@ -79,6 +80,7 @@ class Store:
     def __init__(self, root: str) -> None:
         self.root = Path(root)
         self.containers = self.root / "containers"
+        self.mount_points = self.root / "mount-points"
         self.networks = self.root / "networks"
         self.volumes = self.root / "volumes"
         self.broken: list[BrokenRecord] = []
@@ -89,7 +91,16 @@ class Store:
         for directory in (self.root, self.containers, self.networks, self.volumes):
             _make_directory(directory)
         self._lock_fd = _locked(self.root / "lock")
+        self._make_mount_points()
         self._sweep()
+
+    def _make_mount_points(self) -> None:
+        """An image need not have them, and then each start would write them into the container's own layer, five files a time."""
+        with naming(f"make {self.mount_points}"):
+            for name in ("dev", "etc", "proc", "sys"):
+                (self.mount_points / name).mkdir(0o755, parents=True, exist_ok=True)
+            for name in ("hostname", "hosts", "resolv.conf"):
+                (self.mount_points / "etc" / name).touch(0o644)
 
     def close(self) -> None:
         if self._lock_fd >= 0:

@@ -34,8 +34,8 @@ def _argument_area() -> tuple[int, int]:
 def set_name(name: str) -> None:
     """What ps shows: /proc/PID/comm (15 bytes of it), and the argument area, which otherwise tells paths of the host."""
     raw = name.encode()
-    buffer = ctypes.create_string_buffer(raw[:15])
-    syscalls.prctl(syscalls.PR_SET_NAME, ctypes.addressof(buffer))
+    name_address = ctypes.c_void_p.from_buffer(ctypes.c_char_p(raw)).value or 0
+    syscalls.prctl(syscalls.PR_SET_NAME, name_address)
     if not _arguments:
         _arguments.extend(_argument_area())
     start, end = _arguments

@@ -33,8 +33,9 @@ _FLAGS = {
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }
 
+_MACHINE = os.uname().machine
 _seccomp = libc["syscall"]
-_seccomp.argtypes = (ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p)
+_seccomp.argtypes = (ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_char_p)
 _seccomp.restype = ctypes.c_long
 
 
@@ -46,9 +47,10 @@ def install(program: bytes) -> int:
     Takes no_new_privs or CAP_SYS_ADMIN in the thread's user namespace.
     """
     flags, count = _HEADER.unpack_from(program)
-    instructions = ctypes.create_string_buffer(program[_HEADER.size :], count * 8)
-    filter_program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", count, ctypes.addressof(instructions)))
-    result: int = _seccomp(_SYSCALL_NUMBER.get(os.uname().machine, -1), _SET_MODE_FILTER, flags, ctypes.addressof(filter_program))
+    instructions = ctypes.c_char_p(program[_HEADER.size :])
+    address = ctypes.c_void_p.from_buffer(instructions).value
+    filter_program = ctypes.c_char_p(struct.pack("HxxxxxxP", count, address))
+    result: int = _seccomp(_SYSCALL_NUMBER.get(_MACHINE, -1), _SET_MODE_FILTER, flags, filter_program)
     if result < 0:
         error = ctypes.get_errno()
         hint = "it takes no_new_privs or CAP_SYS_ADMIN" if error == errno.EACCES else ""

@@ -128,6 +128,16 @@ libc = ctypes.CDLL(None, use_errno=True)
 _int, _uint, _long, _ulong = ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong
 _text, _pointer, _size = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
 
+# Array types are made here: one that nobody holds is made anew by each process, for 30 us and a dozen pages of memory.
+_CloneArguments = ctypes.c_uint64 * 11
+_OpenHow = ctypes.c_uint64 * 3
+_MountAttributes = ctypes.c_uint64 * 4
+_CapabilityHeader = ctypes.c_uint32 * 2
+_CapabilityData = ctypes.c_uint32 * 6
+_SignalAction = ctypes.c_char * 32
+_Statx = ctypes.c_char * _STATX_BYTES
+_Statfs = ctypes.c_long * 32
+
 
 def check(call: str, result: int) -> int:
     """`result` unless it is negative, which raises `KernelError(call, errno)`.  `call` names the operands too."""
@@ -207,7 +217,7 @@ def clone3(flags: int, exit_signal: int = 0, cgroup_fd: int = 0) -> tuple[int, i
     """
     pid_fd = ctypes.c_int(-1)
     flags |= CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd else 0)
-    arguments = (ctypes.c_uint64 * 11)(flags, ctypes.addressof(pid_fd), 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup_fd)
+    arguments = _CloneArguments(flags, ctypes.addressof(pid_fd), 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup_fd)
     pid = check(f"clone3 {flags:#x}", _clone3(ctypes.byref(arguments), ctypes.sizeof(arguments)))
     return pid, pid_fd.value if pid else -1
 
@@ -222,7 +232,7 @@ def pidfd_send_signal(pid_fd: int, signum: int) -> None:
 
 def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2); O_CLOEXEC is always set."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve)
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     return check(f"openat2 {path}", _openat2(dir_fd, _bytes(path), ctypes.byref(how), ctypes.sizeof(how)))
 
 
@@ -253,7 +263,7 @@ def mount_setattr(
     dir_fd: int, path: str, flags: int, attr_set: int, attr_clear: int = 0, propagation: int = 0, user_namespace_fd: int = 0
 ) -> None:
     """mount_setattr(2); `propagation` is MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE or 0; the namespace is for MOUNT_ATTR_IDMAP."""
-    attributes = (ctypes.c_uint64 * 4)(attr_set, attr_clear, propagation, user_namespace_fd)
+    attributes = _MountAttributes(attr_set, attr_clear, propagation, user_namespace_fd)
     result = _mount_setattr(dir_fd, _bytes(path), flags, ctypes.byref(attributes), ctypes.sizeof(attributes))
     check(f"mount_setattr {path or dir_fd}", result)
 
@@ -286,7 +296,7 @@ def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
 
 def default_signal(signum: int) -> None:
     """SIG_DFL for a signal that libc keeps to itself and does not let sigaction(2) touch."""
-    check(f"rt_sigaction {signum}", _rt_sigaction(signum, ctypes.create_string_buffer(32), None, 8))
+    check(f"rt_sigaction {signum}", _rt_sigaction(signum, _SignalAction(), None, 8))
 
 
 def sched_setattr(policy: int, flags: int, nice: int, priority: int, times_ns: tuple[int, int, int]) -> None:
@@ -310,17 +320,16 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 def capget() -> tuple[int, int, int]:
     """(effective, permitted, inheritable) of the calling thread, as bit masks."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
-    data = (ctypes.c_uint32 * 6)()
+    header, data = _CapabilityHeader(_CAPABILITY_VERSION_3, 0), _CapabilityData()
     check("capget", libc.capget(header, data))
     return data[0] | data[3] << 32, data[1] | data[4] << 32, data[2] | data[5] << 32
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     low, high = 0xFFFFFFFF, 32
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
+    header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
     words = (effective & low, permitted & low, inheritable & low, effective >> high, permitted >> high, inheritable >> high)
-    check("capset", libc.capset(header, (ctypes.c_uint32 * 6)(*words)))
+    check("capset", libc.capset(header, _CapabilityData(*words)))
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
@@ -365,14 +374,14 @@ def inotify_rm_watch(fd: int, watch: int) -> None:
 
 def mount_id(fd: int) -> int:
     """The id of the mount that `fd` is on: statx(2) stx_mnt_id (Linux 5.8)."""
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    buffer = _Statx()
     check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_MNT_ID, buffer))
     return int.from_bytes(buffer.raw[_STATX_MNT_ID_OFFSET : _STATX_MNT_ID_OFFSET + 8], sys.byteorder)
 
 
 def is_mount_root(fd: int) -> bool:
     """Whether `fd` is the very root of the mount it is on: statx(2) STATX_ATTR_MOUNT_ROOT (Linux 5.8)."""
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    buffer = _Statx()
     check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_MNT_ID, buffer))
     found = int.from_bytes(buffer.raw[_STATX_ATTRIBUTES_OFFSET : _STATX_ATTRIBUTES_OFFSET + 8], sys.byteorder)
     return bool(found & _STATX_ATTR_MOUNT_ROOT)
@@ -380,6 +389,6 @@ def is_mount_root(fd: int) -> bool:
 
 def filesystem_type(fd: int) -> int:
     """statfs(2) f_type, such as PROC_SUPER_MAGIC; the first word of the structure."""
-    buffer = (ctypes.c_long * 32)()
+    buffer = _Statfs()
     check(f"fstatfs {fd}", libc.fstatfs(fd, buffer))
     return buffer[0]

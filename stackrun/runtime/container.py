@@ -12,7 +12,7 @@ once the exit event (or EOF) has been read.
 Run directory (`run_dir`, mode 0700, one a container; a unix socket path is limited to 107 bytes)::
 
     shim.sock    SOCK_SEQPACKET, requests and events, root only
-    state.json   {"id","pid","start_ticks","bundle","cgroup_path","created_ns","started_ns","status","annotations"}
+    state.json   {"id","pid","start_ticks","bundle","cgroup_path","created_ns","annotations"}
     exit.json    {"code","signal","oom","at_ns"}, written before anyone is told
     shim.err     traceback of a shim that had a bug
 """
@@ -26,7 +26,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stackrun.errors import DeadlineExceeded, KernelError, NotFound, Unavailable
@@ -64,6 +64,8 @@ def create(
     stdio: Sequence[int] = (),
     console_socket: int = -1,
     prepare: bool = False,
+    config: dict[str, Any] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Handle:
     """Launch a shim, and by it the container's init, which does not go beyond execve until `Handle.start`.
 
@@ -80,6 +82,9 @@ def create(
     socket, the master of a `tty` is sent instead of being served by `attach` (runc's --console-socket).  Descriptors passed in stay the
     caller's to close.  `dns_sockets` opens the sockets of `Handle.dns_sockets` at once.  `prepare` waits until the
     container is complete short of execve, as OCI's create does (else `start` waits for it).
+
+    `config` is the configuration instead of `bundle`'s config.json.  `meanwhile` is called while others work; what it raises is
+    raised here, after all has been undone.
 
     Mount sources must exist already, and may from here on change in place only: init makes its root file system while
     the caller sees to the network.  What goes wrong there is raised by `start`.  Besides the OCI fields, the configuration may hold
@@ -103,16 +108,17 @@ def create(
         "seccomp": base64.b64encode(seccomp).decode(),
         "dns_sockets": dns_sockets,
         "prepare": prepare,
+        "config": config,
         "held": len(held_fds),
         "attached": len(attach_stdio),
         "stdio": len(stdio),
         "console": console_socket >= 0,
     }
     fds = [*held_fds, *attach_stdio, *stdio, *([console_socket] if console_socket >= 0 else [])]
-    return _launch(zygote, request, fds)
+    return _launch(zygote, request, fds, meanwhile)
 
 
-def _launch(zygote: Zygote, request: dict[str, Any], fds: list[int]) -> Handle:
+def _launch(zygote: Zygote, request: dict[str, Any], fds: list[int], meanwhile: Callable[[], None] | None) -> Handle:
     requests, shim_requests = messages.pair()
     events, shim_events = messages.pair()
     with shim_requests, shim_events:
@@ -124,12 +130,25 @@ def _launch(zygote: Zygote, request: dict[str, Any], fds: list[int]) -> Handle:
             raise
     handle = Handle(request["id"], request["run_dir"], requests, events, shim_pid_fd)
     handle.shim_pid = shim_pid
+    failure = _failure_of(meanwhile) if meanwhile else None
     try:
         handle._hello("created", START_TIMEOUT_S)
     except BaseException:
         handle._abandon()
         raise
+    if failure:
+        handle.delete()
+        handle.close()
+        raise failure
     return handle
+
+
+def _failure_of(work: Callable[[], None]) -> BaseException | None:
+    try:
+        work()
+    except BaseException as error:
+        return error
+    return None
 
 
 class Handle:

@@ -39,7 +39,7 @@ class Alone:
 class Launch:
     """All that init needs to know.  `streams` are the descriptors for 0, 1 and 2; empty with a terminal."""
 
-    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "streams")
+    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "streams", "waits")
 
     def __init__(self, order: Order) -> None:
         self.container_id: str = order.request["id"]
@@ -50,6 +50,7 @@ class Launch:
         self.group = order.group
         self.streams = order.pipes.inner
         self.alone = order.alone
+        self.waits = order.waits
 
 
 def run(launch: Launch, sock: sockets.Socket) -> None:
@@ -61,8 +62,9 @@ def run(launch: Launch, sock: sockets.Socket) -> None:
         if not launch.spec.in_user_namespace:
             membership.complete(launch.group)
         trace.mark("join the cgroups")
-        steps.hear(sock, steps.PREPARE)
-        trace.mark("hear prepare")
+        if launch.waits:
+            steps.hear(sock, steps.PREPARE)
+            trace.mark("hear prepare")
         launch.spec.hooks.sock = sock
         warnings, console = _prepare(launch)
         path = _assume(launch) if launch.alone else ""

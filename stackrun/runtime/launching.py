@@ -35,7 +35,7 @@ class Born:
         self.pid_fd = -1
         self.sock: sockets.Socket
         self.is_prepared = False
-        self.is_told = False
+        self.is_told = not order.waits
         self.warnings: list[str] = []
 
     def let_prepare(self) -> None:

@@ -51,7 +51,7 @@ class Order:
         rest = fds[len(self.held) + len(self.attached) :]
         self.given = tuple(rest[: request["stdio"]])
         self.console_fd = rest[len(self.given)] if request["console"] else -1
-        self.spec = spec.load(request["bundle"])
+        self.spec = spec.check(request["config"], request["bundle"]) if request.get("config") else spec.load(request["bundle"])
         self.spec.terminal = bool(request["tty"])
         self.plan = rootfs.plan(self.spec, request["overlay"])
         self.seccomp = binascii.a2b_base64(request["seccomp"])
@@ -65,6 +65,11 @@ class Order:
     def waits_for_network(self) -> bool:
         """Whether the root file system can only be made after the network: a sysctl names an interface still to come."""
         return any(path.split("/")[2:3] in (["conf"], ["neigh"]) for path, _ in self.spec.sysctls)
+
+    @property
+    def waits(self) -> bool:
+        """Whether init is to wait for `prepare`: nothing else must be seen to before it can make its world."""
+        return bool(self.alone) or self.waits_for_network or self.spec.in_user_namespace
 
     def close(self) -> None:
         """Close this process's copies of all descriptors; what is on the file system stays."""

@@ -105,8 +105,6 @@ class Shim:
         self._ended_execs: dict[str, Message] = {}
         self._lingering: list[streams.Streams] = []
         self._status = "created"
-        self._created_ns = time.time_ns()
-        self._started_ns = 0
         self._is_done = False
         self._has_failed = False
         order.pipes.hand_over(self._streams, -1, ends_with_client=order.request["stdin_once"])
@@ -120,7 +118,7 @@ class Shim:
         self._loop.watch(connection.fileno(), READ, lambda _: self._serve(connection))
         self._loop.watch(self._listener.fileno(), READ, lambda _: self._accept())
         self._loop.watch(self._born.pid_fd, READ, lambda _: self._init_ended())
-        self._save()
+        self._record()
         try:
             if self._request["dns_sockets"]:
                 self._on_dns({}, [])
@@ -241,19 +239,18 @@ class Shim:
         }
         return reply, [os.dup(self._born.pid_fd), syscalls.pidfd_open(os.getpid())]
 
-    def _save(self) -> None:
+    def _record(self) -> None:
+        """For whoever has to clean up after a shim that was killed; all else can be asked."""
         record = {
             "id": self.container_id,
             "pid": self._born.pid,
             "start_ticks": state.start_ticks(self._born.pid),
             "bundle": self._request["bundle"],
             "cgroup_path": self._request["cgroup_path"],
-            "created_ns": self._created_ns,
-            "started_ns": self._started_ns,
-            "status": self._status,
+            "created_ns": time.time_ns(),
             "annotations": self._born.order.spec.annotations,
         }
-        state.write(state.state_path(self.run_dir), record)
+        state.put(state.state_path(self.run_dir), record)
 
     def _init_ended(self) -> None:
         self._loop.forget(self._born.pid_fd)
@@ -275,7 +272,7 @@ class Shim:
         self._streams.drain()
         if self._log:
             self._log.close()
-        state.write(state.exit_path(self.run_dir), record)
+        state.end(self.run_dir, record)
         trace.mark("drain streams, write the exit down")
         self._born.group.delete()
         trace.mark("remove the cgroups")
@@ -356,8 +353,6 @@ class Shim:
                 self._undo()
             raise
         self._status = "running"
-        self._started_ns = time.time_ns()
-        self._save()
         return answer
 
     def _on_signal(self, message: Message, _: list[int]) -> Answer:
@@ -391,14 +386,12 @@ class Shim:
         self._require("pause", "running")
         self._born.group.freeze()
         self._status = "paused"
-        self._save()
         return {}, []
 
     def _on_resume(self, _: Message, __: list[int]) -> Answer:
         self._require("resume", "paused")
         self._born.group.thaw()
         self._status = "running"
-        self._save()
         return {}, []
 
     def _require(self, request: str, status: str) -> None:

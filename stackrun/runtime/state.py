@@ -31,12 +31,23 @@ def crash_path(run_dir: str) -> str:
 def write(path: str, record: Message) -> None:
     """Replace `path` by `record` in one step.  Not synced: a run directory does not outlive the boot (tmpfs)."""
     temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    put(temporary, record)
+    os.rename(temporary, path)
+
+
+def end(run_dir: str, record: Message) -> None:
+    """The run's record becomes that of its end: a file less to make and to remove."""
+    put(state_path(run_dir), record)
+    os.rename(state_path(run_dir), exit_path(run_dir))
+
+
+def put(path: str, record: Message) -> None:
+    """`write` where nobody looks yet: without a second file to make and to rename."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(fd, jsontext.dumps(record).encode())
     finally:
         os.close(fd)
-    os.rename(temporary, path)
 
 
 def read(path: str) -> Message | None:

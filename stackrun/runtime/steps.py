@@ -8,8 +8,8 @@
       │ ───────────── execute ────────────► │ identity, seccomp, execve
       │ ◄──────── end of file ───────────── │ execve closed the socket: it runs
 
-An exec's helper says `spawned` with the pid of the process proper before that.  At any point the inner side may
-say `failed` with an error, after which it ends.
+Where nothing is to be seen to before (`order.Order.waits`), `prepare` is left out.  An exec's helper says `spawned` with the
+pid of the process proper before that.  At any point the inner side may say `failed` with an error, after which it ends.
 
 Under `stackrun-runtime` the outer side is the command itself, and the socket ends with `prepared`: init listens at a door
 then, where `start` knocks to say `execute`.  A container with hooks says `mounted` on its way and waits for `hooked`; a
