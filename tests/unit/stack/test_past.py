@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from fakes.engine import Behaviour
 from unit.stack.stage import Play, Scene
 
-from stackrun.api.stacks import Phase, StackSource
+from stackrun.api.stacks import Phase, StackSource, UpOptions
 from stackrun.errors import ComposeError, Conflict, InvalidArgument, KernelError, NotFound
 from stackrun.stack import revisions as files
 from stackrun.stack.operations import StackOperations
@@ -431,3 +432,50 @@ def test_so_has_one_that_could_not_note_that_it_begins(play: Play, monkeypatch: 
         assert len(stage.warnings()) == 1 and await current(stage) == [1]
 
     play(scene)
+
+
+# --- cut off anywhere
+
+
+def test_an_up_cut_off_at_any_call_is_taken_back_whole(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(ONE)
+        await stage.up()
+        for cut in range(100):
+            stage.write(
+                TWO.replace("cache:", f"cache{cut}:") + f"  other{cut}: {{image: 'busybox:1', networks: [n]}}\nnetworks: {{n: {{}}}}\n"
+            )
+            if not await _cut_off(stage, cut):
+                break
+            assert (await stage.operations.history(by_name(stage))).unfinished == "up"
+            assert await rollback(stage) == "done"
+            assert await stage.states() == {"shop-web-1": "running"} and "V=1" in await environment(stage)
+            assert await current(stage) == [1]
+        assert cut > 5
+
+    play(scene)
+
+
+async def _cut_off(stage: Scene, cut: int) -> bool:
+    """Whether it had so many calls to make."""
+    enter, reached, calls = stage.engine.enter, asyncio.Event(), 0
+
+    async def stopping(method: str, ref: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > cut:
+            reached.set()
+            await asyncio.Event().wait()
+        await enter(method, ref)
+
+    stage.engine.enter = stopping  # type: ignore[method-assign]
+    events = await stage.operations.up(stage.source, UpOptions())
+    over = asyncio.ensure_future(stage.drain(events))
+    waiting = asyncio.ensure_future(reached.wait())
+    await asyncio.wait([over, waiting], return_when=asyncio.FIRST_COMPLETED)
+    await events.aclose()  # type: ignore[attr-defined]
+    waiting.cancel()
+    over.cancel()
+    await asyncio.wait([over, waiting])
+    stage.engine.enter = enter  # type: ignore[method-assign]
+    return reached.is_set()
