@@ -41,6 +41,8 @@ _ERRORS: dict[str, Verdict] = {
     "services.*.deploy.mode": _unless("", "replicated", "global", reason="deploy mode {} is not supported"),
     "services.*.deploy.resources.reservations.devices": _any("reserving devices is not supported"),
     "services.*.deploy.resources.reservations.generic_resources": _any("generic resources are Swarm's"),
+    "services.*.deploy.update_config.failure_action": _unless("", "pause", "continue", "rollback", reason="there is no failure action {}"),
+    "services.*.deploy.update_config.order": _unless("", "start-first", "stop-first", reason="there is no order {}"),
     "services.*.gpus": _any("GPUs are not supported"),
     "services.*.isolation": _unless("", "default", reason=f"isolation {_WINDOWS}"),
     "services.*.logging.driver": _unless("", "json-file", "local", "none", reason="there is no log driver {}"),
@@ -76,9 +78,10 @@ _WARNINGS: dict[str, Verdict] = {
     "services.*.deploy.resources.reservations.cpus": _any("cpus are not reserved: the value has no effect"),
     "services.*.deploy.restart_policy.delay": _any("restarts back off by themselves: delay has no effect"),
     "services.*.deploy.restart_policy.window": _any("window has no effect"),
-    "services.*.deploy.rollback_config": _any("failed updates are not rolled back yet: rollback_config has no effect"),
-    "services.*.deploy.update_config": _any("containers are replaced one after the other: update_config has no effect yet"),
-    "services.*.develop": _any("watching sources is not supported yet: develop has no effect"),
+    "services.*.deploy.rollback_config": _any("a failed update goes back at once, in update_config's order: rollback_config has no effect"),
+    "services.*.develop.watch.*.action": _unless(
+        "sync", "sync+restart", "sync+exec", "restart", reason="building images is not supported yet: the action {} does nothing"
+    ),
     "services.*.mem_swappiness": _any("mem_swappiness has no effect"),
     "services.*.pull_policy": _unless(
         "", "always", "missing", "if_not_present", "never", "build", reason="pull policy {} pulls every time, as always does"

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from stackrun.compose.check import SIGNALS
 from stackrun.compose.origins import Note
 from stackrun.compose.rules.health import has_healthcheck
-from stackrun.compose.rules.ports import has_no_own_network, ports_of
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
 from stackrun.compose.scalar import signal_name
@@ -180,14 +179,14 @@ def swap_below_memory(stack: Stack) -> Iterator[Found]:
 # --- updates --------------------------------------------------------------------------------------
 
 
-@GROUP.rule("start-first-with-fixed-port", "warning", "The new container would publish the port that the old one still has.")
-def start_first_with_fixed_port(stack: Stack) -> Iterator[Found]:
+@GROUP.rule("start-first-on-host-network", "warning", "The new container would listen on the ports that the old one still has.")
+def start_first_on_host_network(stack: Stack) -> Iterator[Found]:
     for service in stack.services:
-        for key in ("update_config", "rollback_config") if service.get("deploy") else ():
-            port = next((one for one in ports_of(stack, service) if one.first and one.first == one.last), None)
-            if service.text("deploy", key, "order") == "start-first" and port is not None and not has_no_own_network(service):
-                message = f'service "{service.name}" starts the new container first, and the old one still has port {port.first}'
-                yield Found(service.at("deploy", key, "order"), message, "order: stop-first", (Note(port.place, "the port"),))
+        order = service.text("deploy", "update_config", "order") if service.get("deploy") else ""
+        if order == "start-first" and service.text("network_mode") == "host":
+            message = f'service "{service.name}" starts the new container first, and the old one still has its ports of the host'
+            note = Note(service.at("network_mode"), "published ports are handed over, ports of its own are not")
+            yield Found(service.at("deploy", "update_config", "order"), message, "order: stop-first", (note,))
 
 
 @GROUP.rule("update-without-healthcheck", "note", "An update goes on although nobody knows whether the new containers work.")

@@ -366,29 +366,29 @@ services:
 """,
     ),
     Case(
-        "start-first-with-fixed-port",
+        "start-first-on-host-network",
         7,
         16,
         """\
 services:
   web:
     image: nginx:1.27.3
-    ports: ["127.0.0.1:8080:80"]
+    network_mode: host
     deploy:
       update_config:
         order: start-first
 """,
     ),
     Case(
-        "start-first-with-fixed-port",
+        "start-first-on-host-network",
         5,
-        39,
+        37,
         """\
 services:
   web:
     image: nginx:1.27.3
-    ports: ["127.0.0.1:8080:80"]
-    deploy: {rollback_config: {order: start-first}}
+    network_mode: host
+    deploy: {update_config: {order: start-first}}
 """,
     ),
     Case(

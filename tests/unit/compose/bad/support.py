@@ -73,7 +73,7 @@ services:
   web:
     image: nginx:1.27.3
     deploy:
-      update_config: {parallelism: 1}
+      rollback_config: {parallelism: 1}
 """,
     ),
     Case(
