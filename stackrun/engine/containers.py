@@ -218,7 +218,10 @@ class Containers:
             await self.stop(ref, timeout_s=timeout_s, signal_name=signal_name)
         except NotModified:
             pass  # a restart of a stopped container is its start
-        await self._lifecycle.start(entry)
+        try:
+            await self._lifecycle.start(entry)
+        except NotModified:
+            pass  # who keeps the stack was quicker
         self._lifecycle.publish(entry, "restart")
 
     async def kill(self, ref: str, signal_name: str) -> None:
