@@ -33,7 +33,7 @@ from stackrun.errors import ComposeError
          "1:54: building images is not supported yet: the action rebuild does nothing"),
         ("deploy: {rollback_config: {parallelism: 1}}", "warning",
          "1:35: a failed update goes back at once, in update_config's order: rollback_config has no effect"),
-        ("deploy: {update_config: {failure_action: panic}}", "error", "1:67: there is no failure action panic"),
+        ("deploy: {update_config: {failure_action: panic}}", "error", "1:51: there is no failure action panic"),
         ("pull_policy: daily", "warning", "1:26: pull policy daily pulls every time, as always does"),
         ("mem_swappiness: 10", "warning", "1:26: mem_swappiness has no effect"),
         ("platform: linux/s390x", "warning", "1:36: the image is for linux/s390x, this machine is linux/"),
