@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from stackrun.api.types import Status
@@ -11,7 +11,7 @@ from stackrun.engine.handover import HandOver
 from stackrun.engine.lifecycle import Lifecycle
 from stackrun.engine.networks import EngineNetworks
 from stackrun.engine.planner import CGROUP_PARENT, RUN_ID_LENGTH, Planner
-from stackrun.engine.registry import Registry
+from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.engine.volumes import Volumes
@@ -63,6 +63,14 @@ class Adoption:
             if plan is not None and entry.handle is not None:
                 self._resolver.adopt(entry.handle, plan, entry.endpoints)
         self._resolver.reconcile()
+        self._tell_names([entry for entry in running if entry.situation.beside or entry.situation.ports_at])
+
+    def _tell_names(self, entries: Iterable[Entry]) -> None:
+        """Of those whose names were about to change when the last engine ended."""
+        for entry in entries:
+            plan = self._planner.resolver(entry.definition.spec, entry.endpoints)
+            if plan is not None and entry.handle is not None:
+                self._resolver.serve(entry.handle, plan, entry.endpoints)
 
     def _load_containers(self) -> None:
         for definition, situation in self._store.load_containers():

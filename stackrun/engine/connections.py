@@ -87,12 +87,9 @@ class Connections:
         self._networks.connected(entry, leaving, "disconnect")
 
     async def names_changed(self, entry: Entry) -> None:
-        """After a rename, under the entry's lock."""
-        names = self._planner.names(entry)
-        endpoints = tuple(
-            one if one.network_name == "bridge" else replace(one, dns_names=tuple(dict.fromkeys((*names, *one.aliases))))
-            for one in entry.endpoints
-        )
+        """After a rename or a hand-over, under the entry's lock."""
+        nameless = entry.situation.nameless
+        endpoints = tuple(replace(one, dns_names=self._planner.dns_names(entry, one, nameless=nameless)) for one in entry.endpoints)
         if entry.handle is not None and entry.alive:
             await self._tell_names(entry, entry.handle, endpoints)
         entry.situation = replace(entry.situation, endpoints=endpoints)

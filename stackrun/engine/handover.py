@@ -1,7 +1,8 @@
-"""Two containers and one host port: the second starts beside the first, and takes its published ports over without a gap.
+"""Two containers and one host port: the second starts beside the first, and takes its published ports and names over without a gap.
 
-    start beside     the new one's shim gets copies of the old one's port sockets; the ports still lead to the old one
-    take over        one nft transaction: connections that begin from now on lead to the new one, those under way go on to the old one
+    start beside     the new one's shim gets copies of the old one's port sockets; ports and aliases still lead to the old one
+    take over        one nft transaction: connections that begin from now on lead to the new one, those under way go on to the old one;
+                     then the aliases on their networks
     drain            until the old one's connections through its ports have ended, or the time is over
 
 Either of them may end at any moment.  Whoever waits gets the ports when the other has ended for good, so a port never leads nowhere
@@ -18,8 +19,10 @@ from dataclasses import replace
 
 from stackrun.api.types import PublishedPort
 from stackrun.engine.clock import stamp
+from stackrun.engine.connections import Connections
 from stackrun.engine.lifecycle import Lifecycle
 from stackrun.engine.networks import EngineNetworks
+from stackrun.engine.planner import Planner
 from stackrun.engine.pool import Pool
 from stackrun.engine.record import Situation
 from stackrun.engine.registry import Entry, Registry
@@ -44,6 +47,8 @@ class HandOver:
         tasks: Tasks,
         networks: EngineNetworks,
         lifecycle: Lifecycle,
+        planner: Planner,
+        connections: Connections,
         report: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -52,6 +57,8 @@ class HandOver:
         self._tasks = tasks
         self._networks = networks
         self._lifecycle = lifecycle
+        self._planner = planner
+        self._connections = connections
         self._report = report
         lifecycle.on_ended = self.ended
 
@@ -61,18 +68,18 @@ class HandOver:
         entry = self._registry.find(ref)
         await self._lifecycle.start(entry, beside=beside.id if beside.alive else "")
         holder = self._registry.get(entry.situation.beside)
-        if entry.situation.waiting_ports and (holder is None or not holder.state.running):  # it ended meanwhile
+        if entry.situation.beside and (holder is None or not holder.state.running):  # it ended meanwhile
             await self._inherit(entry)
 
     async def take_over(self, ref: str, *, drain_s: float) -> None:
-        """Nothing happens when it has all its ports already. Returns when the connections of before have ended, at most after `drain_s`."""
+        """Nothing happens when it waits for nothing. Returns when the connections of before have ended, at most after `drain_s`."""
         entry = self._registry.find(ref)
         holder = self._registry.get(entry.situation.beside)
         left: tuple[Publication, ...] = ()
         async with self._both(entry, holder):
             if not entry.alive:
                 raise Conflict(f"container {entry.name} is not running: it cannot take over ports")
-            if entry.situation.waiting_ports:
+            if entry.situation.nameless:
                 left = await self._move(entry, holder)
         if holder is not None and left:
             await self._drain(holder, left, drain_s)
@@ -93,7 +100,8 @@ class HandOver:
             raise
         if holder is not None and holder.state.running:
             holder.situation = _without_ports(holder.situation, moved, entry.id)
-            await self._pool.run(self._store.write_situation, holder.id, holder.situation)
+            await self._connections.names_changed(holder)
+        await self._connections.names_changed(entry)
         places = {_place(one) for one in moved}
         return tuple(one for one in left if (one.protocol, one.host_ip or "0.0.0.0", one.host_port) in places)
 
@@ -115,12 +123,12 @@ class HandOver:
     def ended(self, entry: Entry) -> None:
         """A container has ended for good: who waits for its ports gets them."""
         for other in self._registry:
-            if other.alive and other.situation.beside == entry.id and other.situation.waiting_ports:
+            if other.alive and other.situation.beside == entry.id and other.situation.nameless:
                 self._tasks.spawn(self._inherit(other), f"give the ports of {entry.name} to {other.name}")
 
     async def _inherit(self, entry: Entry) -> None:
         async with entry.lock:
-            if not (entry.alive and entry.situation.waiting_ports):
+            if not (entry.alive and entry.situation.nameless):
                 return
             try:
                 await self._move(entry, None)
@@ -130,7 +138,7 @@ class HandOver:
     # --- an earlier daemon's containers ---
 
     def settle(self, running: Iterable[Entry]) -> None:
-        """Blocks, before the ports are restored: every port gets one owner, and none waits for who has ended."""
+        """Blocks, before ports and names are restored: every port gets one owner, and none waits for who has ended."""
         running = sorted(running, key=lambda one: one.situation.ports_at or one.state.started_at, reverse=True)
         owners: dict[tuple[str, str, int], Entry] = {}
         for entry in running:
@@ -142,12 +150,14 @@ class HandOver:
                 self._rewrite(entry, _without_ports(entry.situation, lost, owners[_place(lost[0])].id))
         present = {one.id for one in running}
         for entry in running:
-            if entry.situation.waiting_ports and entry.situation.beside not in present:
+            if entry.situation.nameless and entry.situation.beside not in present:
                 self._rewrite(entry, _with_ports(entry.situation, stamp()))
 
     def _rewrite(self, entry: Entry, situation: Situation) -> None:
-        entry.situation = situation
-        self._store.write_situation(entry.id, situation)
+        names = (self._planner.dns_names(entry, one, nameless=situation.nameless) for one in situation.endpoints)
+        endpoints = tuple(replace(one, dns_names=known) for one, known in zip(situation.endpoints, names, strict=True))
+        entry.situation = replace(situation, endpoints=endpoints)
+        self._store.write_situation(entry.id, entry.situation)
 
 
 class _Locks(AsyncExitStack):
@@ -163,14 +173,14 @@ class _Locks(AsyncExitStack):
 
 
 def _with_ports(situation: Situation, at: str) -> Situation:
-    return replace(situation, ports=(*situation.waiting_ports, *situation.ports), waiting_ports=(), beside="", ports_at=at)
+    return replace(situation, ports=(*situation.waiting_ports, *situation.ports), waiting_ports=(), nameless=False, beside="", ports_at=at)
 
 
 def _without_ports(situation: Situation, lost: Sequence[PublishedPort], to: str) -> Situation:
     places = {_place(one) for one in lost}
     kept = tuple(one for one in situation.ports if not one.host_port or _place(one) not in places)
     waiting = tuple(one for one in situation.ports if one.host_port and _place(one) in places)
-    return replace(situation, ports=kept, waiting_ports=waiting, beside=to)
+    return replace(situation, ports=kept, waiting_ports=waiting, nameless=True, beside=to)
 
 
 def _place(port: PublishedPort) -> tuple[str, str, int]:

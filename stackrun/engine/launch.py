@@ -147,6 +147,7 @@ class Launcher:
                 interfaces=len(plan.places),
                 waiting_ports=_waiting(reserved, plan),
                 beside=plan.beside,
+                nameless=bool(plan.beside),
             )
             self._store.write_situation(plan.definition.id, situation)
             undo.pop_all()

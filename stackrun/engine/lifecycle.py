@@ -268,6 +268,7 @@ class Lifecycle:
             endpoints=self._idle_endpoints(entry),
             ports=(),
             waiting_ports=(),
+            nameless=False,
             beside=entry.situation.beside if again else "",
             ports_at="",
             restart_count=entry.situation.restart_count + int(again),

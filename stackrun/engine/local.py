@@ -129,6 +129,8 @@ class LocalEngine:
             tasks=self._tasks,
             networks=self._networks,
             lifecycle=self._lifecycle,
+            planner=self._planner,
+            connections=self._connections,
             report=self._report,
         )
         self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)

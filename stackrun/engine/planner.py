@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stackrun.api.types import ContainerSpec, Endpoint, Health, HealthStatus, PortBinding, PublishedPort
@@ -58,15 +59,24 @@ class Planner:
         hostname = entry.definition.spec.hostname
         return (entry.name, entry.id[:12], *((hostname,) if hostname else ()))
 
+    def dns_names(self, entry: Entry, endpoint: Endpoint, *, nameless: bool) -> tuple[str, ...]:
+        """What a container answers to on a network; on `bridge` to nothing, as with Docker."""
+        if endpoint.network_name == "bridge":
+            return endpoint.dns_names
+        return tuple(dict.fromkeys((*self.names(entry), *(() if nameless else endpoint.aliases))))
+
     async def plan(self, entry: Entry) -> LaunchPlan:
         """Takes addresses, which `EngineNetworks.release` gives back if the start fails."""
         spec = entry.definition.spec
         joined = self._joined(spec)
         partner = self.partner(entry)
         wanted_ports = self._ports(entry, partner)
-        places = await self._networks.places(
-            entry.id, endpoint_specs(spec), self.names(entry), hairpin=bool(wanted_ports)
-        )
+        places = await self._networks.places(entry.id, endpoint_specs(spec), self.names(entry), hairpin=bool(wanted_ports))
+        waits = partner is not None and partner.id == entry.situation.beside
+        if waits:
+            places = tuple(
+                replace(one, endpoint=replace(one.endpoint, dns_names=self.dns_names(entry, one.endpoint, nameless=True))) for one in places
+            )
         own_network = "network" not in joined
         hostname = self.hostname(entry)
         endpoints = tuple(one.endpoint for one in places)
@@ -96,7 +106,7 @@ class Planner:
             attached_fds=tuple(sock.fileno() for sock, _ in entry.attached),
             health=Health(HealthStatus.STARTING) if health.schedule(spec.healthcheck, spec.shell) else None,
             restart_count=entry.situation.restart_count,
-            beside=partner.id if partner and partner.id == entry.situation.beside else "",
+            beside=entry.situation.beside if waits else "",
             donor=partner.handle if partner else None,
         )
 

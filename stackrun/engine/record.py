@@ -41,7 +41,8 @@ class Situation:
     """`stopped_by_user`: no restart policy may bring it back (Docker's HasBeenManuallyStopped).
 
     `interfaces`: how many network interfaces this run has been given; a number is not used twice.
-    `waiting_ports`: host ports that it holds too and that lead to container `beside` until that one ends or hands them over.
+    `waiting_ports`: host ports that it holds too and that lead to container `beside` until that one ends or hands them over;
+    `nameless`: so do its aliases, and it is known on its networks by its own names alone.
     `ports_at`: when it took ports over last; of two records that claim a port the later one is right.
     """
 
@@ -52,5 +53,6 @@ class Situation:
     stopped_by_user: bool = False
     interfaces: int = 0
     waiting_ports: tuple[PublishedPort, ...] = ()
+    nameless: bool = False
     beside: str = ""
     ports_at: str = ""

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import BUSYBOX, add_busybox, engine_on, remove_everything, run, until
+from engines import BUSYBOX, add_busybox, engine_on, execute, remove_everything, run, until
 from machine import free_port
 
 from stackrun.api.engine import HandsOver
-from stackrun.api.types import ContainerSpec, NetworkSpec, PortBinding, RestartPolicy
+from stackrun.api.types import ContainerSpec, EndpointSpec, NetworkSpec, PortBinding, RestartPolicy
 from stackrun.engine.local import LocalEngine
 from stackrun.errors import Conflict
 
@@ -48,12 +48,20 @@ class Stage:
     async def _set(self) -> None:
         await add_busybox(self.engine, self.root)
         await self.engine.create_network(NetworkSpec("net"))
+        await run(self.engine, "peer", network_mode="net", init=True)
         await run(self.engine, "old", "sh", "-c", ECHO, hostname="old", **self.options())
         await self.engine.create_container("new", ContainerSpec(BUSYBOX, command=("sh", "-c", ECHO), hostname="new", **self.options()))
 
     def options(self) -> dict[str, Any]:
         ports = (PortBinding(80, host_port=self.port), PortBinding(53, "udp", host_port=self.port))
-        return {"network_mode": "net", "ports": ports, "restart_policy": RestartPolicy("unless-stopped"), "init": True}
+        endpoints = (EndpointSpec("net", aliases=("web",)),)
+        return {
+            "network_mode": "net",
+            "endpoints": endpoints,
+            "ports": ports,
+            "restart_policy": RestartPolicy("unless-stopped"),
+            "init": True,
+        }
 
     async def begin_beside(self) -> None:
         await self.engine.start_container_beside("new", "old")
@@ -63,8 +71,14 @@ class Stage:
     async def answers(self, address: str = "127.0.0.1") -> str:
         return await asked(address, self.port)
 
+    async def named(self) -> list[str]:
+        """Who answers to the alias, by their names."""
+        _, text = await execute(self.engine, "peer", "nslookup", "web")
+        found = {one.endpoints[0].ipv4_address: one.name for one in await self.engine.containers()}
+        return sorted(found[word] for word in text.partition("Name:")[2].split() if word in found)
+
     async def owner(self) -> dict[str, list[int]]:
-        return {one.name: [port.host_port for port in one.ports] for one in await self.engine.containers()}
+        return {one.name: [port.host_port for port in one.ports] for one in await self.engine.containers() if one.name != "peer"}
 
 
 async def asked(address: str, port: int) -> str:
@@ -96,7 +110,7 @@ def test_new_connections_lead_to_the_new_one_and_old_ones_go_on(short_tmp: Path)
     async def scene(stage: Stage) -> None:
         assert isinstance(stage.engine, HandsOver) and await stage.answers() == "old hello"
         await stage.begin_beside()
-        assert await stage.answers() == "old hello", "it waits"
+        assert await stage.answers() == "old hello" and await stage.named() == ["old"], "it waits"
         reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
         assert await say(reader, writer, "1") == "old 1"
         moving = asyncio.create_task(stage.engine.take_over("new", drain_s=30))
@@ -105,6 +119,7 @@ def test_new_connections_lead_to_the_new_one_and_old_ones_go_on(short_tmp: Path)
         assert await say(reader, writer, "2") == "old 2" and not moving.done(), "the old one's connection is waited for"
         writer.close()
         await asyncio.wait_for(moving, 10)
+        assert await stage.named() == ["new"]
         assert await stage.owner() == {"new": [stage.port, stage.port], "old": []}
         await stage.engine.stop_container("old")
         assert await stage.answers() == "new hello"
@@ -133,6 +148,7 @@ def test_whoever_waits_gets_the_port_when_the_other_ends(short_tmp: Path) -> Non
         await until(lambda: _if(stage.answers(), "new hello"))
         await stage.engine.start_container_beside("old", "new")
         await stage.engine.take_over("old", drain_s=0)
+        assert await stage.named() == ["old"]
         await until(lambda: _if(stage.answers(), "old hello"))
         await stage.engine.stop_container("old")
         await until(lambda: _if(stage.answers(), "new hello"))
@@ -165,12 +181,12 @@ def test_the_next_daemon_finds_who_waits_and_who_has_taken_over(short_tmp: Path)
 
     async def still_waits(stage: Stage) -> None:
         assert await stage.answers() == "old hello"
-        assert await stage.owner() == {"new": [], "old": [stage.port, stage.port]}
+        assert await stage.owner() == {"new": [], "old": [stage.port, stage.port]} and await stage.named() == ["old"]
         await stage.engine.take_over("new", drain_s=0)
 
     async def has_it(stage: Stage) -> None:
         assert await stage.answers() == "new hello"
-        assert await stage.owner() == {"new": [stage.port, stage.port], "old": []}
+        assert await stage.owner() == {"new": [stage.port, stage.port], "old": []} and await stage.named() == ["new"]
 
     perform(short_tmp, waits, still_waits, has_it)
 
