@@ -14,7 +14,7 @@ from pathlib import Path
 from stackrun.api.engine import Engine
 from stackrun.api.stacks import History, Phase, RevisionEntry, StackEvent
 from stackrun.api.types import Container
-from stackrun.errors import KernelError, NotFound
+from stackrun.errors import InvalidArgument, KernelError, NotFound
 from stackrun.stack.comparison import NOTHING, Side, changes, summary
 from stackrun.stack.content import content_digest, file_content
 from stackrun.stack.desired import Desired, DesiredService
@@ -45,6 +45,11 @@ class Past:
         self._state_dir = state_dir
 
     def revisions(self, project: str) -> Revisions:
+        """InvalidArgument for what is no name of a project: it names a folder."""
+        from stackrun.compose.source import checked_name
+
+        if not checked_name(project):
+            raise InvalidArgument("a stack has a name")
         return Revisions(self._state_dir, project)
 
     async def last(self, project: str) -> Revision | None:

@@ -185,6 +185,36 @@ def test_the_image_of_then_is_used_though_its_name_means_another(side: Side) -> 
     assert side.docker("inspect", "-f", "{{.Image}}", "story-web-1").strip() != then
 
 
+@OURS_ALONE
+def test_a_job_is_waited_for_and_runs_again_only_when_it_is_another(side: Side) -> None:
+    text = """
+services:
+  load:
+    image: busybox:test
+    command: [sh, -c, "sleep 0.2; echo $$V >>/runs/log"]
+    environment: {{V: "{v}"}}
+    volumes: ["runs:/runs"]
+    x-stackrun: {{kind: job}}
+  web:
+    image: busybox:test
+    command: [sleep, "100000"]
+    environment: {{W: "{w}"}}
+    volumes: ["runs:/runs"]
+    stop_grace_period: 0s
+volumes: {{runs: {{}}}}
+"""
+    side.run("-p", "story", "down", "-v", "-t", "0")
+    for v, w, runs in ((1, 1, "1"), (1, 1, "1"), (1, 2, "1"), (2, 2, "1\n2")):
+        side.write(text.format(v=v, w=w))
+        side.run("up", "--wait", "--remove-orphans")
+        assert side.read("cat", "/runs/log") == runs
+    side.run("rollback", "--wait")
+    assert side.read("cat", "/runs/log") == "1\n2\n1"
+    side.write(text.format(v=1, w=2).replace("echo $$V", "exit 3; echo $$V"))
+    assert "container story-load-1 did not complete: exited (3)" in side.run("up", "--atomic", code=1).stderr
+    assert side.read("cat", "/runs/log") == "1\n2\n1\n1"
+
+
 def test_after_a_daemon_was_killed_in_the_middle_rollback_is_the_last_state(machine: Machine) -> None:
     side = own(machine, str(busybox_tar(machine.root)))
     side.run("up", "-d")

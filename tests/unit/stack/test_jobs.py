@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from fakes.engine import Behaviour
 from unit.stack.stage import Play, Scene
 
@@ -63,6 +64,48 @@ def test_a_done_one_is_not_run_again_until_it_changes(play: Play) -> None:
         assert [one.notes for one in (await stage.plan()).actions] == [("it is a job: it runs again",)]
         await stage.up()
         assert started(stage) == ["shop-load-1"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("input", ["image", "env_file", "config", "secret"])
+def test_all_that_goes_into_it_counts(play: Play, input: str) -> None:
+    async def change(stage: Scene) -> None:
+        if input == "image":
+            stage.engine.add_image("busybox:2")
+            await stage.engine.tag_image("busybox:2", "busybox:1")
+        else:
+            (stage.folder / input).write_text("B=2")
+
+    async def scene(stage: Scene) -> None:
+        for name in ("env_file", "config", "secret"):
+            (stage.folder / name).write_text("B=1")
+        stage.write(
+            "name: shop\nservices:\n"
+            "  load: {image: 'busybox:1', env_file: [env_file], configs: [c], secrets: [s], x-stackrun: {kind: job}}\n"
+            "configs: {c: {file: config}}\nsecrets: {s: {file: secret}}\n"
+        )
+        stage.engine.behave("load", Behaviour(exit_code=0))
+        for _ in range(2):
+            assert (await stage.up(wait=True)).phase is Phase.DONE
+        assert started(stage) == ["shop-load-1"]
+        await change(stage)
+        assert (await stage.up(wait=True)).phase is Phase.DONE
+        assert started(stage) == ["shop-load-1"] * 2
+
+    play(scene)
+
+
+def test_going_back_runs_it_again_only_if_it_was_another(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.engine.behave("load", Behaviour(exit_code=0))
+        for v, w in ((1, 1), (1, 2), (2, 2)):
+            write(stage, v, w)
+            await stage.up(wait=True)
+        for revision, runs in ((2, ["shop-load-1"]), (1, ["shop-web-1"])):
+            stage.engine.calls.clear()
+            assert (await stage.up(revision=revision, wait=True)).phase is Phase.DONE
+            assert started(stage) == runs
 
     play(scene)
 

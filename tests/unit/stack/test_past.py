@@ -177,6 +177,17 @@ def test_a_revision_is_brought_back_as_a_whole(play: Play) -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("name", ["../shop", "/etc", ".revisions", "Shop"])
+def test_a_name_that_is_none_leads_nowhere(play: Play, name: str) -> None:
+    async def scene(stage: Scene) -> None:
+        source = StackSource(str(stage.folder), project_name=name)
+        for asked in (stage.operations.history(source), stage.operations.diff(source, 1, 2), stage.up(source, revision=1)):
+            with pytest.raises(InvalidArgument, match="invalid project name"):
+                await asked
+
+    play(scene)
+
+
 # --- what has moved meanwhile
 
 
