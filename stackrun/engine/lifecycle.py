@@ -201,7 +201,7 @@ class Lifecycle:
             if entry.handle is not handle:
                 return
             exit_ = _exit_of(event) if event is not None else await self._pool.run(self._lost, entry)
-            await self._settle_exit(entry, exit_)
+            await self._settle_exit(entry, exit_, handle if event is not None else None)
             handle.close()
 
     def _lost(self, entry: Entry) -> Exit:
@@ -211,8 +211,8 @@ class Lifecycle:
         runtime.cleanup(run_dir, self._planner.cgroup_path(entry))
         return _exit_of(event) if event is not None else Exit(LOST_EXIT_CODE, at_ns=time.time_ns(), lost=True)
 
-    async def _settle_exit(self, entry: Entry, exit_: Exit) -> None:
-        """From running to exited or restarting. Under the lock."""
+    async def _settle_exit(self, entry: Entry, exit_: Exit, handle: runtime.Handle | None = None) -> None:
+        """From running to exited or restarting. Under the lock. Who waits for the exit code has it before all is cleared away."""
         was = entry.situation
         self._leave_running(entry)
         again = restarts(
@@ -222,11 +222,7 @@ class Lifecycle:
             stopped_by_user=was.stopped_by_user or (exit_.lost and self.kept(entry.definition.spec.labels)),
         )
         entry.situation = self._after_exit(entry, exit_, again)
-        await self._cut_off(entry, was)
-        trace.mark("cut off from network and names", entry.id)
-        await self._record(entry)
-        trace.mark("record the end", entry.id)
-        self._networks.release(entry.id)
+        await self._close_ways(entry, was)
         for endpoint in was.endpoints:
             self._networks.connected(entry, endpoint, "disconnect")
         if exit_.oom:
@@ -234,6 +230,11 @@ class Lifecycle:
         self.publish(entry, "die", {"exitCode": str(exit_.code), "execDuration": str(_ran_s(was, exit_))})
         self._tell_waiters(entry, exit_.code, again)
         trace.mark("tell waiters", entry.id)
+        await self._record(entry)
+        await self._take_interfaces(entry, was)
+        if handle is not None:
+            await self._attempt(f"see what is left of {entry.name} removed", handle.await_removal)
+        trace.mark("record the end, take interfaces", entry.id)
         entry.ended.set()
         if not again:
             self.on_ended(entry)
@@ -274,14 +275,19 @@ class Lifecycle:
             restart_count=entry.situation.restart_count + int(again),
         )
 
-    async def _cut_off(self, entry: Entry, was: Situation) -> None:
+    async def _close_ways(self, entry: Entry, was: Situation) -> None:
         """What leads to a container that is gone. A failure is reported: the container has ended all the same."""
         publications = self.publications(was)
         if publications:
             await self._attempt(f"close the ports of {entry.name}", self._networks.unpublish, publications)
-        await self._attempt(f"forget the names of {entry.name}", self._resolver.drop, entry.id)
+        if self._resolver.serves(entry.id):
+            await self._attempt(f"forget the names of {entry.name}", self._resolver.drop, entry.id)
+
+    async def _take_interfaces(self, entry: Entry, was: Situation) -> None:
+        """Its addresses are free after that. It takes the kernel 10 ms and more: who waits for the exit code has been told before."""
         if was.endpoints:
             await self._attempt(f"take the interfaces of {entry.name} away", self._networks.discard, was.endpoints)
+        self._networks.release(entry.id)
 
     async def _record(self, entry: Entry) -> None:
         """State can be lost with the machine anyway, so a full disk is reported and no reason to stop here."""
@@ -430,4 +436,3 @@ def _close_attached(entry: Entry) -> None:
     for sock, _ in entry.attached:
         sock.close()
     entry.attached.clear()
-

@@ -256,6 +256,10 @@ class EngineNetworks:
         network = self.find(ref)
         if network.name in PREDEFINED_NETWORKS:
             raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        for entry, _ in self._registry.on_network(network.id):
+            if not entry.state.running:
+                async with entry.lock:
+                    pass  # one that has just ended: what it had here is still being taken away
         if any(entry.state.running for entry, _ in self._registry.on_network(network.id)) or self._taken.get(network.id):
             raise Forbidden(f"error while removing network: network {network.name} id {network.id} has active endpoints")
         del self._networks[network.id]

@@ -57,6 +57,9 @@ class Resolver:
             self._hand_over(served, with_sockets=True)
         self._served[handle.container_id] = served
 
+    def serves(self, container_id: str) -> bool:
+        return container_id in self._served
+
     def drop(self, container_id: str) -> None:
         """It ended. The process may have noticed by itself, or have gone with its last container."""
         if self._served.pop(container_id, None) is None:
@@ -145,4 +148,3 @@ class Resolver:
         self._disarm()
         self._loop = None
         self._client.close()
-

@@ -46,7 +46,7 @@ _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_GETROUTE = 20, 24, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_IFALIAS = 18, 19, 20
-_IFLA_AF_SPEC, _IFLA_NET_NS_FD = 26, 28
+_IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 26, 27, 28
 _IFLA_OPERSTATE, _IF_OPER_UP = 16, b"\x06"
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 4, 5
@@ -387,6 +387,15 @@ def carries_traffic(reply: Reply) -> bool:
 
 def delete_link(name: str) -> Request:
     return Request(f"delete link {name}", message(_RTM_DELLINK, _CHANGE, _link() + text(_IFLA_IFNAME, name)))
+
+
+def set_group(name: str, group: int) -> Request:
+    return Request(f"set group of {name}", message(_RTM_NEWLINK, _CHANGE, _link() + text(_IFLA_IFNAME, name) + number(_IFLA_GROUP, group)))
+
+
+def delete_group(group: int) -> Request:
+    """Every link of the group: the kernel waits once for all of them that nobody looks at them any more, 10 ms and more (RCU)."""
+    return Request(f"delete links of group {group}", message(_RTM_DELLINK, _CHANGE, _link() + number(_IFLA_GROUP, group)))
 
 
 def add_address(index: int, address: str, prefix_length: int, *, replace: bool = False) -> Request:

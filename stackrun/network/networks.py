@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import select
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -50,6 +51,9 @@ class Networks:
         self._networks: dict[str, Network] = {}
         self._publications: dict[_Key, Publication] = {}
         self._notes: list[str] = []
+        self._discarded: list[str] = []
+        self._discarding = threading.Lock()
+        self._turn = threading.Lock()
         self._route = Connection(netlink.ROUTE)
         self._nft = nft.connect()
 
@@ -198,9 +202,15 @@ class Networks:
 
         The kernel does so with the namespace, but that lives on without processes for as long as a TCP connection has
         something left to send, 100 s and more, and would answer in the place of the addresses' next holder.
+        Those of containers that end together go together: who comes meanwhile waits for the next turn, and finds his done then.
         """
-        for endpoint_id in endpoint_ids:
-            bridge.delete(self._route, host_interface(endpoint_id))
+        with self._discarding:
+            self._discarded += [host_interface(endpoint_id) for endpoint_id in endpoint_ids]
+        with self._turn:
+            with self._discarding:
+                names, self._discarded = self._discarded, []
+            if names:
+                bridge.delete_all(self._route, names)
 
     # --- published ports -----------------------------------------------------------------------
 

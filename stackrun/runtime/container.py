@@ -7,7 +7,7 @@
 
 Every method blocks, but briefly, and may be called from any thread; calls on one handle take turns.  The
 descriptors `pid_fd` and `events` are for the caller's event loop.  A restart uses the same `run_dir` again
-once the exit event (or EOF) has been read.
+once the exit event has been read and `await_removal` has returned (or EOF was read).
 
 Run directory (`run_dir`, mode 0700, one a container; a unix socket path is limited to 107 bytes)::
 
@@ -198,8 +198,8 @@ class Handle:
     def read_event(self) -> Event | None:
         """The next event, or None when the shim is gone.  Raises BlockingIOError when there is none yet.
 
-        {"event": "exit", "code": int, "signal": int, "oom": bool, "at_ns": int}: the container ended; its cgroup and
-        run state are removed and exit.json is written.  code is 128+signal for a signal.
+        {"event": "exit", "code": int, "signal": int, "oom": bool, "at_ns": int}: the container ended and exit.json is written;
+        `await_removal` waits for its cgroup and run state to be gone too.  code is 128+signal for a signal.
         {"event": "exec-exit", "id": exec_id, "code": int, "signal": int}
         {"event": "warning", "text": str}: for instance that the log could not be written.
         """
@@ -335,7 +335,7 @@ class Handle:
             self._request("delete")
         except (Unavailable, NotFound):
             pass  # it ended by itself meanwhile, which is what was asked for
-        self._await_removal()
+        self.await_removal()
 
     def close(self) -> None:
         """Let go: the container stays as it is, and `connect` takes hold of it again."""
@@ -389,8 +389,8 @@ class Handle:
             for fd in fds:
                 os.close(fd)
 
-    def _await_removal(self) -> None:
-        """The shim hangs up when it has removed everything (it may go on for a moment to serve slow readers)."""
+    def await_removal(self) -> None:
+        """After the exit event: the shim hangs up when it has removed everything (it may go on for a moment to serve slow readers)."""
         deadline = time.monotonic() + SHIM_EXIT_TIMEOUT_S
         with self._lock:
             try:
@@ -410,7 +410,7 @@ class Handle:
         """After a failed launch: the shim undoes everything and ends; one that hangs is killed, and undone from here."""
         record = state.read(state.state_path(self.run_dir))
         try:
-            self._await_removal()
+            self.await_removal()
         except DeadlineExceeded:
             syscalls.pidfd_send_signal(self._shim_pid_fd, signal.SIGKILL)
             cleanup(self.run_dir, record["cgroup_path"] if record else "")

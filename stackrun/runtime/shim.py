@@ -268,20 +268,21 @@ class Shim:
         self._end({"code": code, "signal": signum, "oom": oom, "at_ns": time.time_ns()})
 
     def _end(self, record: Message) -> None:
-        """Everything read, recorded and removed before anyone is told, so that who is told can start it again."""
+        """Everything read and recorded before anyone is told, and nothing held that another start may want; hanging up says that
+        the rest has been removed as well."""
         self._streams.drain()
         if self._log:
             self._log.close()
-        state.end(self.run_dir, record)
-        trace.mark("drain streams, write the exit down")
-        self._born.group.delete()
-        trace.mark("remove the cgroups")
         for fd in self._born.order.held:
             os.close(fd)
-        self._loop.forget(self._listener.fileno())
-        orders.clear(self._listener, self.run_dir)
+        state.end(self.run_dir, record)
+        trace.mark("drain streams, write the exit down")
         self._publish({"event": "exit", **record})
         trace.mark("tell the exit")
+        self._born.group.delete()
+        self._loop.forget(self._listener.fileno())
+        orders.clear(self._listener, self.run_dir)
+        trace.mark("remove the cgroups")
         self._lingering.append(self._streams)
         self._is_done = True
 
