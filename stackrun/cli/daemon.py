@@ -81,6 +81,7 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int, gate_fd: 
     engine = LocalEngine.open(place.root, place.run_dir, Outside(gate_fd, place.run_dir) if gate_fd >= 0 else None)
     try:
         stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True, truth=engine)
+        engine.truth.is_held, stacks.keeping.on_switched = stacks.keeping.is_left_alone, engine.truth.look_again
         kept = await stacks.keeping.projects()
         await engine.start(kept=lambda labels: labels.get(PROJECT) in kept)
         stacks.witnessed = True

@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stackrun.api import labels
 from stackrun.api.drift import Drift, Repair
@@ -105,7 +104,7 @@ class Truth:
     # --- news ---
 
     def watch(self) -> None:
-        self._networks.watch(self._soon)
+        self._networks.watch(self.look_again)
 
     def close(self) -> None:
         self._closed = True
@@ -117,12 +116,13 @@ class Truth:
         """The next news are answered at once, whatever was repaired lately."""
         self._patience = Patience()
 
-    def _soon(self) -> None:
+    def look_again(self) -> None:
+        """As after news: soon, once for many calls."""
         if self._due is None and not self._closed:
             pause_s = self._patience.next_pause_s(time.monotonic())
-            self._due = asyncio.get_running_loop().call_later(pause_s, self._look_again)
+            self._due = asyncio.get_running_loop().call_later(pause_s, self._now)
 
-    def _look_again(self) -> None:
+    def _now(self) -> None:
         self._due = None
         self._tasks.spawn(self._answer(), "look at the networks again")
 
@@ -132,11 +132,19 @@ class Truth:
         if self.on_kernel_change is not None:
             self.on_kernel_change()
 
-    async def repair_networks(self) -> tuple[Drift, ...]:
-        """Level-triggered: puts bridges, links and the firewall back, and tells what was put back."""
+    async def repair_networks(self, asked: Collection[str] = ()) -> tuple[Drift, ...]:
+        """Level-triggered: puts bridges, links and the firewall back, and tells what was put back.
+
+        `asked`: projects of which somebody wants it now, held or not.
+        """
+
+        def is_held(own_labels: Mapping[str, str]) -> bool:
+            project = own_labels.get(labels.PROJECT, "")
+            return project not in asked and self.is_held(project)
+
         async with self._mending:
-            running = [entry for entry in self._registry if entry.alive and not self.is_held(_project(entry.definition.spec.labels))]
-            held = {one.id for one in self._networks.every() if self.is_held(_project(one.spec.labels))}
+            running = [entry for entry in self._registry if entry.alive and not is_held(entry.definition.spec.labels)]
+            held = {one.id for one in self._networks.every() if is_held(one.spec.labels)}
             endpoints = [endpoint for entry in running for endpoint in self._networks.wired(entry)]
             faults = await self._pool.run(self._networks.mend, endpoints, held)
             missing = {fault.endpoint_id for fault in faults if fault.endpoint_id}
@@ -220,8 +228,11 @@ class Truth:
 
     async def repair(self, containers: Sequence[str], networks: Sequence[str]) -> tuple[Drift, ...]:
         """Everything that can be brought back in place; what is left is told, as `drift` tells it."""
-        await self.repair_networks()
-        for entry in self._found(containers):
+        entries = self._found(containers)
+        wanted = [one.spec.labels for one in self._networks.every() if one.id in networks or one.name in networks]
+        wanted += [entry.definition.spec.labels for entry in entries]
+        await self.repair_networks({one.get(labels.PROJECT, "") for one in wanted})
+        for entry in entries:
             if not _runs(entry):
                 continue
             found = [one for one in await self._of_container(entry) if one.repair is Repair.IN_PLACE]
@@ -267,7 +278,7 @@ class Truth:
             directory=self._store.container_directory(entry.id),
             cgroup_path=self._planner.cgroup_path(entry),
             command=(definition.path, *definition.args),
-            environment=tuple(environment(spec, self._planner.hostname(entry))),
+            environment=self._environment(entry),
             user=spec.user,
             resources=oci_resources(spec.resources, swap_accounting=False),
             filtered=security.security_options(spec).seccomp != {},
@@ -277,6 +288,12 @@ class Truth:
             names_served=served,
             names_known=entry.id in known,
         )
+
+    def _environment(self, entry: Entry) -> tuple[str, ...] | None:
+        try:
+            return tuple(environment(entry.definition.spec, self._planner.hostname(entry)))
+        except NotFound:  # the name was that of a container whose namespace it shares, and which is gone
+            return None
 
     def _joined(self, entry: Entry) -> dict[str, tuple[str, int]]:
         spec = entry.definition.spec
@@ -309,10 +326,6 @@ class Truth:
         else:
             resource = FIREWALL
         return Drift(resource, fault.field, fault.declared, fault.actual, Repair.IN_PLACE)
-
-
-def _project(own_labels: Any) -> str:
-    return str(own_labels.get(labels.PROJECT, ""))
 
 
 def _runs(entry: Entry) -> bool:

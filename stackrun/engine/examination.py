@@ -36,7 +36,7 @@ class Subject:
     """A container as its records have it at one moment.
 
     `joined`: OCI namespace type → name and process of the container whose it is (0: it does not run).  `names_served`: the names'
-    process ought to answer for it; `names_known`: it does.
+    process ought to answer for it; `names_known`: it does.  `environment` None: it cannot be told.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Subject:
     directory: Path
     cgroup_path: str
     command: tuple[str, ...]
-    environment: tuple[str, ...]
+    environment: tuple[str, ...] | None
     user: str
     resources: Mapping[str, Any]
     filtered: bool

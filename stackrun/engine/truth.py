@@ -290,11 +290,13 @@ def credential_differences(
 # --- the record ------------------------------------------------------------------------------------
 
 
-def record_differences(command: Sequence[str], environment: Sequence[str], config: Mapping[str, Any]) -> Iterator[Difference]:
+def record_differences(command: Sequence[str], environment: Sequence[str] | None, config: Mapping[str, Any]) -> Iterator[Difference]:
     """What the record says to run, against what was written for the process that runs."""
     process = config.get("process") or {}
     if list(command) != process.get("args"):
         yield Difference("command", " ".join(command), " ".join(map(str, process.get("args") or ())), Repair.RESTART)
+    if environment is None:
+        return
     declared = dict(one.partition("=")[::2] for one in environment)
     actual = dict(str(one).partition("=")[::2] for one in process.get("env") or ())
     for name in sorted(declared.keys() | actual.keys()):

@@ -56,6 +56,9 @@ class Keeping:
         self.on_declared: Callable[[str], None] = lambda project: None
         """Told of every stack that has been declared anew, or for which something a round began has ended."""
 
+        self.on_switched: Callable[[], None] = lambda: None
+        """Told when a stack has been given back to the keeper, or taken from it."""
+
     async def declared(self, project: str) -> Declared | None:
         return await asyncio.to_thread(self._declarations.read, project) if self._declarations else None
 
@@ -106,6 +109,12 @@ class Keeping:
         async with self._locks.of(project):
             await self.give_way(project)
             await self.redeclare(project, lambda declared: replace(declared, kept=kept))
+        self.on_switched()
+
+    def is_left_alone(self, project: str) -> bool:
+        """It is up, and not kept."""
+        declared = self._declarations.read(project) if self._declarations and project else None
+        return declared is not None and not declared.kept
 
     async def give_way(self, project: str) -> None:
         """Ends what rounds have begun; under the stack's lock, so that none begins more."""
