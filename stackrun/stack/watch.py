@@ -1,8 +1,9 @@
-"""Waits until the content of a set of files has changed, however an editor, git or Kubernetes brings that about.
+"""Waits until the content of a set of files or trees has changed, however an editor, git or Kubernetes brings that about.
 
 Directories are watched, not files: a file that is replaced by rename is another inode, and one that is not there yet has none.
 Every folder counts in which a link of a file's path stands (`..data` of a mounted ConfigMap).  An event only says "look
-again"; what counts is the content's digest, so swap files, backups and touched files never trigger.  The one door to watchdog.
+again"; what counts is the content's digest, so swap files, backups and touched files never trigger.  The one door to watchdog,
+which takes two threads a folder: the folders of a tree, which are many, share one inotify(7) descriptor and one thread instead.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from stackrun.stack.foldernews import FolderNews
 
 SETTLE_S = 0.03
 """A burst of writes is over when nothing has come for so long."""
@@ -21,6 +25,18 @@ BURST_S = 0.5
 """A burst that does not end is looked at all the same."""
 _LINKS_MAX = 40
 """As many as the kernel follows (path_resolution(7))."""
+
+
+class Tree(Protocol):
+    """A tree of files that is one thing to wait for."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def root(self) -> str: ...
+    def look(self, notice: Callable[[str], None]) -> str:
+        """A digest of all that counts in it; `notice` is told each folder before that is looked into."""
+        ...
 
 
 class Watch:
@@ -36,16 +52,26 @@ class Watch:
         self._watches: dict[str, tuple[Any, tuple[int, int]]] = {}
         """Folder → its watch, and the folder's device and inode when it was made."""
         self._digests: dict[str, str] = {}
+        """By file, and by a tree's key."""
+        self._trees: dict[str, Tree] = {}
+        self._news: FolderNews | None = None
         self._observer.start()
 
-    def follow(self, files: Iterable[str]) -> None:
-        """Watch these files (absolute paths, there or not) from now on; what they hold at this moment is no change, unless known before."""
+    def follow(self, files: Iterable[str], trees: Iterable[Tree] = ()) -> None:
+        """Watch these files (absolute paths, there or not) and trees from now on, and nothing else.
+
+        What they hold at this moment is no change, unless known before.
+        """
         wanted = list(dict.fromkeys(files))
+        self._trees = {one.key: one for one in trees}
         self._watch_folders(wanted)
-        self._digests = {file: self._digests[file] if file in self._digests else digest(file) for file in wanted}
+        known = self._digests
+        self._digests = {file: known[file] if file in known else digest(file) for file in wanted}
+        looked = self._looked()
+        self._digests.update({key: known.get(key, text) for key, text in looked.items()})
 
     def changed(self, timeout_s: float | None = None) -> tuple[str, ...]:
-        """The files whose content has changed since they were last told; () when `timeout_s` passes or the watch is closed."""
+        """The files, and trees by key, whose content has changed since they were last told; () after `timeout_s`, or when closed."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             found = self._differing()
@@ -66,6 +92,8 @@ class Watch:
         self._stirred.set()
         self._observer.stop()
         self._observer.join()
+        if self._news:
+            self._news.close()
 
     def __enter__(self) -> Watch:
         return self
@@ -86,14 +114,27 @@ class Watch:
                 return
 
     def _differing(self) -> tuple[str, ...]:
-        self._watch_folders(self._digests)  # first, so that what comes after the look below stirs
-        now = {file: digest(file) for file in self._digests}
+        files = [one for one in self._digests if one not in self._trees]
+        self._watch_folders(files)  # first, so that what comes after the look below stirs
+        now = {file: digest(file) for file in files} | self._looked()
         found = tuple(file for file, text in now.items() if text != self._digests[file])
         self._digests.update(now)
         return found
 
+    def _looked(self) -> dict[str, str]:
+        """Each tree's digest now, with all of its folders watched."""
+        if not self._trees and not self._news:
+            return {}
+        if self._news is None:
+            from stackrun.stack.foldernews import FolderNews
+
+            self._news = FolderNews(self._stirred.set)
+        with self._news.renewed() as notice:
+            return {key: tree.look(notice) for key, tree in self._trees.items()}
+
     def _watch_folders(self, files: Iterable[str]) -> None:
-        wanted = {folder for file in files for folder in folders(file)}
+        roots = [tree.root for tree in self._trees.values()]
+        wanted = {folder for file in (*files, *roots) for folder in folders(file)}
         for folder, (watch, identity) in list(self._watches.items()):
             if folder not in wanted or _identity(folder) != identity:
                 del self._watches[folder]
