@@ -19,6 +19,8 @@ from stackrun.errors import EXIT_INTERRUPTED, InvalidArgument
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     stack_arguments(parser)
     parser.add_argument("--plan", metavar="FILE", help="carry out the plan that `plan --out` saved, if nothing has moved since")
+    parser.add_argument("-w", "--watch", action="store_true", help="follow the stack's files and its develop.watch rules meanwhile")
+    parser.add_argument("-y", "--yes", action="store_true", help="with --watch: also do what removes containers or loses data")
 
 
 def stack_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +48,8 @@ def stack_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     request = saved_request(options) if options.plan else stack_request(options)
     asked = request["options"]
+    if options.watch and (options.plan or options.detach or asked["wait"] or asked["no_start"]):
+        raise InvalidArgument("--watch stays in the foreground: not with --detach, --wait, --no-start or --plan", hint="stackrun watch")
     if options.detach or asked["wait"] or asked["no_start"]:
         follow(operate(options, "up", request), display(options, "up"), "up")
         return 0
@@ -130,12 +134,28 @@ class _Foreground:
     def run(self) -> int:
         try:
             self._follower.watch({"since": f"{time.time():.9f}"}, exits=True)
-            follow(operate(self._options, "up", self._request), self._display, "up")
-            self._follower.wait()
+            if self._options.watch:
+                self._watch()
+            else:
+                follow(operate(self._options, "up", self._request), self._display, "up")
+                self._follower.wait()
         except KeyboardInterrupt:
             self._end()
             return EXIT_INTERRUPTED
         return 0
+
+    def _watch(self) -> None:
+        """Until Ctrl-C, also when every container has exited: the next change may be what mends it."""
+        from stackrun.cli.watching import Watcher
+
+        request = lambda: stack_request(self._options)  # noqa: E731
+        with Watcher(self._options, request, self._renewed_display, lambda text: self._show(text, True)) as watcher:
+            watcher.start(end="Ctrl-C stops the stack")
+            watcher.loop()
+
+    def _renewed_display(self) -> Display:
+        self._display = display(self._options, "up")
+        return self._display
 
     def _show(self, text: str, error: bool) -> None:
         self._display.line(text, error=error)

@@ -1,0 +1,153 @@
+"""What `watch` and `up --watch` share: the stack is brought up again whenever a file that it is made from changes, and the
+folders of its `develop.watch` rules are kept up to date in its containers.
+
+A file with a fault is told and the stack stays as it is. What would destroy something is shown and waits for `--yes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from stackrun.cli import exit, project
+from stackrun.cli.developing import Development
+from stackrun.cli.operations import Event, Events, follow, operate, planned
+from stackrun.errors import InvalidArgument, StackrunError
+
+if TYPE_CHECKING:
+    from stackrun.api.stacks import PlannedAction, StackPlan
+    from stackrun.cli.render import Display
+    from stackrun.compose.model import Project
+
+Say = Callable[[str], None]
+
+
+class Watcher:
+    """`start`, then `loop` until Ctrl-C.
+
+    `request` gives the body of `up`, `display` what shows an operation's events; `say` shows a line of ours.
+    """
+
+    def __init__(
+        self, options: argparse.Namespace, request: Callable[[], dict[str, Any]], display: Callable[[], Display], say: Say
+    ) -> None:
+        from stackrun.stack.watch import Watch
+
+        if "-" in (options.files or ()):
+            raise InvalidArgument("what came from stdin cannot be watched", hint="name a file with -f")
+        self._options, self._request, self._display = options, request, display
+        self._say: Say = lambda text: say(f"[watch] {text}")
+        self._chat: Say = (lambda _: None) if getattr(options, "quiet", False) else self._say
+        self._files: tuple[str, ...] = ()
+        self._watch = Watch()
+        self._development = Development(options, self._say, self._chat)
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._development.close()
+        self._watch.close()
+
+    def start(self, *, up: bool = True, end: str = "Ctrl-C ends it, the stack stays up") -> None:
+        """What is wrong at the beginning ends it at once, as in `up`."""
+        stack = self._follow()
+        if up:
+            self._apply(stack)
+        self._development.deliver(first=True)
+        folders = len(self._development.trees)
+        also = f" and {folders} folder{'' if folders == 1 else 's'} of develop.watch" if folders else ""
+        self._chat(f"watching {len(self._files)} files{also}; {end}")
+
+    def loop(self) -> None:
+        while changed := self._watch.changed():
+            files = [one for one in changed if one in self._files]
+            if files:
+                self._chat(f"changed: {', '.join(map(_shown, files))}")
+                self._again()
+            self._development.deliver()
+
+    def _again(self) -> None:
+        """A failure is told, and the next change is waited for."""
+        try:
+            self._apply(self._follow())
+        except StackrunError as error:
+            exit.report(error)
+            self._say("nothing more was done: the stack stays as it is until the next change")
+
+    def _follow(self) -> Project:
+        stack = project.load(self._options)
+        self._files = inputs(stack)
+        self._development.follow(stack)
+        self._watch.follow(self._files, self._development.trees)
+        self._development.looked()
+        return stack
+
+    def _apply(self, stack: Project) -> None:
+        began = time.monotonic()
+        request = self._request()
+        request["options"]["remove_orphans"] = True
+        plan = planned(self._options, request)
+        held = [] if self._options.yes else [one for one in plan.actions if _destructive(one)]
+        if held:
+            self._hold(plan, held)
+            request["options"]["remove_orphans"] = self._options.remove_orphans
+            if any(one.destroys for one in held):
+                return
+        if len(plan.actions) > len(held):
+            follow(_Moving(operate(self._options, "up", request)), self._display(), "up")
+            self._chat(f"{plan.summary.removeprefix('plan: ')} ({time.monotonic() - began:.1f}s)")
+        elif not held:
+            self._chat("nothing to do")
+
+    def _hold(self, plan: StackPlan, held: list[PlannedAction]) -> None:
+        for one in held:
+            losses = f": destroys {', '.join(one.destroys)}" if one.destroys else ""
+            self._say(f"held: {one.symbol} {one.resource}{losses}")
+        self._say("`stackrun up --remove-orphans` does it, or watch --yes")
+
+
+class _Moving:
+    """Without what already runs, which would be all but one line of every change."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self.close = events.close
+
+    def __iter__(self) -> Iterator[Event]:
+        return (event for event in self._events if event["text"] != "Running")
+
+
+def _destructive(action: PlannedAction) -> bool:
+    return bool(action.destroys) or action.symbol.value == "-"
+
+
+def inputs(stack: Project) -> tuple[str, ...]:
+    """Every file that the stack is made from, there or not: a new override or `.env` is a change too.
+
+    Dockerfiles and build contexts are not among them: nothing here builds an image. A build context's .dockerignore is, where a
+    `develop.watch` rule goes by it.
+    """
+    from stackrun.compose.source import NAMES, STDIN
+
+    found: list[str] = [file for file in stack.inputs if file != STDIN]
+    for file in stack.files:
+        base, suffix = os.path.splitext(file)
+        if os.path.basename(file) in NAMES:
+            found += [f"{base}.override{ending}" for ending in dict.fromkeys((suffix, ".yml", ".yaml"))]
+    found += [os.path.join(stack.working_dir, ".env")]
+    contents: list[Any] = [*stack.configs.values(), *stack.secrets.values()]
+    found += [one.file for one in contents if one.file]
+    for service in stack.services.values():
+        found += [one.path for one in service.env_files]
+        if service.develop and service.build and service.build.context.startswith("/"):
+            found += [f"{service.build.context}/.dockerignore"]
+    return tuple(dict.fromkeys(os.path.abspath(file) for file in found))
+
+
+def _shown(file: str) -> str:
+    relative = os.path.relpath(file)
+    return file if relative.startswith("..") else relative
