@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -11,8 +12,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,6 +74,18 @@ class Machine:
         text = self.docker("ps", "--no-trunc", "--format", "{{json .}}", *(["-a"] if all else [])).stdout
         return [json.loads(line) for line in text.splitlines()]
 
+    @contextmanager
+    def followed(self, *filters: str, since_s: float | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+        """The engine's events from now on, through the real client, each a dict; those before the client has connected are replayed."""
+        arguments = [part for one in filters for part in ("--filter", one)]
+        command = ["docker", "-H", self.host, "events", "--format", "{{json .}}", "--since", f"{since_s or time.time():.9f}", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+            assert client.stdout
+            try:
+                yield _events(client.stdout.fileno())
+            finally:
+                client.kill()
+
     def inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.docker("inspect", name).stdout)[0]
         return found
@@ -111,9 +126,21 @@ class Machine:
             self.run("daemon", "stop")
 
 
-def _wait_for_exit(pid_fd: int) -> None:
-    import select
+def _events(fd: int) -> Iterator[dict[str, Any]]:
+    """One JSON object a line; each within 20 s."""
+    held = b""
+    while True:
+        while b"\n" not in held:
+            ready, _, _ = select.select([fd], [], [], 20)
+            assert ready, "no event in 20 s"
+            part = os.read(fd, 65536)
+            assert part, "the events have ended"
+            held += part
+        line, _, held = held.partition(b"\n")
+        yield json.loads(line)
 
+
+def _wait_for_exit(pid_fd: int) -> None:
     select.select([pid_fd], [], [], 10)
     os.close(pid_fd)
 

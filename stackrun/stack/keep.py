@@ -41,11 +41,11 @@ def decide_round(
 
     Raises NotFound for an external network or volume.
     """
-    left = declared.stopped | declared.held | resting | busy
+    left = declared.stopped | declared.held | busy
     wanted = [one for one in declared.desired.services.values() if one.name not in left and one.replicas]
     blocked = {one.name: need for one in wanted if (need := _blocked(one, declared, observed))}
     holds = _holds(wanted, observed, blocked)
-    free = tuple(one.name for one in wanted if one.name not in blocked)
+    free = tuple(one.name for one in wanted if one.name not in blocked and one.name not in resting)
     revival = decide(declared.desired, observed, Policy(services=free, no_deps=True, keep=True)) if free else Plan()
     held = touched(holds.nodes, observed)
     services = declared.desired.services

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import select
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,24 +31,6 @@ services:
 """
 
 
-@contextmanager
-def followed(machine: Machine, *filters: str) -> Iterator[Iterator[dict[str, object]]]:
-    """The engine's events from now on, through the real client, each a dict; those before the client has connected are replayed."""
-    arguments = [part for one in filters for part in ("--filter", one)]
-    command = ["docker", "-H", machine.host, "events", "--format", "{{json .}}", "--since", f"{time.time():.9f}", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdout
-
-        def lines() -> Iterator[dict[str, object]]:
-            while True:
-                ready, _, _ = select.select([client.stdout], [], [], 20)
-                assert ready, "no event in 20 s"
-                yield json.loads(client.stdout.readline())
-
-        yield lines()
-        client.kill()
-
-
 @pytest.fixture(scope="module")
 def port() -> int:
     return free_port()
@@ -67,7 +45,7 @@ def stack(machine: Machine, busybox: str, port: int) -> Path:
 
 def test_a_killed_container_is_restarted_by_its_policy(machine: Machine, stack: Path) -> None:
     before = machine.inspect("hard-keep-1")
-    with followed(machine, "container=hard-keep-1", "event=start") as events:
+    with machine.followed("container=hard-keep-1", "event=start") as events:
         os.kill(before["State"]["Pid"], signal.SIGKILL)
         next(events)
     after = machine.inspect("hard-keep-1")
@@ -116,7 +94,7 @@ def test_a_killed_zygote_is_replaced(machine: Machine, stack: Path) -> None:
 def test_a_killed_shim_costs_its_container_alone(machine: Machine, stack: Path) -> None:
     before = {name: machine.inspect(f"hard-{name}-1")["State"]["Pid"] for name in ("keep", "web", "talk")}
     parent = int(Path(f"/proc/{before['keep']}/stat").read_text().rpartition(")")[2].split()[1])
-    with followed(machine, "container=hard-keep-1", "event=start") as events:
+    with machine.followed("container=hard-keep-1", "event=start") as events:
         os.kill(parent, signal.SIGKILL)
         next(events)
     after = {name: machine.inspect(f"hard-{name}-1")["State"]["Pid"] for name in before}

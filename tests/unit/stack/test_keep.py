@@ -137,6 +137,7 @@ def test_a_dependent_is_held_while_its_dependency_is_not_there() -> None:
     found = round_of(target, container(target, "db", status="unhealthy"), container(target, "web"))
     assert (done(found), found.revived) == (["1 [] Container shop-web-1: stop (dependency db is not healthy)"], frozenset())
     assert found.waiting == {"web": "db to be healthy"}
+    assert done(round_of(target, container(target, "db", status="unhealthy"), container(target, "web"), resting=frozenset({"web"})))
     back = ended(container(target, "web", status="exited 143"), EndedBy.CALLER)
     assert done(round_of(target, container(target, "db", status="healthy"), back)) == [
         "1 [] Container shop-web-1: start (stopped from outside)"
