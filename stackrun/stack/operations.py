@@ -50,7 +50,7 @@ from stackrun.stack.journal import Journal
 from stackrun.stack.keep import touched
 from stackrun.stack.keeping import Keeping, Locks
 from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
-from stackrun.stack.past import Past, as_recorded, images_of, is_up, secrecy_of
+from stackrun.stack.past import Past, held_before, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
 from stackrun.stack.reasons import reasons
@@ -85,7 +85,7 @@ class _Stack:
         """In a history: who brought the stack to this."""
         if self.revision:
             return f"rollback to {self.revision.number}"
-        return " ".join((self.by or "up", *self.policy.services))
+        return " ".join((self.by or "up", *(["--no-start"] if self.policy.no_start else []), *self.policy.services))
 
     def images(self) -> list[str]:
         return [service.image for service in self.wanted.services.values()]
@@ -157,7 +157,7 @@ class StackOperations:
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
                     raise Conflict("an image that was pulled changes the plan", hint="the image is here now: plan again")
             if then.nodes:
-                await self._past.begin(stack.wanted.project, stack.how, stack.wanted.services, emit)
+                await self._past.begin(stack.wanted.project, stack.how, selection(stack.wanted, stack.policy), emit)
             try:
                 await self._raise(stack, options, then, now, emit)
             except StackrunError as failure:
@@ -187,10 +187,10 @@ class StackOperations:
         if stack.revision:
             wanted = stack.revision.desired
         else:
-            before = as_recorded(declared.desired, last) if declared else last.desired if last and is_up(observed.containers) else None
+            before = held_before(last if is_up(observed.containers) else None, declared.desired if declared else None)
             wanted = merged(before, stack.wanted, selected)
         images = images_of(stack.wanted if stack.revision else wanted, selected, observed, last)
-        await self._past.record(stack.how, wanted, images, emit)
+        await self._past.record(stack.how, wanted, images, selected, emit)
 
     async def _taken_back(self, stack: _Stack, options: UpOptions, before: Observed, failure: StackrunError, emit: Emit) -> ExecuteFailed:
         """Back to the last revision, or to nothing when nothing was up; gives the failure with what became of the stack."""

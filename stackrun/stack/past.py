@@ -105,15 +105,15 @@ class Past:
         """What had begun is as if it had never been."""
         await asyncio.to_thread(self.revisions(project).abandon)
 
-    async def record(self, how: str, desired: Desired, images: Mapping[str, str], emit: Emit) -> None:
-        """What has succeeded has succeeded: that it cannot be written down is told."""
+    async def record(self, how: str, desired: Desired, images: Mapping[str, str], raised: Collection[str], emit: Emit) -> None:
+        """What has succeeded has succeeded: that it cannot be written down is told. `raised`: the services that it was about."""
 
         def changed(last: Revision | None) -> str:
             before = Side(last.desired, last.images) if last else NOTHING
-            return summary(changes(before, Side(desired, images), Secrecy(), NoPlaces()))
+            return summary(changes(before, Side(desired, images), Secrecy(), NoPlaces())) or "nothing that shows"
 
         try:
-            await asyncio.to_thread(self.revisions(desired.project).record, how, desired, images, changed)
+            await asyncio.to_thread(self.revisions(desired.project).record, how, desired, images, raised, changed)
         except KernelError as error:
             emit(_warning(f"Project {desired.project}", str(error), "the stack is up; `rollback` cannot come back to this state"))
 
@@ -122,15 +122,12 @@ def is_up(containers: Iterable[Container]) -> bool:
     return any(not is_one_off(one) for one in containers)
 
 
-def as_recorded(declared: Desired, last: Revision | None) -> Desired:
-    """Services that were brought back by the id of their image, under its name again."""
-    known = last.desired.services if last else {}
-    services = dict(declared.services)
-    for name, one in declared.services.items():
-        if name in known and known[name].config_hash == one.config_hash and known[name].image != one.image:
-            image, policy = known[name].image, known[name].pull_policy
-            services[name] = replace(one, image=image, spec=replace(one.spec, image=image), pull_policy=policy)
-    return replace(declared, services=services)
+def held_before(last: Revision | None, declared: Desired | None) -> Desired | None:
+    """What an `up` of some services leaves the others as: as they were last seen good, but for those taken down since."""
+    if last is None or declared is None:
+        return last.desired if last else declared
+    left = {name: one for name, one in last.desired.services.items() if name in declared.services}
+    return replace(last.desired, services=left)
 
 
 def images_of(desired: Desired, selected: Collection[str], observed: Observed, last: Revision | None) -> dict[str, str]:

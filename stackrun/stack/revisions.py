@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +128,13 @@ class Revisions:
             return None
 
     def begin(self, how: str, services: Iterable[str]) -> None:
-        """Something is about to change. No sync: what has to be outlived is this process."""
-        before = self.unfinished()
-        marker = Unfinished(self._clock_s(), how, frozenset(services).union(before.services if before else ()))
+        """Something is about to change. An earlier unfinished one stays so, unless this is about all of its services.
+
+        No sync: what has to be outlived is this process.
+        """
+        marker, before = Unfinished(self._clock_s(), how, frozenset(services)), self.unfinished()
+        if before and not before.services <= marker.services:
+            marker = replace(before, services=before.services | marker.services)
         try:
             self._make_folder()
             with open(self._folder / _UNFINISHED, "wb", opener=_private) as file:
@@ -146,16 +150,34 @@ class Revisions:
             raise KernelError(f"remove {self._folder / _UNFINISHED}", error.errno or 0) from None
 
     def record(
-        self, how: str, desired: Desired, images: Mapping[str, str], changed: Callable[[Revision | None], str] = lambda last: ""
+        self,
+        how: str,
+        desired: Desired,
+        images: Mapping[str, str],
+        raised: Iterable[str],
+        changed: Callable[[Revision | None], str] = lambda last: "",
     ) -> Revision | None:
-        """The stack is this now; None: it was already. `changed` tells in a line what is new against the last one."""
+        """The stack is this now; None: it was already.
+
+        `raised`: the services that were brought to it; of others something may remain unfinished.
+        `changed` tells in a line what is new against the last one.
+        """
         try:
             with self._only_writer():
                 made = None if self._is_last(desired, images) else self._write(how, desired, images, changed)
-                (self._folder / _UNFINISHED).unlink(missing_ok=True)
+                self._finish(frozenset(raised), frozenset(desired.services))
                 return made
         except OSError as error:
             raise KernelError(f"record the revision in {self._folder}", error.errno or 0) from None
+
+    def _finish(self, raised: frozenset[str], services: frozenset[str]) -> None:
+        """Whatever was begun with these services, earlier too, is over; of services that are no more there is nothing to finish."""
+        unfinished = None if raised >= services else self.unfinished()
+        left = unfinished.services - raised if unfinished else frozenset()
+        if unfinished and left & services:
+            write_whole(self._folder / _UNFINISHED, to_json(replace(unfinished, services=left)))
+        else:
+            (self._folder / _UNFINISHED).unlink(missing_ok=True)
 
     def _write(self, how: str, desired: Desired, images: Mapping[str, str], changed: Callable[[Revision | None], str]) -> Revision:
         last, numbers = self.last(), self.numbers()
@@ -230,10 +252,15 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+_PASSING = (labels.VERSION, labels.CONFIG_FILES, labels.WORKING_DIR, labels.ENVIRONMENT_FILE)
+
+
 def _lasting(desired: dict[str, Any]) -> dict[str, Any]:
-    """Without what changes though nobody declares it: which version of ours made it, and where private files are kept."""
+    """Without what is no part of the state: which version of ours read it, from where, and where private files are kept."""
     for section in ("services", "networks", "volumes"):
         for one in desired.get(section, {}).values():
-            one["spec"].get("labels", {}).pop(labels.VERSION, None)
-    desired.pop("state_dir", None)
+            for label in _PASSING:
+                one["spec"].get("labels", {}).pop(label, None)
+    for name in ("state_dir", "dormant"):
+        desired.pop(name, None)
     return desired

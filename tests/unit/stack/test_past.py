@@ -92,6 +92,61 @@ def test_a_failed_one_makes_none_and_the_next_rollback_goes_to_the_last(play: Pl
     play(scene)
 
 
+def test_an_up_of_another_service_finishes_nothing(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.operations = StackOperations(stage.engine, state_dir=str(stage.state), keeps=True)
+        await both(stage)
+        stage.write(TWO.replace("V: '2'", "V: '3'").replace("cache: {", "cache: {hostname: h, "))
+        stage.engine.fail("start_container", Conflict("no"), ref="shop-web-1")
+        assert (await stage.up(services=("web",))).phase is Phase.FAILED
+        await stage.up(services=("cache",))
+        assert (await history(stage))[-1] == (3, "up cache", "cache hostname")
+        assert (await stage.operations.history(by_name(stage))).unfinished == "up web"
+        assert await rollback(stage) == "done"
+        assert await environment(stage) == ("V=2",) and await current(stage) == [3]
+        assert (await stage.engine.container("shop-cache-1")).spec.hostname == "h"
+
+    play(scene)
+
+
+def test_what_was_only_made_is_no_revision(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(ONE)
+        await stage.up()
+        stage.write(TWO)
+        await stage.up(no_start=True)
+        found = await stage.operations.history(by_name(stage))
+        assert len(found.revisions) == 1 and found.unfinished == "up --no-start"
+        await stage.up()
+        assert await current(stage) == [2]
+
+    play(scene)
+
+
+def test_the_same_stack_from_another_folder_is_no_other_state(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(ONE)
+        await stage.up()
+        (stage.folder / "elsewhere").mkdir()
+        (stage.folder / "compose.yaml").rename(stage.folder / "elsewhere/compose.yaml")
+        await stage.up(StackSource(str(stage.folder / "elsewhere")))
+        assert len(await history(stage)) == 1
+
+    play(scene)
+
+
+def test_a_service_that_was_taken_down_is_not_recorded_as_up(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.operations = StackOperations(stage.engine, state_dir=str(stage.state), keeps=True)
+        await both(stage)
+        await stage.down(services=("cache",))
+        stage.write(TWO.replace("V: '2'", "V: '3'"))
+        await stage.up(services=("web",))
+        assert (await history(stage))[-1] == (3, "up web", "-cache, web environment.V")
+
+    play(scene)
+
+
 def test_rollback_is_the_revision_before_and_back_again(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         await both(stage)
