@@ -10,6 +10,7 @@ from stackrun.kernel import paths
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 ID_MAX = 2**31 - 1
+_DIGITS_MAX = 20
 GROUPS_MAX = 65536
 """NGROUPS_MAX of Linux."""
 
@@ -61,29 +62,34 @@ def _lines(root_fd: int, path: str) -> list[list[str]]:
 
 def _find_user(lines: list[list[str]], wanted: str) -> list[str] | None:
     """By name first, then by number; malformed lines are not there."""
-    entries = [line for line in lines if len(line) >= 4 and line[2].isdecimal() and line[3].isdecimal()]
+    entries = [line for line in lines if len(line) >= 4 and _is_number(line[2]) and _is_number(line[3])]
     by_name = next((line for line in entries if line[0] == wanted), None)
-    if by_name or not wanted.isdecimal():
+    if by_name or not _is_number(wanted):
         return by_name
     return next((line for line in entries if int(line[2]) == int(wanted)), None)
 
 
 def _group_id(lines: list[list[str]], wanted: str) -> int:
     for line in lines:
-        if len(line) >= 3 and line[0] == wanted and line[2].isdecimal():
+        if len(line) >= 3 and line[0] == wanted and _is_number(line[2]):
             return _checked(int(line[2]), wanted)
     return _checked(_numeric(wanted, f"unable to find group {wanted}: no matching entries in group file"), wanted)
 
 
 def _memberships(lines: list[list[str]], name: str) -> tuple[int, ...]:
-    found = [int(line[2]) for line in lines if len(line) >= 4 and line[2].isdecimal() and name in line[3].split(",")]
+    found = [int(line[2]) for line in lines if len(line) >= 4 and _is_number(line[2]) and name in line[3].split(",")]
     return tuple(_checked(gid, name) for gid in dict.fromkeys(found[:GROUPS_MAX]))
 
 
+def _is_number(text: str) -> bool:
+    """Of ASCII digits: Python would take the digits of any script, and refuse thousands of them with an error of its own."""
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+
+
 def _numeric(text: str, failure: str) -> int:
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         raise InvalidArgument(failure)
-    return int(text[:20])
+    return int(text[:_DIGITS_MAX])
 
 
 def _checked(number: int, text: str) -> int:
