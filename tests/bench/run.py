@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dockerd import Dockerd
 from machine import STACKRUN, Machine, busybox_tar
 from reading import bench_reading
+from watching import CHANGE, IDLE, STOP, SYNC, watched_change
 
 SERVICES = 50
 MANY_SERVICES = 500
@@ -116,6 +117,19 @@ def bench_plan(figures: Figures, machine: Machine) -> None:
     machine.run("-p", "many", "down", cwd=many)
 
 
+def bench_watching(figures: Figures) -> None:
+    machine = Machine()
+    try:
+        machine.run("import", str(busybox_tar(machine.root)), "busybox:test")
+        watched_change(machine, figures.add)
+    finally:
+        machine.close()
+    figures.show(CHANGE, "ms", 1e3, goal=300)
+    figures.show(STOP, "ms", 1e3)
+    figures.show(SYNC, "ms", 1e3)
+    figures.show(IDLE, "ms", 1e3, goal=1)
+
+
 def show_reading(figures: Figures) -> None:
     for services, goal in ((20, 1.5), (500, 1.0)):
         figures.show(f"compose config -q, {services} services", "ms", 1e3)
@@ -133,6 +147,7 @@ def main() -> None:
     figures = Figures()
     figures.samples |= bench_reading()
     show_reading(figures)
+    bench_watching(figures)
     bench_stacks(figures, options.runs)
     figures.show("compose up -d, 50 services", "ms", 1e3)
     figures.show("stackrun up -d, 50 services", "ms", 1e3, peer="compose up -d, 50 services", goal=0.2)
