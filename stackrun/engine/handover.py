@@ -28,7 +28,7 @@ from stackrun.engine.record import Situation
 from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.store import Store
 from stackrun.engine.tasks import Tasks
-from stackrun.errors import Conflict, StackrunError
+from stackrun.errors import Conflict, NotFound, StackrunError
 from stackrun.network.firewall import Publication
 
 LOOK_S = 0.02
@@ -63,9 +63,12 @@ class HandOver:
         lifecycle.on_ended = self.ended
 
     async def start_beside(self, ref: str, other: str) -> None:
-        """NotModified when it runs already; an ordinary start when `other` does not run."""
-        beside = self._registry.find(other)
+        """NotModified when it runs already; an ordinary start when `other` does not run, or is not there any more."""
         entry = self._registry.find(ref)
+        try:
+            beside = self._registry.find(other)
+        except NotFound:
+            beside = entry
         await self._lifecycle.start(entry, beside=beside.id if beside.alive else "")
         holder = self._registry.get(entry.situation.beside)
         if entry.situation.beside and (holder is None or not holder.state.running):  # it ended meanwhile
@@ -102,8 +105,16 @@ class HandOver:
             holder.situation = _without_ports(holder.situation, moved, entry.id)
             await self._connections.names_changed(holder)
         await self._connections.names_changed(entry)
+        for other in self._registry:
+            if other is not entry and other.alive and other.situation.beside == before.beside:
+                await self._wait_for(other, entry)
         places = {_place(one) for one in moved}
         return tuple(one for one in left if (one.protocol, one.host_ip or "0.0.0.0", one.host_port) in places)
+
+    async def _wait_for(self, entry: Entry, owner: Entry) -> None:
+        """A third one that waits for the same, as a replacement that failed and was left to be looked at."""
+        entry.situation = replace(entry.situation, beside=owner.id)
+        await self._pool.run(self._store.write_situation, entry.id, entry.situation)
 
     def _publish(self, entry: Entry) -> None:
         """Blocks. The record first: a daemon that is killed here moves the ports when it comes back."""
@@ -131,9 +142,16 @@ class HandOver:
             if not (entry.alive and entry.situation.nameless):
                 return
             try:
-                await self._move(entry, None)
+                owner = self._owner(entry)
+                await (self._wait_for(entry, owner) if owner else self._move(entry, None))
             except StackrunError as error:
                 self._report(f"give ports to {entry.name}: {error.message}")
+
+    def _owner(self, entry: Entry) -> Entry | None:
+        """Who has the ports that it waits for."""
+        places = {_place(one) for one in entry.situation.waiting_ports}
+        others = (one for one in self._registry if one is not entry and one.alive)
+        return next((one for one in others if places & {_place(port) for port in one.situation.ports}), None)
 
     # --- an earlier daemon's containers ---
 
@@ -151,7 +169,10 @@ class HandOver:
         present = {one.id for one in running}
         for entry in running:
             if entry.situation.nameless and entry.situation.beside not in present:
-                self._rewrite(entry, _with_ports(entry.situation, stamp()))
+                owner = next((owners[_place(one)] for one in entry.situation.waiting_ports if _place(one) in owners), None)
+                waiting = replace(entry.situation, beside=owner.id) if owner else _with_ports(entry.situation, stamp())
+                owners |= {_place(one): entry for one in entry.situation.waiting_ports if not owner}
+                self._rewrite(entry, waiting)
 
     def _rewrite(self, entry: Entry, situation: Situation) -> None:
         names = (self._planner.dns_names(entry, one, nameless=situation.nameless) for one in situation.endpoints)

@@ -174,6 +174,7 @@ class _Run:
                 return
             self._failures[node.number] = error
             if not wait:
+                self._told_skipped.add(node.action.resource)
                 self._emit(StackEvent(node.action.resource, Phase.FAILED, "Error", str(error), error.hint))
 
     def _count(self, tally: Tally) -> None:

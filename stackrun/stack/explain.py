@@ -209,7 +209,7 @@ class _Explainer:
     def _waits_for(self, resource: str, nodes: Iterable[Node]) -> tuple[str, ...]:
         found: list[str] = []
         for node in nodes:
-            for number in () if node.if_failed else node.waits_for:
+            for number in () if node.if_failed or _makes_room(node.action) else node.waits_for:
                 action = self._nodes[number].action
                 if isinstance(action, WaitFor):
                     found.append(_wait_words(action))
@@ -275,6 +275,11 @@ _PAST = {
 def _rewritten(action: Action) -> bool:
     """A live file that is there already: it changes in place."""
     return isinstance(action, WriteFile) and action.live and action.cause != "missing"
+
+
+def _makes_room(action: Action) -> bool:
+    """The last steps of a replacement wait for others only to see whether the whole update has failed."""
+    return isinstance(action, RemoveContainer) and action.replaced
 
 
 def _step(node: Node) -> str:

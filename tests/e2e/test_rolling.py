@@ -205,14 +205,22 @@ def test_a_version_that_never_gets_healthy_is_rolled_back_and_nobody_notices(mac
     assert webs(machine) == before == webs(machine, all=False)
 
 
-def test_a_rollback_takes_back_what_has_been_replaced_already(machine: Machine, busybox: str) -> None:
+@pytest.mark.parametrize("order", ["start-first", "stop-first"])
+def test_a_rollback_takes_back_what_has_been_replaced_already(machine: Machine, busybox: str, order: str) -> None:
     """The first of two gets well, the second does not: both go back to the containers that were there before."""
-    config = "failure_action: rollback"
-    folder = fresh(machine, config, replicas=2)
+    first = two_free_ports()
+    config, ports = f"order: {order}, failure_action: rollback", f'["{first}-{first + 1}:80"]'
+    folder = fresh(machine, config, ports=ports, replicas=2)
     before = webs(machine)
-    write(machine, "two", config, replicas=2, start=f"if mkdir /data/taken; then {SERVES}; else exec sleep 100000; fi")
-    assert "is rolled back" in machine.run("up", "-d", cwd=folder, code=1).stderr
+    write(machine, "two", config, ports=ports, replicas=2, start=f"if mkdir /data/taken; then {SERVES}; else exec sleep 100000; fi")
+    loads = [Load(one, ("127.0.0.1",)) for one in (first, first + 1)]
+    with loads[0].running(), loads[1].running():
+        assert "is rolled back" in machine.run("up", "-d", cwd=folder, code=1).stderr
+        for load in loads:
+            load.wait_for(("127.0.0.1", "one"))
     assert webs(machine) == before == webs(machine, all=False)
+    assert {told for load in loads for _, told in load.answers} == {"one", "two"}
+    assert order == "stop-first" or [load.failures for load in loads] == [[], []]
 
 
 def test_a_failure_pauses_the_update_and_the_next_up_goes_on(machine: Machine, busybox: str) -> None:

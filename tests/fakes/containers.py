@@ -190,6 +190,9 @@ class FakeContainers(FakeNetworks):
             moved = {key: port for key, port in other.published.items() if port in box.waiting.values()}
             other.published = {key: port for key, port in other.published.items() if key not in moved}
             other.waiting, other.beside = moved, box.id
+        for third in self.boxes.values():
+            if third is not box and third.beside and third.beside == box.beside:
+                third.beside = box.id
         box.published, box.waiting, box.beside = {**box.published, **box.waiting}, {}, ""
 
     def _start(self, box: Box) -> None:
@@ -251,9 +254,9 @@ class FakeContainers(FakeNetworks):
         ended_by = EndedBy.CALLER if box.manually_stopped else EndedBy.ITSELF
         box.state = replace(box.state, status=Status.EXITED, pid=0, exit_code=code, finished_at=now(), ended_by=ended_by)
         box.addresses, box.published, box.waiting = {}, {}, {}
-        for other in self.boxes.values():
-            if other.beside == box.id:
-                self._give_ports(other)
+        heir = next((one for one in self.boxes.values() if one.beside == box.id and one.state.running), None)
+        if heir:
+            self._give_ports(heir)
         for execution in self.executions.values():
             if execution.box is box and execution.running:
                 self._exec_ended(execution, _KILLED)

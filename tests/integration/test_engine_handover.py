@@ -50,7 +50,10 @@ class Stage:
         await self.engine.create_network(NetworkSpec("net"))
         await run(self.engine, "peer", network_mode="net", init=True)
         await run(self.engine, "old", "sh", "-c", ECHO, hostname="old", **self.options())
-        await self.engine.create_container("new", ContainerSpec(BUSYBOX, command=("sh", "-c", ECHO), hostname="new", **self.options()))
+        await self.create("new")
+
+    async def create(self, name: str) -> None:
+        await self.engine.create_container(name, ContainerSpec(BUSYBOX, command=("sh", "-c", ECHO), hostname=name, **self.options()))
 
     def options(self) -> dict[str, Any]:
         ports = (PortBinding(80, host_port=self.port), PortBinding(53, "udp", host_port=self.port))
@@ -63,10 +66,10 @@ class Stage:
             "init": True,
         }
 
-    async def begin_beside(self) -> None:
-        await self.engine.start_container_beside("new", "old")
-        address = (await self.engine.container("new")).endpoints[0].ipv4_address
-        assert await asked(address, 80) == "new hello", "it listens"
+    async def begin_beside(self, name: str = "new") -> None:
+        await self.engine.start_container_beside(name, "old")
+        address = (await self.engine.container(name)).endpoints[0].ipv4_address
+        assert await asked(address, 80) == f"{name} hello", "it listens"
 
     async def answers(self, address: str = "127.0.0.1") -> str:
         return await asked(address, self.port)
@@ -151,6 +154,23 @@ def test_whoever_waits_gets_the_port_when_the_other_ends(short_tmp: Path) -> Non
         assert await stage.named() == ["old"]
         await until(lambda: _if(stage.answers(), "old hello"))
         await stage.engine.stop_container("old")
+        await until(lambda: _if(stage.answers(), "new hello"))
+
+    perform(short_tmp, scene)
+
+
+def test_who_waits_in_vain_does_not_take_the_port_from_another(short_tmp: Path) -> None:
+    """A replacement that failed and was left beside the old one, and the next replacement."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.begin_beside()
+        await stage.create("third")
+        await stage.begin_beside("third")
+        await stage.engine.take_over("third", drain_s=0)
+        await stage.engine.remove_container("old", force=True)
+        assert await stage.owner() == {"third": [stage.port, stage.port], "new": []}
+        assert await stage.answers() == "third hello" and await stage.named() == ["third"]
+        await stage.engine.stop_container("third")
         await until(lambda: _if(stage.answers(), "new hello"))
 
     perform(short_tmp, scene)
