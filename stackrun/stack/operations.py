@@ -171,7 +171,8 @@ class StackOperations:
         """Executes what `up` has decided. What it could not bring up is left alone by the keeper until the next `up`."""
         before = await self.keeping.declared(stack.wanted.project)
         selected = selection(stack.wanted, stack.policy)
-        after = raised(before, stack.wanted, selected, kept=options.keep, started=not options.no_start)
+        kept = before.kept if before and stack.revision else options.keep
+        after = raised(before, stack.wanted, selected, kept=kept, started=not options.no_start)
         await self.keeping.declare(replace(after, held=after.held | touched(plan.nodes, observed)))
         outcome = await self._carried_out(plan, observed, emit, options.by or "up")
         failed = (node for node in plan.nodes if node.number in outcome.failures or node.number in outcome.skipped)

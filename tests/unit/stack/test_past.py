@@ -135,6 +135,20 @@ def test_the_same_stack_from_another_folder_is_no_other_state(play: Play) -> Non
     play(scene)
 
 
+def test_a_stack_that_is_not_kept_is_not_kept_after_going_back(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.operations = StackOperations(stage.engine, state_dir=str(stage.state), keeps=True)
+        stage.write(ONE)
+        await stage.up()
+        stage.write(TWO)
+        await stage.up(keep=False)
+        await rollback(stage)
+        declared = await stage.operations.keeping.declared("shop")
+        assert declared is not None and not declared.kept and set(declared.desired.services) == {"web"}
+
+    play(scene)
+
+
 def test_a_service_that_was_taken_down_is_not_recorded_as_up(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         stage.operations = StackOperations(stage.engine, state_dir=str(stage.state), keeps=True)
