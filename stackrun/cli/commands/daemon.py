@@ -1,4 +1,4 @@
-"""`daemon`: our own engine in the foreground, as systemd runs it; `daemon stop` ends the one that runs."""
+"""`daemon`: our own engine in the foreground, as systemd runs it; `stop` ends the one that runs, `unit` prints systemd's unit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
-    parser.add_argument("action", nargs="?", choices=("run", "stop"), default="run", help="run (the default) or stop")
+    told = "run (the default), stop, or unit: print what systemd needs to run it from boot on"
+    parser.add_argument("action", nargs="?", choices=("run", "stop", "unit"), default="run", help=told)
     parser.add_argument(
         "--trace",
         metavar="FILE",
@@ -30,6 +31,11 @@ def run(options: argparse.Namespace) -> int:
     engine = Engine(root=chosen_root(options))
     if options.action == "stop":
         return stop(engine)
+    if options.action == "unit":
+        from stackrun.cli.systemd import unit
+
+        print(unit(engine.root, user=os.geteuid() != 0), end="")
+        return 0
     make_directories(engine)
     if os.geteuid() != 0:
         program = [*daemon_program(engine), *(word for host in options.hosts or () for word in ("--host", host))]
