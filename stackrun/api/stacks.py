@@ -271,6 +271,8 @@ class Reasons:
     containers: tuple[Standing, ...] = ()
     decisions: tuple[Decision, ...] = ()
     """Oldest first."""
+    waits: tuple[str, ...] = ()
+    """What the keeper waits for before it starts it: `db to be healthy`, `4 s to pass`; empty when nothing is wrong."""
     notes: tuple[str, ...] = ()
     """What could not be known."""
 

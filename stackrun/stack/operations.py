@@ -322,7 +322,8 @@ class StackOperations:
 
     async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
         project = await asyncio.to_thread(_project_name, source)
-        return await reasons(self._engine, self.journal, project, service, limit, witnessed=self.witnessed)
+        kept = await self.keeping.status(project) if await self.keeping.declared(project) else None
+        return await reasons(self._engine, self.journal, project, service, limit, kept=kept, witnessed=self.witnessed)
 
     async def changes(self, source: StackSource, query: ChangeQuery) -> AsyncIterator[Change]:
         project = "" if query.all else await asyncio.to_thread(_project_name, source)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from stackrun.api.engine import Engine
-from stackrun.api.stacks import Decision, Reasons, Standing
+from stackrun.api.stacks import Decision, Keep, Reasons, Standing
 from stackrun.api.types import Container, HealthStatus, RestartPolicy, Status
 from stackrun.api.wire.times import epoch_ns
 from stackrun.errors import NotFound
@@ -25,20 +25,37 @@ UNWITNESSED = (
 )
 
 
-async def reasons(engine: Engine, journal: Journal, project: str, service: str, limit: int, *, witnessed: bool) -> Reasons:
-    """`witnessed`: whether a witness fills the journal, so that the engine's own memory has nothing to add."""
+async def reasons(
+    engine: Engine, journal: Journal, project: str, service: str, limit: int, *, kept: Keep | None = None, witnessed: bool
+) -> Reasons:
+    """`kept`: how the keeper sees the stack, if it does; `witnessed`: whether a witness fills the journal, so that the engine's own
+    memory has nothing to add.
+    """
     containers = await observe_containers(engine, project)
     mine = [one for one in containers if service_of(one) == service]
     full = await asyncio.gather(*(engine.container(one.id) for one in mine))
     decisions = await asyncio.to_thread(journal.read, project, service, limit)
     if not witnessed:
         decisions = _merged(decisions, await _remembered(engine, project, service), limit)
-    if not mine and not decisions:
+    standing = tuple(_standing(one, containers) for one in sorted(full, key=number_of))
+    waits = _kept(kept, service, told=any(one.waits for one in standing))
+    if not (mine or decisions or waits):
         known = ", ".join(sorted({service_of(one) for one in containers} - {""}))
         hint = f"the services of stack {project} are {known}" if known else f"no container of stack {project} is here; see `stackrun ls -a`"
         raise NotFound(f"no such service: {service}", hint=hint)
-    standing = tuple(_standing(one, containers) for one in sorted(full, key=number_of))
-    return Reasons(project, service, standing, decisions, () if witnessed else (UNWITNESSED,))
+    return Reasons(project, service, standing, decisions, waits, () if witnessed else (UNWITNESSED,))
+
+
+def _kept(keep: Keep | None, service: str, *, told: bool) -> tuple[str, ...]:
+    """What the keeper waits for before it brings this service back. `told`: its containers say already what they wait for."""
+    if keep is None:
+        return ()
+    found = [keep.waiting[service]] if service in keep.waiting and not told else []
+    found += [f"{max(keep.resting[service], 0.0):.0f} s to pass, since it fell again and again"] if service in keep.resting else []
+    found += ["`start` or `up`, since it was stopped on purpose"] if service in keep.stopped else []
+    found += ["the next `up`, since the last one could not bring it to its state"] if service in keep.held else []
+    found += ["somebody to act, since nobody keeps this stack"] if found and not keep.kept else []
+    return tuple(found)
 
 
 async def _remembered(engine: Engine, project: str, service: str) -> list[Decision]:

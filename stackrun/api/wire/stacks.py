@@ -91,7 +91,7 @@ _STANDING = _table(
     restart_count=INTEGER, health=TEXT, probe=TEXT, waits=TEXTS,
 )  # fmt: skip
 _REASONS = _table(
-    project=TEXT, service=TEXT, containers=records(_STANDING, Standing), decisions=records(_DECISION, Decision), notes=TEXTS
+    project=TEXT, service=TEXT, containers=records(_STANDING, Standing), decisions=records(_DECISION, Decision), waits=TEXTS, notes=TEXTS
 )  # fmt: skip
 REASONS_VERSION = 1
 _QUERY = _table(services=TEXTS, since_s=NUMBER, until_s=NUMBER, all=FLAG)

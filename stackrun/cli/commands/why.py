@@ -48,6 +48,8 @@ def lines(reasons: Document, now_s: float) -> Iterator[str]:
         yield standing(one, now_s)
     if not reasons["containers"]:
         yield f"{reasons['service']} has no container"
+    if reasons["waits"]:
+        yield _printable(f"{reasons['service']} waits for {', '.join(reasons['waits'])}")
     for one in reasons["decisions"]:
         yield decision(one, now_s)
 

@@ -6,9 +6,9 @@ import pytest
 from fakes.engine import Behaviour
 from unit.stack.stage import Play, Scene
 
-from stackrun.api.stacks import Reasons, StackSource
+from stackrun.api.stacks import Keep, Reasons, StackSource
 from stackrun.errors import Conflict, NotFound
-from stackrun.stack.reasons import UNWITNESSED
+from stackrun.stack.reasons import UNWITNESSED, reasons
 
 NAMED = StackSource("/", project_name="shop")
 
@@ -88,6 +88,25 @@ def test_a_service_that_never_was(play: Play) -> None:
         with pytest.raises(NotFound) as caught:
             await why(stage, "nope")
         assert caught.value.hint == "the services of stack shop are db, migrate, web"
+
+    play(scene)
+
+
+def test_what_the_keeper_waits_for_is_told_of_a_service_without_containers(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        keep = Keep("shop", waiting={"web": "db to be healthy"}, resting={"db": 3.6}, stopped=("migrate",), held=("mq",))
+        waits = {}
+        for service in ("web", "db", "migrate", "mq"):
+            found = await reasons(stage.engine, stage.operations.journal, "shop", service, 9, kept=keep, witnessed=True)
+            (waits[service],) = found.waits
+        assert waits == {
+            "web": "db to be healthy",
+            "db": "4 s to pass, since it fell again and again",
+            "migrate": "`start` or `up`, since it was stopped on purpose",
+            "mq": "the next `up`, since the last one could not bring it to its state",
+        }
+        with pytest.raises(NotFound):
+            await reasons(stage.engine, stage.operations.journal, "shop", "nope", 9, kept=keep, witnessed=True)
 
     play(scene)
 
