@@ -71,7 +71,7 @@ class DriftCheck:
         return DriftReport(first.project, first.drifts, left, repaired=options.repair, kernel=kernel, failures=tuple(failures))
 
     async def _look(self, source: StackSource, options: DriftOptions) -> _Look:
-        plan = await self._means.plan(source, _up_options(options, options.services, remove_orphans=True))
+        plan = await self._means.plan(source, _up_options(options, options.services, remove_orphans=True, pull=""))
         observed = await observe(self._engine, plan.project)
         declared = await self._means.declared(plan.project)
         stopped = declared.stopped if declared else frozenset[str]()
@@ -115,7 +115,10 @@ class DriftCheck:
     async def _up(self, source: StackSource, options: DriftOptions, look: _Look) -> list[str]:
         services = _drifted_services(look)
         asked = _up_options(options, services or options.services, keep=look.kept)
-        events = [event async for event in await self._means.up(source, asked)]
+        try:
+            events = [event async for event in await self._means.up(source, asked)]
+        except StackrunError as error:  # refused before anything was done
+            return [error.message]
         last = events[-1] if events else None
         return last.detail.splitlines() if last is not None and last.phase is Phase.FAILED else []
 
@@ -135,12 +138,14 @@ class DriftCheck:
 _DID = {Repair.IN_PLACE: "repaired", Repair.RESTART: "restarted"}
 
 
-def _up_options(options: DriftOptions, services: tuple[str, ...], *, remove_orphans: bool = False, keep: bool = True) -> UpOptions:
+def _up_options(
+    options: DriftOptions, services: tuple[str, ...], *, remove_orphans: bool = False, keep: bool = True, pull: str = "never"
+) -> UpOptions:
     return UpOptions(
         services=services,
         no_deps=bool(services),
         remove_orphans=remove_orphans,
-        pull="never",
+        pull=pull,
         timeout_s=options.timeout_s,
         keep=keep,
         by=_BY,

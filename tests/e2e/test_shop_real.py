@@ -110,6 +110,11 @@ def test_the_database_is_out_of_reach_from_the_front(real: RealShop) -> None:
     assert real.shop.run("exec", "-T", "api", "getent", "hosts", "db").strip()
 
 
+def test_nothing_of_it_drifts(real: RealShop) -> None:
+    """Entrypoints that change user, rewrite their arguments and fork: nginx, PostgreSQL, Redis."""
+    assert real.shop.run("drift") == "drift: none\n"
+
+
 def test_images_names_what_each_container_runs(real: RealShop) -> None:
     rows = json.loads(real.shop.run("images", "--format", "json"))
     assert {row["ContainerName"] for row in rows} == CONTAINERS
