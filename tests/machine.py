@@ -30,7 +30,7 @@ class Machine:
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="srt-", dir="/tmp"))
         self.state = self.root / "state"
-        self.environment = {**os.environ, "STACKRUN_ROOT": str(self.state), "NO_COLOR": "1"}
+        self.environment = {**os.environ, "STACKRUN_ROOT": str(self.state), "XDG_STATE_HOME": str(self.root / "user"), "NO_COLOR": "1"}
         self.environment.pop("STACKRUN_HOST", None)
 
     @property
@@ -69,6 +69,11 @@ class Machine:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, input=stdin, check=False)
         assert code is None or done.returncode == code, f"docker {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def start_docker(self, *args: str) -> subprocess.Popen[str]:
+        """The real docker client, going on by itself; both its outputs in one pipe."""
+        command = ["docker", "-H", self.host, *args]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def containers(self, *, all: bool = True) -> list[dict[str, Any]]:
         text = self.docker("ps", "--no-trunc", "--format", "{{json .}}", *(["-a"] if all else [])).stdout

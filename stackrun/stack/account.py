@@ -124,6 +124,8 @@ def _past(nodes: Iterable[Node]) -> str:
     kinds = {type(node.action) for node in nodes}
     if kinds.intersection(_MAKING) and kinds.intersection(_REMOVING):
         return "recreated"
+    if {StopContainer, StartContainer} <= kinds and not kinds.intersection(_MAKING):
+        return "restarted"
     return next((word for kind, word in _PAST.items() if kind in kinds), "")
 
 

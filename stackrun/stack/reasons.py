@@ -18,8 +18,10 @@ from stackrun.stack.journal import Journal
 from stackrun.stack.observed import needs_of, number_of, observe_containers, service_of
 from stackrun.stack.plan import CONDITION_WORDS, Condition
 from stackrun.stack.reconcile import meets
-from stackrun.stack.witness import EVERYTHING_S, HEARD, Sightings, probe_words, told
+from stackrun.stack.witness import EVERYTHING_S, HEARD, OUTSIDE, Sightings, probe_words, told
 
+ABOUT_S = 15.0
+"""An operation's note comes when the resource is done with: after its container was given time to stop."""
 UNWITNESSED = (
     "nobody of ours watches this engine: here is what this machine's command line did, and what the engine remembers of its last events"
 )
@@ -70,7 +72,13 @@ async def _remembered(engine: Engine, project: str, service: str) -> list[Decisi
 
 
 def _merged(noted: Sequence[Decision], remembered: Iterable[Decision], limit: int) -> tuple[Decision, ...]:
-    return tuple(sorted([*noted, *remembered], key=lambda one: one.time_s)[-limit:] if limit else ())
+    """An engine does not say who asked it for something: what was noted about the time is our own deed, told once."""
+    others = (one for one in remembered if one.by != OUTSIDE or not any(_same_deed(one, mine) for mine in noted))
+    return tuple(sorted([*noted, *others], key=lambda one: one.time_s)[-limit:] if limit else ())
+
+
+def _same_deed(remembered: Decision, noted: Decision) -> bool:
+    return remembered.resource == noted.resource and abs(remembered.time_s - noted.time_s) < ABOUT_S
 
 
 def _standing(container: Container, everyone: Sequence[Container]) -> Standing:

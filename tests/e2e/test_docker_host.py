@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +71,23 @@ def test_logs_exec_and_ps(machine: Machine, dockerd: Dockerd, stack: Path) -> No
     assert "from a" in machine.run("-H", dockerd.host, "logs", "a", cwd=stack).stdout
     assert machine.run("-H", dockerd.host, "exec", "-T", "a", "sh", "-c", "echo in; exit 4", cwd=stack, code=4).stdout == "in\n"
     assert "(healthy)" in machine.run("-H", dockerd.host, "ps", cwd=stack).stdout
+
+
+def test_why_and_events_tell_what_can_be_known_here(machine: Machine, dockerd: Dockerd, stack: Path) -> None:
+    pid = int(dockerd.docker("inspect", "--format", "{{.State.Pid}}", "abroad-b-1"))
+    process = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([process], [], [], 10)
+    os.close(process)
+    dockerd.docker("wait", "abroad-b-1")
+    told = machine.run("-H", dockerd.host, "why", "b", cwd=stack)
+    assert told.stderr.startswith("note: nobody of ours watches this engine")
+    standing, *history = told.stdout.splitlines()
+    assert standing.startswith("abroad-b-1 exited (137)")
+    assert [line.partition(" ")[2] for line in history] == ["created by up: missing", history[-1].partition(" ")[2]]
+    assert "died: exited (137), as SIGKILL ends it" in history[-1]
+    events = machine.run("-H", dockerd.host, "events", "--since", "1h", "--until", "0s", "b", cwd=stack).stdout
+    assert " container die " in events and " stack created Container abroad-b-1 (by=up, cause=missing)" in events
 
 
 def test_down_v_removes_everything(machine: Machine, dockerd: Dockerd, stack: Path) -> None:
