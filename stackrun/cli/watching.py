@@ -76,7 +76,19 @@ class Watcher:
             self._apply(self._follow())
         except StackrunError as error:
             exit.report(error)
+            self._follow_broken()
             self._say("nothing more was done: the stack stays as it is until the next change")
+
+    def _follow_broken(self) -> None:
+        """Beside what it was made from so far, also what it names now: the file that is missing, say."""
+        from stackrun.compose.load import files_of
+
+        try:
+            named = files_of(project.stack_source(self._options))
+        except StackrunError:
+            return  # not even that can be told: one of the files known so far must change
+        self._files = tuple(dict.fromkeys((*self._files, *(os.path.abspath(file) for file in named))))
+        self._watch.follow(self._files, self._development.trees)
 
     def _follow(self) -> Project:
         stack = project.load(self._options)

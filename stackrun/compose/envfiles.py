@@ -62,6 +62,7 @@ def _read(entry: Any, at: Place, directory: str, lookup: Lookup, known: Mapping[
     try:
         text, wrong = decoded(contents(path))
     except Unreadable as error:
+        reader.awaited += [path] if path else []
         if error.missing and path and not optional:
             reader.faults.error(at, f"file {name} is not there", hint="create it, or say required: false", code="missing-file")
         elif not optional or (path and not error.missing):

@@ -111,6 +111,13 @@ def _read_stack(inputs: Inputs, reader: Reader, graph_faults: GraphFaults, phase
     return Loaded(root, disabled, inputs, environment, reader)
 
 
+def files_of(source: StackSource) -> tuple[str, ...]:
+    """Every file that reading this stack touches, there or not, however broken it is: what must change for another outcome."""
+    loaded = read_stack(source, Faults())
+    inputs, reader = loaded.inputs, loaded.reader
+    return (*reader.inputs, *reader.awaited, *inputs.files, *inputs.env_files)
+
+
 def check_use(loaded: Loaded) -> None:
     """What this engine cannot do, of what the enabled services use. Drops the rest, as Docker Compose does."""
     if not loaded.reader.faults:
@@ -129,7 +136,7 @@ def _load(source: StackSource, faults: Faults, graph_faults: GraphFaults, *, for
     from stackrun.compose import bind  # the model's classes take 30 ms to make: not for who only checks
 
     inputs, reader = loaded.inputs, loaded.reader
-    return bind.project(loaded.root, loaded.disabled, inputs, loaded.environment, faults.warnings, tuple(reader.inputs))
+    return bind.project(loaded.root, loaded.disabled, inputs, loaded.environment, faults.warnings, (*reader.inputs, *reader.awaited))
 
 
 def _project_name(inputs: Inputs, reader: Reader) -> str:

@@ -547,7 +547,7 @@ class Project:
     """The top level's `x-…` keys, `x-stackrun` among them."""
     warnings: tuple[Diagnostic, ...] = ()
     inputs: Strings = ()
-    """Every file that was read: stack files, includes, extended files, env files, label files."""
+    """Every file that was read, or would be if it were there: stack files, includes, extended files, env files, label files."""
     canonical: Map = field(default_factory=Map, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:

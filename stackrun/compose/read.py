@@ -49,6 +49,8 @@ class Reader:
         """Path as shown → text that stands for what the file has."""
         self.inputs: list[str] = []
         """Every file that was read."""
+        self.awaited: list[str] = []
+        """Files that would have been read if they were there."""
         self.texts: dict[str, str] = {}
         """Path as shown → content of every stack file."""
         self.broken: set[tuple[str | int, ...]] = set()
@@ -92,6 +94,7 @@ class Reader:
         except Unreadable as error:
             self.faults.error(at if at.line else Place(name), f"cannot read {name}: {error.message}", hint=error.hint, code=error.code)
             self.incomplete = True
+            self.awaited.append(file)
             return ()
         self.inputs.append(file)
         self.texts[name] = decoded(data)[0] if isinstance(data, bytes) else data
@@ -301,8 +304,10 @@ class Reader:
         listed = entry.get("env_file") if isinstance(entry, Map) else None
         names = [listed] if isinstance(listed, str) else list(listed or ())
         files = [absolute(name, scope.directory, scope.environment.get("HOME", "")) for name in names]
-        if not names and os.path.isfile(os.path.join(directory, ".env")):
-            files = [os.path.join(directory, ".env")]
+        if not names:
+            own = os.path.join(directory, ".env")
+            files = [own] if os.path.isfile(own) else []
+            self.awaited.append(own)
         added: dict[str, str] = {}
         for file in files:
             self.inputs.append(file)

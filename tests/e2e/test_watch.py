@@ -91,6 +91,14 @@ def test_a_fault_is_told_with_its_place_and_the_stack_stays(machine: Machine, wa
     watching.said("1 to replace", at)
 
 
+def test_a_file_that_is_missing_is_waited_for(machine: Machine, watching: Watching) -> None:
+    text = STACK.format(level=2).replace("env_file: [one.env]", "env_file: [one.env, later.env]")
+    (watching.folder / "compose.yaml").write_text(text)
+    at = watching.said("stays as it is", watching.said("later.env is not there"))
+    (watching.folder / "later.env").write_text("LATER=1\n")
+    watching.said("1 to replace", at)
+
+
 def test_what_would_be_removed_is_held_and_shown(machine: Machine, watching: Watching) -> None:
     text = STACK.format(level=2)
     (watching.folder / "compose.yaml").write_text(text[: text.index("  two:")] + text[text.index("configs:\n  settings") :])
