@@ -20,7 +20,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +205,7 @@ def _bounded(decision: Decision) -> Decision:
 
 
 def _line(decision: Decision) -> bytes:
-    return json.dumps(asdict(decision), separators=(",", ":")).encode() + b"\n"
+    return json.dumps({name: getattr(decision, name) for name in _KINDS}, separators=(",", ":")).encode() + b"\n"
 
 
 _KINDS: dict[str, Any] = {
