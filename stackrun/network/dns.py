@@ -28,6 +28,7 @@ from typing import Any
 
 from dnslib import DNSRecord
 
+from stackrun.kernel import privileges, syscalls
 from stackrun.network import zone
 from stackrun.network.forward import Forwarder
 from stackrun.network.reactor import READ, Reactor
@@ -257,7 +258,9 @@ def _become_nobody() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.chdir("/")
-    if os.geteuid() == 0:
+    if privileges.current().single_id:
+        syscalls.capset(0, 0, 0)  # nobody else to become
+    elif os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
