@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from stackrun.api.types import Container, Status
+from stackrun.api.types import Container, MountType, Status
 from stackrun.errors import InvalidArgument
 from stackrun.stack.desired import KIND
+from stackrun.stack.facts import is_anonymous
 from stackrun.stack.observed import Observed, is_one_off, needs_of, service_of
 from stackrun.stack.plan import (
     Action,
@@ -54,10 +55,18 @@ def decide_down(
         draft.add(RemoveNetwork(network.id, network.name, "down", keep_in_use=True), removals)
     for volume in observed.own_volumes() if volumes else ():
         draft.add(RemoveVolume(volume.name, "down", keep_in_use=True), removals)
+    for name in _handed_over(chosen) if volumes else ():
+        draft.add(RemoveVolume(name, "down", keep_in_use=True), removals)
     plan = draft.finished()
     if not plan:
         draft.notices.append(Notice(f"Project {observed.project}", "no resource found to remove"))
     return draft.finished()
+
+
+def _handed_over(containers: Iterable[Container]) -> list[str]:
+    """Anonymous volumes that a container has from its predecessor: to the engine they have a name, and stay when it goes."""
+    named = (mount.source for one in containers for mount in one.spec.mounts if mount.type is MountType.VOLUME)
+    return sorted({name for name in named if is_anonymous(name)})
 
 
 def _goes(container: Container, known: frozenset[str] | None, services: tuple[str, ...]) -> bool:

@@ -41,6 +41,19 @@ def test_up_and_up_again_and_down(play: Play) -> None:
     play(scene)
 
 
+def test_down_v_takes_an_anonymous_volume_that_was_handed_over(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(SHOP.replace("[data:/data]", "[data:/data, /index]"))
+        await stage.up()
+        before = {one.name for one in await stage.engine.volumes()}
+        await stage.up(force_recreate=True)
+        assert {one.name for one in await stage.engine.volumes()} == before and len(before) == 2
+        assert await stage.down(volumes=True) == DONE
+        assert not await stage.engine.volumes()
+
+    play(scene)
+
+
 def test_a_second_up_says_warm_in_four_questions(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         await stage.up()
