@@ -19,7 +19,7 @@ from pathlib import Path
 from stackrun.api.types import MountPoint, MountType
 from stackrun.engine.record import Definition
 from stackrun.errors import Conflict, KernelError, StackrunError
-from stackrun.kernel import mounts, namespaces, paths, syscalls
+from stackrun.kernel import mounts, namespaces, paths, privileges, syscalls
 from stackrun.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY
 
 _OWN_FILES = ("hosts", "hostname", "resolv.conf")
@@ -98,7 +98,7 @@ def _assembled(definition: Definition, directory: str) -> View:
     target = f"{directory}/merged"
     for path in (f"{directory}/upper", f"{directory}/work", target):
         Path(path).mkdir(exist_ok=True)
-    mounts.mount_overlay(list(definition.lower), f"{directory}/upper", f"{directory}/work", target)
+    mounts.mount_overlay(list(definition.lower), f"{directory}/upper", f"{directory}/work", target, privileges.current().overlay_options)
     root_fd = os.open(target, _DIRECTORY)
     try:
         for point in (*definition.image_mounts, *_by_depth(definition.mounts)):

@@ -21,7 +21,7 @@ from typing import BinaryIO
 from stackrun.errors import InvalidArgument, KernelError, StackrunError
 from stackrun.image.compression import decompressed
 from stackrun.image.layer import each_member, set_xattrs, time_ns, write_all
-from stackrun.kernel import tree
+from stackrun.kernel import privileges, tree
 from stackrun.kernel.paths import open_in_root
 
 _COPY_BYTES = 1 << 18
@@ -146,7 +146,7 @@ class _Extractor:
             self._make_hard_link(parent_fd, name, member)
         elif member.issym():
             os.symlink(member.linkname, name, dir_fd=parent_fd)
-            if self._rules.owned:
+            if self._gives:
                 os.chown(name, *self._owner(member), dir_fd=parent_fd, follow_symlinks=False)
             os.utime(name, ns=(time_ns(member),) * 2, dir_fd=parent_fd, follow_symlinks=False)
         elif member.isfifo() or member.isdev():
@@ -187,8 +187,8 @@ class _Extractor:
             os.close(target_fd)
 
     def _make_node(self, parent_fd: int, name: str, member: tarfile.TarInfo) -> None:
-        if not self._rules.owned and not member.isfifo():
-            return  # a device of the container's choosing has no business among somebody's files
+        if (not self._rules.owned or privileges.current().rootless) and not member.isfifo():
+            return  # a device of the container's choosing has no business among somebody's files; rootless nobody could open it
         kind = stat.S_IFIFO if member.isfifo() else stat.S_IFCHR if member.ischr() else stat.S_IFBLK
         device = 0 if member.isfifo() else os.makedev(member.devmajor, member.devminor)
         os.mknod(name, kind | 0o600, device, dir_fd=parent_fd)
@@ -206,9 +206,15 @@ class _Extractor:
         if not self._rules.owned:
             os.chmod(target, member.mode & 0o7777 & ~_SET_ID)
             return
-        os.chown(target, *self._owner(member))
+        if self._gives:
+            os.chown(target, *self._owner(member))
         os.chmod(target, member.mode & 0o7777)  # after chown, which clears set-id bits
         set_xattrs(target, member)  # after chown too, which clears security.capability
+
+    @property
+    def _gives(self) -> bool:
+        """With a single id there is nobody to give files to."""
+        return self._rules.owned and not privileges.current().single_id
 
     def _owner(self, member: tarfile.TarInfo) -> tuple[int, int]:
         return self._rules.owner or (member.uid, member.gid)
