@@ -156,7 +156,8 @@ def inputs(stack: Project) -> tuple[str, ...]:
     for service in stack.services.values():
         found += [one.path for one in service.env_files]
         if service.develop and service.build and service.build.context.startswith("/"):
-            found += [f"{service.build.context}/.dockerignore"]
+            dockerfile = os.path.join(service.build.context, service.build.dockerfile or "Dockerfile")
+            found += [f"{service.build.context}/.dockerignore", f"{dockerfile}.dockerignore"]
     return tuple(dict.fromkeys(os.path.abspath(file) for file in found))
 
 

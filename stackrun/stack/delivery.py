@@ -39,7 +39,7 @@ async def deliver(engine: Engine, container: str, wanted: Delivery, timeout_s: f
     for start in range(0, len(wanted.removals), _AT_ONCE):
         await _execute(engine, container, ExecSpec(("rm", "-rf", "--", *wanted.removals[start : start + _AT_ONCE]), user="0"))
     if wanted.uploads:
-        await engine.put_archive(container, "/", _stream(wanted.uploads), to_user=True)
+        await _send(engine, container, wanted.uploads)
     if wanted.restarts:
         await engine.restart_container(container, timeout_s=timeout_s)
     complaints = []
@@ -51,15 +51,26 @@ async def deliver(engine: Engine, container: str, wanted: Delivery, timeout_s: f
     return tuple(complaints)
 
 
-def archive(uploads: tuple[Upload, ...]) -> Iterator[bytes]:
-    """A tar of what is still there; a folder comes as itself, since what is in it is listed as well."""
+async def _send(engine: Engine, container: str, uploads: tuple[Upload, ...]) -> None:
+    """From the root on, so that folders on the way are made; when that is read-only, into the folder that has them all, a mount perhaps."""
+    try:
+        await engine.put_archive(container, "/", _stream(uploads, "/"), to_user=True)
+    except StackrunError as error:
+        base = posixpath.commonpath([posixpath.dirname(one.target) for one in uploads])
+        if "read-only" not in error.message or base == "/":
+            raise
+        await engine.put_archive(container, base, _stream(uploads, base), to_user=True)
+
+
+def archive(uploads: tuple[Upload, ...], base: str = "/") -> Iterator[bytes]:
+    """A tar, to be extracted in `base`, of what is still there; a folder comes as itself, since what is in it is listed as well."""
     packer = Packer(owner=(0, 0), wanted=lambda name: False)
 
     def pieces() -> Iterator[bytes]:
         for one in uploads:
             parent, name = posixpath.split(posixpath.normpath(posixpath.join(os.path.realpath(one.root), one.path)))
             try:
-                yield from _packed(packer, parent, name, one.target.lstrip("/"))
+                yield from _packed(packer, parent, name, posixpath.relpath(one.target, base))
             except (FileNotFoundError, NotADirectoryError):
                 continue  # gone meanwhile, which the next look finds
             except OSError as error:
@@ -77,8 +88,8 @@ def _packed(packer: Packer, parent: str, name: str, called: str) -> Iterator[byt
         os.close(fd)
 
 
-async def _stream(uploads: tuple[Upload, ...]) -> AsyncIterator[bytes]:
-    for piece in archive(uploads):
+async def _stream(uploads: tuple[Upload, ...], base: str) -> AsyncIterator[bytes]:
+    for piece in archive(uploads, base):
         yield piece
 
 

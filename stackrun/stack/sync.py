@@ -211,5 +211,11 @@ def _rule(name: str, index: int, trigger: Trigger, service: Service | None, read
         include=Ignore(trigger.include),
         ignore=Ignore(trigger.ignore),
         context=context.rstrip("/"),
-        context_ignore=Ignore(parsed(read(f"{context}/.dockerignore"))) if context else LEAVES_NOTHING_OUT,
+        context_ignore=Ignore(parsed(_ignore_file(context, service, read))) if context else LEAVES_NOTHING_OUT,
     )
+
+
+def _ignore_file(context: str, service: Service | None, read: Callable[[str], str]) -> str:
+    """A Dockerfile's own (`Dockerfile.dockerignore`) goes before the context's, as BuildKit has it."""
+    dockerfile = service.build.dockerfile if service and service.build else ""
+    return read(posixpath.join(context, f"{dockerfile or 'Dockerfile'}.dockerignore")) or read(f"{context}/.dockerignore")

@@ -107,9 +107,16 @@ def test_rules_that_would_build_are_refused_and_the_others_are_carried_out() -> 
 
 def test_the_build_contexts_dockerignore_counts_below_it() -> None:
     stack = project(Trigger("/src/app", "sync", "/app", ignore=("*.log",)), context="/src")
-    (rule,) = rules_of(stack, (), {"/src/.dockerignore": "app/dist\n"}.__getitem__)
+    (rule,) = rules_of(stack, (), lambda file: {"/src/.dockerignore": "app/dist\n"}.get(file, ""))
     assert [one for one in ("dist/x", "a.log", "deep/a.log", "dist2") if rule.leaves_out(one)] == ["dist/x", "a.log"]
     assert rule.closes("dist") and not rule.closes("src")
+
+
+def test_a_dockerfiles_own_dockerignore_goes_first() -> None:
+    stack = project(Trigger("/src/app", "sync", "/app"), context="/src")
+    files = {"/src/.dockerignore": "app/dist\n", "/src/Dockerfile.dockerignore": "app/other\n"}
+    (rule,) = rules_of(stack, (), lambda file: files.get(file, ""))
+    assert rule.leaves_out("other") and not rule.leaves_out("dist")
 
 
 def test_what_is_taken_in() -> None:
