@@ -174,9 +174,9 @@ class Truth:
         drift = self._drift_of(fault)
         entry = self._owner(fault)
         if entry is not None:
-            self._lifecycle.publish(entry, "repair", {"field": drift.field})
+            self._lifecycle.publish(entry, "repair", {"field": drift.field, "was": drift.actual})
         else:
-            self._networks.repaired(fault.network_id, {"resource": drift.resource, "field": drift.field})
+            self._networks.repaired(fault.network_id, {"resource": drift.resource, "field": drift.field, "was": drift.actual})
         self._report(f"{drift.resource}: {drift.field} was {drift.actual}, {drift.declared} again")
 
     # --- detection ---
@@ -246,7 +246,7 @@ class Truth:
             await self._attempt(f"repair the names of {entry.name}", self._pool.run(self._resolver.reconcile))
         if await self._guarded(entry, lambda subject: self._examination.mend(subject, differences)):
             for one in found:
-                self._lifecycle.publish(entry, "repair", {"field": one.field})
+                self._lifecycle.publish(entry, "repair", {"field": one.field, "was": one.actual})
 
     async def _attempt(self, what: str, work: Awaitable[object]) -> None:
         try:

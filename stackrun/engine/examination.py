@@ -133,8 +133,13 @@ class Examination:
 
     def _mounts(self, subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
         seen = mountinfo.look(subject.pid, truth.mount_paths(config), content_max=truth.CONTENT_MAX)
-        binds = [str(one.get("source")) for one in config.get("mounts") or () if one.get("type") == "bind"]
-        return truth.mount_differences(config, seen, {path: _on_host(path) for path in binds})
+        sources: dict[str, Seen | None] = {}
+        for one in config.get("mounts") or ():
+            if one.get("type") == "bind":
+                inside = seen.get(str(one.get("destination")))
+                answers = inside is not None and inside.mount is not None and not mountinfo.is_remote(inside.mount)
+                sources[str(one.get("source"))] = _on_host(str(one.get("source"))) if answers else Seen(None)
+        return truth.mount_differences(config, seen, sources)
 
     def _namespaces(self, subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
         joined = {}

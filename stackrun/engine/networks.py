@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import select
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -108,7 +109,15 @@ class EngineNetworks:
             told()
 
     def _host_interfaces(self) -> frozenset[str]:
-        return frozenset(host_interface(one.endpoint_id) for entry in self._registry if entry.alive for one in entry.endpoints)
+        """Of containers whose process runs: a link that goes with its container is no news, heard of its end or not."""
+        ended, fds = select.poll(), {}
+        for entry in self._registry:
+            if entry.alive and entry.handle is not None and entry.handle.pid_fd >= 0:
+                ended.register(entry.handle.pid_fd, select.POLLIN)
+                fds[entry.handle.pid_fd] = entry
+        for fd, _ in ended.poll(0):
+            fds.pop(fd, None)
+        return frozenset(host_interface(one.endpoint_id) for entry in fds.values() for one in entry.endpoints)
 
     def wired(self, entry: Entry) -> tuple[WiredEndpoint, ...]:
         """The interfaces of a running container as they were made, from its record."""

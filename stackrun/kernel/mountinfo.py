@@ -35,12 +35,23 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a path leads to.  `mount` is None unless the path is a mount's own root; `identity`: device and inode."""
+    """What a path leads to.  `mount` is None unless the path is a mount's own root.
+
+    `identity`: device and inode; zeros on a file system that may keep us waiting for somebody else (`is_remote`).
+    """
 
     mount: Mount | None
     identity: tuple[int, int] = (0, 0)
     content: bytes | None = None
     """Of a small regular file."""
+
+
+_REMOTE = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "glusterfs", "lustre")
+
+
+def is_remote(mount: Mount) -> bool:
+    """Another machine or another program answers for its files, or does not."""
+    return mount.kind.startswith(_REMOTE)
 
 
 def parse(text: str) -> dict[int, Mount]:
@@ -98,8 +109,11 @@ def _seen(root_fd: int, path: str, mounts: dict[int, Mount], content_max: int) -
             return None
         raise
     try:
+        on = mounts.get(syscalls.mount_id(fd))
+        mount = on if syscalls.is_mount_root(fd) else None
+        if on is not None and is_remote(on):
+            return Seen(mount)
         status = os.fstat(fd)
-        mount = mounts.get(syscalls.mount_id(fd)) if syscalls.is_mount_root(fd) else None
         return Seen(mount, (status.st_dev, status.st_ino), content_of(f"/proc/self/fd/{fd}", status, content_max))
     finally:
         os.close(fd)

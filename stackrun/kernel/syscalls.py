@@ -118,6 +118,8 @@ SFD_NONBLOCK = os.O_NONBLOCK
 PROC_SUPER_MAGIC = 0x9FA0
 DEVPTS_SUPER_MAGIC = 0x1CD1
 _STATX_MNT_ID = 0x1000
+_AT_STATX_DONT_SYNC = 0x4000
+"""Nobody on another machine, or in a FUSE server, is asked."""
 _STATX_BYTES = 256
 _STATX_MNT_ID_OFFSET = 0x90
 _STATX_ATTRIBUTES_OFFSET = 0x08
@@ -375,14 +377,14 @@ def inotify_rm_watch(fd: int, watch: int) -> None:
 def mount_id(fd: int) -> int:
     """The id of the mount that `fd` is on: statx(2) stx_mnt_id (Linux 5.8)."""
     buffer = _Statx()
-    check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_MNT_ID, buffer))
+    check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_MNT_ID, buffer))
     return int.from_bytes(buffer.raw[_STATX_MNT_ID_OFFSET : _STATX_MNT_ID_OFFSET + 8], sys.byteorder)
 
 
 def is_mount_root(fd: int) -> bool:
     """Whether `fd` is the very root of the mount it is on: statx(2) STATX_ATTR_MOUNT_ROOT (Linux 5.8)."""
     buffer = _Statx()
-    check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH, _STATX_MNT_ID, buffer))
+    check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_MNT_ID, buffer))
     found = int.from_bytes(buffer.raw[_STATX_ATTRIBUTES_OFFSET : _STATX_ATTRIBUTES_OFFSET + 8], sys.byteorder)
     return bool(found & _STATX_ATTR_MOUNT_ROOT)
 

@@ -25,9 +25,9 @@ from stackrun.units import format_duration
 HEARD = Filters({
     "type": ("container",),
     "label": (labels.PROJECT,),
-    "event": ("create", "start", "kill", "die", "oom", "health_status", "pause", "unpause", "destroy"),
+    "event": ("create", "start", "kill", "die", "oom", "health_status", "pause", "unpause", "destroy", "repair"),
 })  # fmt: skip
-ITSELF, POLICY, OUTSIDE = "itself", "policy", "outside"
+ITSELF, POLICY, OUTSIDE, KEEP = "itself", "policy", "outside", "keep"
 EVERYTHING_S = 1e-9
 """`since_s` that leaves nothing out: a new daemon learns of ends that it slept through before anybody listens."""
 LINES_LOOKED_AT = 20
@@ -62,6 +62,8 @@ class Sighting:
     signal: int = 0
     healthy: bool = False
     oom: bool = False
+    repaired: str = ""
+    """What the engine put right in the kernel: `interface.eth0.address was missing`."""
 
 
 class Sightings:
@@ -100,6 +102,7 @@ class Sightings:
             signal=number,
             healthy=rest == "healthy",
             oom=oom,
+            repaired=f"{attributes.get('field', '')} was {attributes.get('was', '')}" if action == "repair" else "",
         )
 
     def _signalled(self, action: str, event: Event, project: str) -> tuple[int, bool]:
@@ -132,6 +135,8 @@ def told(seen: Sighting, container: Container | None = None, last_line: str = ""
             by, did, cause, detail = OUTSIDE, "signalled", f"somebody sent it {signal_name(seen.signal)} over the engine's API", ""
         case "start" if container is not None and container.restart_count:
             return None  # by its policy: its death has told so
+        case "repair":
+            by, did, cause, detail = KEEP, "repaired", seen.repaired, ""
         case action if action in _DEEDS:
             (did, cause), by, detail = _DEEDS[action], OUTSIDE, ""
         case _:

@@ -225,6 +225,8 @@ def test_a_kept_stacks_network_is_repaired_unasked(stack: Stack) -> None:
         while stack.drift():
             assert time.monotonic() < deadline, "it is not brought back"
         assert stack.served() == "hello"
+    told = stack.run("why", "web")
+    assert ".master was no bridge" in told and "repaired by keep: ports.80/tcp was closed" in told
     stack.run("keep", "off")
     BREAKS["bridge"][0](stack)
     assert ("Network drifting_front", "bridge") in stack.drift(code=2)

@@ -98,6 +98,8 @@ KILLED = event("die", exitCode="137", execDuration="0")
         (line(event("start"), now=container(status=Status.RUNNING)), "started by outside: somebody started it over the engine's API"),
         (line(event("start"), now=container("always", count=1, status=Status.RUNNING)), ""),
         (line(event("start"), ours=True), ""),
+        (line(event("repair", field="interface.srv1.master", was="no bridge")), "repaired by keep: interface.srv1.master was no bridge"),
+        (line(event("repair"), ours=True), ""),
         (line(event("destroy")), "removed by outside: somebody removed it over the engine's API"),
         (line(event("health_status: healthy"), ours=True), "became healthy by itself: its probe succeeds"),
         (line(event("health_status: unhealthy")), "became unhealthy by itself: its probes fail"),
