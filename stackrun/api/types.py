@@ -583,6 +583,7 @@ class Version:
     git_commit: str = ""
     name: str = "stackrun"
     python_version: str = ""
+    rootless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ def version() -> Version:
         arch=_ARCHITECTURES.get(system.machine, system.machine),
         kernel_version=system.release,
         python_version=platform.python_version(),
+        rootless=privileges.current().rootless,
     )
 
 
@@ -65,6 +66,7 @@ def info(
         kernel_version=system.release,
         operating_system=_distribution(),
         architecture=system.machine,
+        cgroup_driver="none" if layout.mode == cgroup.UNDELEGATED else "cgroupfs",
         cgroup_version="2" if layout.mode == "v2" else "1",
         security_options=("name=seccomp,profile=builtin", *(("name=rootless",) if privileges.current().rootless else ())),
         warnings=warnings,

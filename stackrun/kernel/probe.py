@@ -57,9 +57,7 @@ def probes() -> tuple[Probe, ...]:
     layout = cgroup.detect()
     return (
         *(Probe(name, not reason, reason) for name, reason in _trials().items()),
-        Probe("cgroup", bool(layout.mode), layout.mode or "no cgroup file system is mounted"),
-        *(_controller(name, layout) for name in ("cpu", "cpuset", "memory", "pids", "freezer", "devices", "io", "hugetlb")),
-        _swap_limit(layout),
+        *_cgroups(layout),
         _seccomp(),
         _nftables(),
         *(_system_call(*one) for one in _SYSTEM_CALLS),
@@ -81,6 +79,19 @@ def _trials() -> dict[str, str]:
     )
     found: dict[str, str] = json.loads(done.stdout)
     return found
+
+
+def _cgroups(layout: cgroup.Layout) -> tuple[Probe, ...]:
+    if layout.mode == cgroup.UNDELEGATED:
+        return (
+            Probe("cgroup", False, "none is delegated to this user: containers have no limits and cannot be paused"),
+            Probe("cgroup swap limit", False, "no cgroup is delegated to this user"),
+        )
+    return (
+        Probe("cgroup", bool(layout.mode), layout.mode or "no cgroup file system is mounted"),
+        *(_controller(name, layout) for name in ("cpu", "cpuset", "memory", "pids", "freezer", "devices", "io", "hugetlb")),
+        _swap_limit(layout),
+    )
 
 
 def _controller(name: str, layout: cgroup.Layout) -> Probe:

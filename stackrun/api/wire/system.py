@@ -31,6 +31,7 @@ def _details(version: Version) -> dict[str, str]:
         "ApiVersion": version.api_version, "MinAPIVersion": version.min_api_version, "Os": version.os, "Arch": version.arch,
         "KernelVersion": version.kernel_version, "BuildTime": version.build_time, "GitCommit": version.git_commit,
         "PythonVersion": version.python_version, "GoVersion": f"none (Python {version.python_version})", "Experimental": "false",
+        **({"Rootless": "true"} if version.rootless else {}),
     }  # fmt: skip
 
 
@@ -39,7 +40,12 @@ def version_from_json(body: Any) -> Version:
     components = source.get("Components") or [{}]
     details = members(components[0].get("Details"), "Details")
     name = str(members(source.get("Platform"), "Platform").get("Name") or "docker")
-    return Version(**{**_NO_VERSION, **read(_VERSION, source)}, name=name, python_version=str(details.get("PythonVersion") or ""))
+    return Version(
+        **{**_NO_VERSION, **read(_VERSION, source)},
+        name=name,
+        python_version=str(details.get("PythonVersion") or ""),
+        rootless=details.get("Rootless") == "true",
+    )
 
 
 _INFO: Table = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from typing import Any
 
 from stackrun.cli.engines import chosen, connect
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     engine = chosen(options)
     for title, value in _facts(told, engine.host):
         print(f"{title + ':':16}{value}")
-    if engine.own:
+    if engine.own and os.geteuid() == 0:  # an ordinary user's is another one inside
         _print_probes()
     for warning in told.get("Warnings") or ():
         print(f"warning: {warning}")
@@ -39,6 +40,7 @@ def _facts(told: dict[str, Any], host: str) -> list[tuple[str, str]]:
         ("Storage", told["Driver"]),
         ("Cgroups", f"v{told.get('CgroupVersion', '?')}, {told.get('CgroupDriver', '?')}"),
         ("Security", ", ".join(told.get("SecurityOptions") or ()) or "none"),
+        ("Rootless", "true" if "name=rootless" in (told.get("SecurityOptions") or ()) else "false"),
         ("Machine", f"{told['Name']}, {told['NCPU']} cpus, {format_bytes(told['MemTotal'])}"),
         ("Kernel", f"{told['KernelVersion']} {told['Architecture']}"),
         ("System", told["OperatingSystem"]),

@@ -49,4 +49,6 @@ def _engine(options: argparse.Namespace) -> dict[str, Any] | None:
 def _line(told: dict[str, Any] | None, host: str) -> str:
     if told is None:
         return f"engine not running ({host})"
-    return f"engine {told['Version']}, API {told['ApiVersion']}, Linux {told['KernelVersion']} {told['Arch']} ({host})"
+    rootless = any((one.get("Details") or {}).get("Rootless") == "true" for one in told.get("Components") or ())
+    said = f"{told['Version']}, rootless" if rootless else told["Version"]
+    return f"engine {said}, API {told['ApiVersion']}, Linux {told['KernelVersion']} {told['Arch']} ({host})"

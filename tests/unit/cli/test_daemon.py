@@ -49,7 +49,7 @@ def test_a_file_in_the_way_stays(short_tmp: Path) -> None:
 def test_a_failed_start_is_told_in_one_line_of_json() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
-        daemon._tell_failure(writing, PermissionDenied("no", hint="use sudo"))
+        daemon.tell_failure(writing, PermissionDenied("no", hint="use sudo"))
         os.close(writing)
         assert json.loads(pipe.readline()) == {"message": "no", "hint": "use sudo", "exit_code": 4}
 

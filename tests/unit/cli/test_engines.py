@@ -85,11 +85,33 @@ def test_a_daemon_that_dies_points_to_its_log(engine: engines.Engine, monkeypatc
     assert "no libseccomp here" in Path(engine.root, "daemon.log").read_text()
 
 
-def test_an_ordinary_user_cannot_start_it(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(PermissionDenied) as raised:
-        engines.start_daemon(engines.Engine(root=str(short_tmp / "root")))
-    assert raised.value.hint and not (short_tmp / "root").exists()
+def test_an_ordinary_user_has_an_engine_of_his_own(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_tmp))
+    assert engines.own_root() == "/home/somebody/.local/share/stackrun"
+    assert engines.Engine(root=engines.own_root()).socket_path == f"{short_tmp}/stackrun/stackrun.sock"
+
+
+def test_without_a_login_his_sockets_are_in_a_directory_of_his_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    assert engines.own_run_dir() == "/tmp/stackrun-54321"
+
+
+def test_a_directory_that_somebody_else_has_made_is_refused(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (short_tmp / "run").mkdir(0o700)  # root's
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(PermissionDenied, match="only this user can write to"):
+        engines.make_directories(engines.Engine(root=str(short_tmp)))
+
+
+def test_an_ordinary_users_daemon_goes_by_way_of_his_namespaces(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = engines.Engine(root=str(short_tmp))
+    assert "stackrun.cli.daemon" in engines.daemon_program(place)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    assert "stackrun.cli.rootless" in engines.daemon_program(place)
 
 
 def test_a_root_too_long_for_a_socket_is_said_so() -> None:
