@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from stackrun.runtime.spec import signal_number
 MINIMUM_MEMORY_BYTES = 6 << 20
 RESTART_POLICIES = ("", "no", "always", "on-failure", "unless-stopped")
 LOG_DRIVERS = ("", "json-file", "local", "none")
+_NO_WORD = re.compile(r"[\s\x00-\x20\x7f#]")
 _LOG_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "env", "tag", "mode", "max-buffer-size"})
 
 
@@ -93,6 +95,7 @@ def check(spec: ContainerSpec) -> None:
     _check_healthcheck(spec.healthcheck)
     _check_log(spec)
     _check_modes(spec)
+    _check_names(spec)
     _check_targets(spec)
 
 
@@ -166,6 +169,20 @@ def _check_modes(spec: ContainerSpec) -> None:
         raise InvalidArgument(f"unknown or invalid runtime name: {spec.runtime}")
     if spec.storage_options:
         raise Unsupported("storage options are not supported: overlayfs here has no quota")
+
+
+def _check_names(spec: ContainerSpec) -> None:
+    """What becomes words of /etc/hosts and /etc/resolv.conf, where a line's end would make entries of the rest; and the cgroup's path."""
+    words = {
+        "hostname": (spec.hostname,), "domain name": (spec.domainname,), "extra host": spec.extra_hosts, "name server": spec.dns,
+        "search domain": spec.dns_search, "resolver option": spec.dns_options,
+    }  # fmt: skip
+    for what, values in words.items():
+        for value in values:
+            if _NO_WORD.search(value):
+                raise InvalidArgument(f"invalid {what} {value!r}: it holds a space or a control character")
+    if {".", ".."} & set(spec.cgroup_parent.split("/")):
+        raise InvalidArgument(f"invalid cgroup parent {spec.cgroup_parent!r}: it is no clean path")
 
 
 def _check_targets(spec: ContainerSpec) -> None:

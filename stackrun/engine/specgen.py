@@ -223,7 +223,9 @@ def _mount_point(point: MountPoint, spec: ContainerSpec) -> dict[str, Any]:
         return _mount(point.target, "tmpfs", *_tmpfs_options(point, asked, spec), source="tmpfs")
     recursive = asked is None or not asked.non_recursive
     access = ("rw",) if point.read_write else ("ro", "rro") if recursive else ("ro",)  # what is mounted below is read-only too
-    return _bind(point.source, point.target, ("rbind" if recursive else "bind", point.propagation or "rprivate", *access))
+    bind = _bind(point.source, point.target, ("rbind" if recursive else "bind", point.propagation or "rprivate", *access))
+    # A part of a volume was looked up when the container was made; whoever writes to the volume may have made a link of it since.
+    return {**bind, "stackrunResolved": True} if asked is not None and asked.subpath else bind
 
 
 def _tmpfs_options(point: MountPoint, asked: Mount | None, spec: ContainerSpec) -> list[str]:

@@ -152,6 +152,17 @@ def clone_tree(dir_fd: int, path: str, *, recursive: bool, follow: bool = True) 
     return syscalls.open_tree(dir_fd, path, flags | (0 if follow else AT_SYMLINK_NOFOLLOW))
 
 
+def clone_source(path: str, *, recursive: bool, is_resolved: bool) -> int:
+    """`clone_tree` of a host path.  `is_resolved`: it holds no links, and if it does by now, somebody has put them there (ELOOP)."""
+    if not is_resolved:
+        return clone_tree(syscalls.AT_FDCWD, path, recursive=recursive)
+    fd = syscalls.openat2(syscalls.AT_FDCWD, path, os.O_PATH, syscalls.RESOLVE_NO_SYMLINKS)
+    try:
+        return clone_tree(fd, "", recursive=recursive)
+    finally:
+        os.close(fd)
+
+
 def set_attributes(mount_fd: int, attr_set: int, attr_clear: int = 0, *, recursive: bool = False) -> None:
     if attr_set or attr_clear:
         syscalls.mount_setattr(mount_fd, "", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), attr_set, attr_clear)

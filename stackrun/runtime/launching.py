@@ -142,7 +142,7 @@ def open_trees(checked: Spec) -> None:
     """While this process has the host's rights."""
     for mount in checked.given_trees:
         try:
-            mount.tree_fd = mounts.clone_tree(syscalls.AT_FDCWD, mount.source, recursive=mount.options.recursive)
+            mount.tree_fd = mounts.clone_source(mount.source, recursive=mount.options.recursive, is_resolved=mount.is_resolved)
             # Made in the host's mount namespace, it would be a peer of what it copies.
             mounts.set_propagation(mount.tree_fd, syscalls.MS_SLAVE, recursive=True)
             if mount.id_mappings:

@@ -265,7 +265,7 @@ class Bind:
         options = self.mount.options
         mount_fd = self.mount.tree_fd
         if mount_fd < 0:
-            mount_fd = mounts.clone_tree(AT_FDCWD, self.mount.source, recursive=options.recursive)
+            mount_fd = mounts.clone_source(self.mount.source, recursive=options.recursive, is_resolved=self.mount.is_resolved)
         try:
             is_directory = stat.S_ISDIR(os.fstat(mount_fd).st_mode)
             make = paths.make_directory if is_directory else paths.make_file

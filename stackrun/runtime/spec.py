@@ -109,10 +109,10 @@ class Mount:
     """One entry of `mounts`: `kind` is bind, cgroup or a file system type.
 
     `id_mappings` (uid, gid) are its own or, when it only says idmap, the container's.  `tree_fd` is a bind's source where init
-    could not open it itself (-1: it can).
+    could not open it itself (-1: it can).  `is_resolved`: its source was without links when that was looked at, and must be so still.
     """
 
-    __slots__ = ("destination", "id_mappings", "kind", "options", "source", "tree_fd")
+    __slots__ = ("destination", "id_mappings", "is_resolved", "kind", "options", "source", "tree_fd")
 
     def __init__(self, destination: str, kind: str, source: str, options: mounts.Options) -> None:
         self.destination = destination
@@ -121,6 +121,7 @@ class Mount:
         self.options = options
         self.id_mappings: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
         self.tree_fd = -1
+        self.is_resolved = False
 
 
 class Spec:
@@ -353,6 +354,7 @@ def _mount(mount: Message, index: int, bundle: str) -> Mount:
     if options.copies_up and kind != "tmpfs":
         raise InvalidArgument(f"{where}: tmpcopyup is for a tmpfs, not for {kind}")
     found = Mount("/" + destination.strip("/"), kind, source, options)
+    found.is_resolved = mount.get("stackrunResolved") is True
     if mount.get("uidMappings") or mount.get("gidMappings"):
         found.id_mappings = tuple(_checked_mappings(mount, name, where) for name in ("uidMappings", "gidMappings"))  # type: ignore[assignment]
         options.maps_ids = options.maps_ids or "idmap"
