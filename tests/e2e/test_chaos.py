@@ -1,0 +1,267 @@
+"""kill -9 of daemon, zygote, a shim or the command line at random moments of `up`, `up` with a change, and `down` of ten services.
+
+Each time the next command brings the stack where it belongs, nothing that should have gone on was disturbed, and nothing is left over
+or corrupt.  CHAOS_POINTS moments are tried (`make chaos`: 200), of the dice that CHAOS_SEED throws.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine import Machine, free_port
+
+POINTS = int(os.environ.get("CHAOS_POINTS", "12"))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+VICTIMS = ("daemon", "daemon", "command line", "zygote", "shim")
+CHANGING = frozenset({"api", "web", "worker", "search"})
+STABLE = frozenset({"db", "cache", "mail", "logs", "cron"})
+"""Nothing that changes concerns them: only what is done to themselves may stop them."""
+STACK = """
+name: chaos
+x-plain: &plain
+  image: busybox:test
+  command: [sleep, "100000"]
+  stop_grace_period: 0s
+services:
+  db:
+    <<: *plain
+    healthcheck: {{test: [CMD, "true"], interval: 100ms}}
+    volumes: ["data:/data"]
+    secrets: [password]
+  cache: {{<<: *plain, networks: [default, back]}}
+  migrate:
+    <<: *plain
+    command: ["true"]
+    depends_on: {{db: {{condition: service_healthy}}}}
+  api:
+    <<: *plain
+    environment: {{GENERATION: "{generation}"}}
+    depends_on: {{migrate: {{condition: service_completed_successfully}}, cache: {{condition: service_started}}}}
+    deploy: {{replicas: 2, update_config: {{order: start-first}}}}
+  web:
+    <<: *plain
+    command: [httpd, -f, -p, "80", -h, /etc]
+    environment: {{GENERATION: "{generation}"}}
+    ports: ["127.0.0.1:{port}:80"]
+    depends_on: [api]
+  worker:
+    <<: *plain
+    environment: {{GENERATION: "{generation}"}}
+    depends_on: {{db: {{condition: service_healthy, restart: true}}}}
+    networks: [back]
+  search: {{<<: *plain, environment: {{GENERATION: "{generation}"}}, volumes: [/index]}}
+  mail: {{<<: *plain, restart: always}}
+  logs: {{<<: *plain, tmpfs: [/run]}}
+  cron: {{<<: *plain, depends_on: [mail, logs]}}
+networks: {{back: {{}}}}
+volumes: {{data: {{}}}}
+secrets: {{password: {{file: password}}}}
+"""
+WHOLE = {f"chaos-{name}-1" for name in (*STABLE, *CHANGING, "migrate")} | {"chaos-api-2"}
+JOB = "chaos-migrate-1"
+
+
+@dataclass
+class Chaos:
+    machine: Machine
+    folder: Path
+    port: int
+    dice: random.Random
+    generation: int = 0
+    is_up: bool = False
+    took_s: dict[str, float] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+
+    def command(self, verb: str) -> list[str]:
+        if verb == "down":
+            return ["down", "-v"]
+        if verb == "change" or not self.generation:
+            self.generation += 1
+            self.machine.project("chaos", STACK.format(generation=self.generation, port=self.port), {"password": "hush"})
+        return ["up", "-d", "--wait"]
+
+    def undisturbed(self, verb: str) -> None:
+        began = time.monotonic()
+        self.machine.run(*self.command(verb), cwd=self.folder)
+        self.took_s[verb] = time.monotonic() - began
+        self.check(verb)
+
+    def disturbed(self, verb: str, victim: str, after_s: float) -> None:
+        """Whatever became of the command, it did not break; then the same once more, in peace."""
+        command = self.command(verb)
+        before = self.pids()
+        with self.machine.start(*command, cwd=self.folder) as process:
+            lost = self.kill(victim, process, after_s)
+            out, err = process.communicate(timeout=60)
+        assert "Traceback" not in out + err, out + err
+        self.machine.run(*command, cwd=self.folder)
+        self.check(verb)
+        if verb == "change":
+            after = self.pids()
+            moved = {name for name in before if name.split("-")[1] in STABLE and before[name] != after.get(name)}
+            assert moved <= lost, "a container that nothing concerned was stopped"
+
+    def kill(self, victim: str, process: subprocess.Popen[str], after_s: float) -> set[str]:
+        """The containers that go with it."""
+        told = os.pidfd_open(process.pid)
+        select.select([told], [], [], after_s)
+        os.close(told)
+        if victim == "command line":
+            process.kill()
+        elif victim == "shim":
+            pids = self.pids()
+            name = self.dice.choice(sorted(pids)) if pids else ""
+            _kill(_parent(pids[name]) if pids else 0)
+            return {name}
+        else:
+            daemon = _number(self.machine.state / "run/stackrun.pid")
+            _kill(daemon if victim == "daemon" else _zygote(daemon))
+        return set()
+
+    def pids(self) -> dict[str, int]:
+        """Of the containers that run, by name, from their shims' records."""
+        found = {}
+        for path in (self.machine.state / "run/c").glob("*/state.json"):
+            record = _json(path)
+            definition = _json(Path(record.get("bundle", "/-"), "container.json"))
+            name = str(definition.get("name", ""))
+            if name and _alive(record["pid"]):
+                found[name.removeprefix("/")] = int(record["pid"])
+        return found
+
+    # --- where it belongs
+
+    def check(self, verb: str) -> None:
+        self.is_up = verb != "down"
+        self.check_records()
+        if self.is_up:
+            self.check_up()
+        else:
+            self.check_down()
+
+    def check_up(self) -> None:
+        listed = self.machine.containers()
+        assert {one["Names"] for one in listed} == WHOLE
+        states = {one["Names"]: one["State"] for one in listed}
+        assert {name for name, state in states.items() if state != "running"} == {JOB}
+        found = json.loads(self.machine.docker("inspect", *WHOLE).stdout)
+        for one in found:
+            name, service = one["Name"].removeprefix("/"), one["Config"]["Labels"]["com.docker.compose.service"]
+            assert name != JOB or one["State"]["ExitCode"] == 0
+            if service in CHANGING:
+                assert f"GENERATION={self.generation}" in one["Config"]["Env"], f"{name} is not what the file says"
+        self.seen |= {one["Id"] for one in found}
+        assert set(os.listdir(self.machine.state / "containers")) == {one["Id"] for one in found}
+        assert set(self.pids()) == WHOLE - {JOB}
+        shims = {_parent(pid) for pid in self.pids().values()}
+        assert len(shims) == len(WHOLE) - 1
+        assert not [one for one in self.machine.run("plan", "--format", "json", cwd=self.folder).stdout.split() if one == '"symbol":']
+
+    def check_down(self) -> None:
+        state = self.machine.state
+        assert self.machine.containers() == []
+        assert os.listdir(state / "containers") == [] == os.listdir(state / "run/c")
+        assert os.listdir(state / "volumes") == []
+        assert not (state / "stacks/chaos").exists() and not list((state / "stacks").glob(".declared/*"))
+        assert not list((state / "stacks").glob("**/.*.*[0-9]")), "half written files"
+        mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
+        assert mounted == []
+        groups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/stackrun/*") if path.name in self.seen]
+        assert groups == []
+
+    def check_records(self) -> None:
+        for path in self.machine.state.glob("*/**/*.json"):
+            if "merged" not in path.parts:
+                json.loads(path.read_bytes())
+        log = (self.machine.state / "daemon.log").read_text()
+        assert "Traceback" not in log, log
+
+
+@pytest.fixture(scope="module")
+def chaos(machine: Machine, busybox: str) -> Iterator[Chaos]:
+    made = Chaos(machine, machine.root / "chaos", free_port(), random.Random(SEED))
+    made.command("change")
+    for verb in ("up", "change", "down"):
+        made.undisturbed(verb)
+    yield made
+
+
+@pytest.mark.parametrize("point", range(POINTS))
+def test_the_next_command_brings_it_where_it_belongs(chaos: Chaos, point: int) -> None:
+    verb = chaos.dice.choice(("change", "change", "down")) if chaos.is_up else "up"
+    victim = chaos.dice.choice(VICTIMS)
+    after_s = chaos.dice.uniform(0, chaos.took_s[verb])
+    print(f"seed {SEED}, point {point}: {verb}, the {victim} killed after {after_s:.3f} s of {chaos.took_s[verb]:.3f} s")
+    chaos.disturbed(verb, victim, after_s)
+
+
+def test_it_can_still_be_taken_down_and_its_history_read(chaos: Chaos) -> None:
+    chaos.machine.run("down", "-v", cwd=chaos.folder)
+    chaos.check("down")
+    assert "removed by down" in chaos.machine.run("why", "db", cwd=chaos.folder).stdout
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Of a file that may go or be written at this moment."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        return found
+    except (OSError, ValueError):
+        return {}
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _kill(pid: int) -> None:
+    """And until it is gone; 0: nobody was there to be killed."""
+    if not pid:
+        return
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        select.select([process], [], [], 10)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(process)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _zygote(daemon: int) -> int:
+    try:
+        children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+    except OSError:
+        return 0
+    return next((int(one) for one in children if b"zygote" in Path(f"/proc/{one}/comm").read_bytes()), 0)
