@@ -9,7 +9,7 @@ TEST_PACKAGES := bsdutils busybox-static docker.io docker-registry fish git grap
 	skopeo tmux util-linux zsh zstd
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup setup-test demo test unit integration e2e attack conformance corpus check bench vm clean
+.PHONY: help setup setup-test demo test unit integration e2e attack chaos conformance corpus check bench vm clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ e2e: setup-test ## whole scenarios, as a user runs them
 
 attack: setup-test ## attempts to break out
 	@$(BIN)/python -m pytest tests/attack
+
+chaos: setup-test ## kill -9 at 200 random moments of up, change and down; CHAOS_POINTS=N, CHAOS_SEED=N
+	@CHAOS_POINTS=$${CHAOS_POINTS:-200} $(BIN)/python -m pytest tests/e2e/test_chaos.py
 
 corpus: setup-test ## config beside Docker Compose on real files: ../shared/compose-corpus, or CORPUS=directory
 	@$(BIN)/python tests/corpus.py $(CORPUS)
