@@ -22,7 +22,7 @@ ExecStart={command}
 KillMode=process
 Delegate=yes
 Restart=on-failure
-TasksMax=infinity
+{guard}TasksMax=infinity
 LimitNOFILE=1048576
 
 [Install]
@@ -35,4 +35,6 @@ def unit(root: str, *, user: bool) -> str:
     program = Path(sys.executable).with_name("stackrun")
     command = [str(program), "--root", root, "daemon"]
     quoted = " ".join(shlex.quote(one).replace("%", "%%").replace("$", "$$") for one in command)
-    return UNIT.format(command=quoted, after="" if user else "local-fs.target", target="default.target" if user else "multi-user.target")
+    if user:
+        return UNIT.format(command=quoted, after="", guard="", target="default.target")
+    return UNIT.format(command=quoted, after="local-fs.target", guard="OOMScoreAdjust=-500\n", target="multi-user.target")
