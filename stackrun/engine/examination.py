@@ -112,6 +112,8 @@ class Examination:
 
     def _cgroup(self, subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
         group = self._group(subject)
+        if not group.directories:
+            return  # an ordinary user to whom no cgroup is delegated
         if not group.exists():
             yield Difference("cgroup", f"/{subject.cgroup_path}", MISSING, Repair.RESTART)
             return
