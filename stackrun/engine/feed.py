@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import BinaryIO
+
+PIPE_BYTES = 1 << 20
+"""The reader's thread and the event loop take turns by the piece: with the usual 64 KiB, copying takes twice as long."""
 
 
 class Feed:
@@ -13,6 +18,8 @@ class Feed:
 
     def __init__(self) -> None:
         read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+        with suppress(OSError):  # the user's pipes are used up, pipe(7): slower, and right all the same
+            fcntl.fcntl(read_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.file: BinaryIO = os.fdopen(read_fd, "rb")
 
     def __enter__(self) -> Feed:
