@@ -72,7 +72,7 @@ class HandOver:
         await self._lifecycle.start(entry, beside=beside.id if beside.alive else "")
         holder = self._registry.get(entry.situation.beside)
         if entry.situation.beside and (holder is None or not holder.state.running):  # it ended meanwhile
-            await self._inherit(entry)
+            await self._inherit(entry, entry.situation.beside)
 
     async def take_over(self, ref: str, *, drain_s: float) -> None:
         """Nothing happens when it waits for nothing. Returns when the connections of before have ended, at most after `drain_s`."""
@@ -99,7 +99,9 @@ class HandOver:
         try:
             await self._pool.run(self._publish, entry)
         except BaseException:
-            entry.situation = before
+            entry.situation = replace(
+                entry.situation, ports=before.ports, waiting_ports=moved, nameless=True, beside=before.beside, ports_at=before.ports_at
+            )
             raise
         if holder is not None and holder.state.running:
             holder.situation = _without_ports(holder.situation, moved, entry.id)
@@ -107,12 +109,17 @@ class HandOver:
         await self._connections.names_changed(entry)
         for other in self._registry:
             if other is not entry and other.alive and other.situation.beside == before.beside:
-                await self._wait_for(other, entry)
+                self._tasks.spawn(self._wait_for(other, before.beside, entry), f"let {other.name} wait for {entry.name}")
         places = {_place(one) for one in moved}
         return tuple(one for one in left if (one.protocol, one.host_ip or "0.0.0.0", one.host_port) in places)
 
-    async def _wait_for(self, entry: Entry, owner: Entry) -> None:
+    async def _wait_for(self, entry: Entry, former: str, owner: Entry) -> None:
         """A third one that waits for the same, as a replacement that failed and was left to be looked at."""
+        async with entry.lock:
+            if entry.alive and entry.situation.beside == former:
+                await self._redirect(entry, owner)
+
+    async def _redirect(self, entry: Entry, owner: Entry) -> None:
         entry.situation = replace(entry.situation, beside=owner.id)
         await self._pool.run(self._store.write_situation, entry.id, entry.situation)
 
@@ -135,15 +142,15 @@ class HandOver:
         """A container has ended for good: who waits for its ports gets them."""
         for other in self._registry:
             if other.alive and other.situation.beside == entry.id and other.situation.nameless:
-                self._tasks.spawn(self._inherit(other), f"give the ports of {entry.name} to {other.name}")
+                self._tasks.spawn(self._inherit(other, entry.id), f"give the ports of {entry.name} to {other.name}")
 
-    async def _inherit(self, entry: Entry) -> None:
+    async def _inherit(self, entry: Entry, of: str) -> None:
         async with entry.lock:
-            if not (entry.alive and entry.situation.nameless):
+            if not (entry.alive and entry.situation.nameless and entry.situation.beside == of):
                 return
             try:
                 owner = self._owner(entry)
-                await (self._wait_for(entry, owner) if owner else self._move(entry, None))
+                await (self._redirect(entry, owner) if owner else self._move(entry, None))
             except StackrunError as error:
                 self._report(f"give ports to {entry.name}: {error.message}")
 

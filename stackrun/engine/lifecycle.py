@@ -369,7 +369,13 @@ class Lifecycle:
         entry.situation = entry.with_state(health=new)
         if before is None or before.status is not new.status:
             self.publish(entry, f"health_status: {new.status}")
-            self._tasks.spawn(self._record(entry), f"record health of {entry.name}")
+            self._tasks.spawn(self._record_health(entry), f"record health of {entry.name}")
+
+    async def _record_health(self, entry: Entry) -> None:
+        """Under the lock, as every other record: two at a time would write one file, and the older might win."""
+        async with entry.lock:
+            if self._registry.get(entry.id) is entry and entry.status is not Status.REMOVING:
+                await self._record(entry)
 
     # --- an earlier daemon's containers ---
 
