@@ -121,6 +121,13 @@ class ContainerEngine(Protocol):
         """
         ...
 
+    async def remove_files(self, ref: str, paths: tuple[str, ...]) -> None:
+        """Removes what is at these paths of a container, with all below; what is not there is no fault.
+
+        Unsupported where the engine is not ours: Docker's API has no such thing.
+        """
+        ...
+
     async def create_exec(self, ref: str, spec: ExecSpec) -> str: ...
     async def start_exec(self, exec_id: str, *, tty: bool = False, rows: int = 0, columns: int = 0) -> Stream:
         """Attached start. A command that does not exist is text in the stream and exit code 126 or 127."""

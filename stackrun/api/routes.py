@@ -57,6 +57,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("POST", "/volumes/create", "create_volume"),
     ("GET", "/volumes/{name}", "inspect_volume"),
     ("DELETE", "/volumes/{name}", "remove_volume"),
+    ("POST", "/stackrun/v1/containers/{id}/removals", "remove_files"),
     ("GET", "/stackrun/v1/stacks", "list_stacks"),
     ("POST", "/stackrun/v1/stacks/{operation}", "operate_stack"),
     ("POST", "/stackrun/v1/shutdown", "shutdown"),

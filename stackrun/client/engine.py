@@ -42,7 +42,7 @@ from stackrun.api.wire import archives, containers, images, networks, specs, sys
 from stackrun.client.address import TlsFiles
 from stackrun.client.async_http import AsyncResponse, AsyncTransport
 from stackrun.client.streams import HttpStream, log_lines
-from stackrun.errors import NotFound
+from stackrun.errors import NotFound, Unsupported
 
 _T = TypeVar("_T")
 _AT_ONCE = 16
@@ -184,6 +184,14 @@ class HttpEngine:
         query: dict[str, object] = {"path": path, "noOverwriteDirNonDir": same_kind or None, "copyUIDGID": to_user or None}
         response = await self._request("PUT", f"/containers/{_ref(ref)}/archive", query, body=archive, headers=_TAR)
         await response.read()
+
+    async def remove_files(self, ref: str, paths: tuple[str, ...]) -> None:
+        try:
+            await self._json("POST", f"/stackrun/v1/containers/{_ref(ref)}/removals", None, {"paths": list(paths)})
+        except NotFound as error:
+            if "page not found" not in error.message:
+                raise
+            raise Unsupported("this engine cannot remove files of a container") from error
 
     async def create_exec(self, ref: str, spec: ExecSpec) -> str:
         told = await self._json("POST", f"/containers/{_ref(ref)}/exec", None, containers.exec_spec_to_json(spec))

@@ -25,7 +25,7 @@ from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.store import Store
 from stackrun.engine.view import View
 from stackrun.errors import InvalidArgument, KernelError, NotFound
-from stackrun.image.extracting import Rules, extract
+from stackrun.image.extracting import Rules, extract, remove
 from stackrun.image.packing import Packer, gathered
 from stackrun.kernel import paths, syscalls
 from stackrun.runtime.passwd import resolve_user
@@ -69,6 +69,13 @@ class Copies:
                     finally:
                         await stopped(feeding)
         self._lifecycle.publish(entry, "extract-to-dir")
+
+    async def remove(self, ref: str, paths: tuple[str, ...]) -> None:
+        entry = self._registry.find(ref)
+        async with self._view(entry) as view:
+            for path in paths:
+                view.require_current()
+                await self._pool.run_disk(remove, view.root_fd, path)
 
     @asynccontextmanager
     async def _view(self, entry: Entry) -> AsyncIterator[View]:

@@ -264,6 +264,9 @@ class LocalEngine:
     ) -> None:
         await self._copies.put(ref, path, archive, same_kind=same_kind, to_user=to_user)
 
+    async def remove_files(self, ref: str, paths: tuple[str, ...]) -> None:
+        await self._finish(self._copies.remove(ref, paths))
+
     async def create_exec(self, ref: str, spec: ExecSpec) -> str:
         return self._execs.create(self._registry.find(ref), spec)
 

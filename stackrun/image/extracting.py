@@ -64,6 +64,35 @@ def extract(stream: BinaryIO, root_fd: int, base: str, rules: Rules) -> None:
         plain.finish()
 
 
+def remove(root_fd: int, path: str) -> None:
+    """What is at `path` below `root_fd`, a folder with all that is in it; nothing there is no fault, and a link is removed itself."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts or "\0" in path:
+        raise InvalidArgument(f"{path!r} is no path to remove", hint="an absolute one without .., and not the root")
+    try:
+        parent_fd = open_in_root(root_fd, "/".join(parts[:-1]), os.O_PATH | os.O_DIRECTORY)
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return
+        raise
+    try:
+        with _named(path, "remove"):
+            _take_away(parent_fd, parts[-1])
+    finally:
+        os.close(parent_fd)
+
+
+def _take_away(parent_fd: int, name: str) -> None:
+    try:
+        existing = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(existing.st_mode):
+        tree.remove(f"/proc/self/fd/{parent_fd}/{name}")
+    else:
+        os.unlink(name, dir_fd=parent_fd)
+
+
 class _Extractor:
     def __init__(self, root_fd: int, base: str, rules: Rules) -> None:
         self._root_fd = root_fd
@@ -132,10 +161,7 @@ class _Extractor:
         if self._rules.same_kind and is_directory != member.isdir():
             kinds = ("directory", "non-directory") if is_directory else ("non-directory", "directory")
             raise StackrunError(f'cannot overwrite {kinds[0]} "{self._base}/{path}" with {kinds[1]} "{member.name}"')
-        if is_directory:
-            tree.remove(f"/proc/self/fd/{parent_fd}/{name}")
-        else:
-            os.unlink(name, dir_fd=parent_fd)
+        _take_away(parent_fd, name)
 
     def _make(self, parent_fd: int, name: str, path: str, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         if member.isdir():
@@ -221,11 +247,11 @@ class _Extractor:
 
 
 @contextmanager
-def _named(path: str) -> Iterator[None]:
-    """System call failures with the member they happened at."""
+def _named(path: str, what: str = "extract") -> Iterator[None]:
+    """System call failures with the path they happened at."""
     try:
         yield
     except OSError as error:
-        raise KernelError(f"extract {path}", error.errno or errno.EIO) from error
+        raise KernelError(f"{what} {path}", error.errno or errno.EIO) from error
     except (OverflowError, ValueError) as error:  # an owner or a name that no system call takes
         raise InvalidArgument(f"the archive holds {path!r}, which cannot be made: {error}") from error

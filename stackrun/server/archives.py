@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from stackrun.api.engine import Engine
 from stackrun.api.wire import archives
+from stackrun.api.wire.fields import members
+from stackrun.errors import InvalidArgument
 from stackrun.server.http import Reply, Request, Response, Streaming
 from stackrun.server.streams import closer
 
@@ -28,3 +30,11 @@ class Archives:
             same_kind=request.flag("noOverwriteDirNonDir"), to_user=request.flag("copyUIDGID"),
         )  # fmt: skip
         return Response()
+
+    async def remove_files(self, request: Request) -> Reply:
+        """Ours: `{"paths": […]}`."""
+        paths = members(await request.json(), "the body").get("paths")
+        if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
+            raise InvalidArgument("paths must be a list of texts")
+        await self._engine.remove_files(request.variables["id"], tuple(paths))
+        return Response(204)

@@ -1,7 +1,7 @@
 """Carries a Delivery out on a container: files removed and sent, then a restart or commands.
 
-Sent as one archive that the engine extracts in the container's root; owned by the container's user as with Docker Compose.  Removed by `rm`
-of the container, as its root: the Docker API knows no other way.
+Sent as one archive that the engine extracts in the container's root; owned by the container's user as with Docker Compose.  Removed by our
+engine itself; elsewhere by `rm` of the container, as its root, since Docker's API knows no other way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from stackrun.api import labels
 from stackrun.api.engine import Engine
 from stackrun.api.types import Container, ExecSpec, Filters, Status
-from stackrun.errors import ExecuteFailed, KernelError, StackrunError
+from stackrun.errors import ExecuteFailed, KernelError, StackrunError, Unsupported
 from stackrun.image.packing import Packer, gathered
 from stackrun.stack.sync import Delivery, Upload
 
@@ -36,8 +36,8 @@ async def running(engine: Engine, project: str, services: frozenset[str]) -> tup
 
 async def deliver(engine: Engine, container: str, wanted: Delivery, timeout_s: float | None = None) -> tuple[str, ...]:
     """Gives what was wrong with commands, whose files are there all the same; raises what else failed, and what came before it is done."""
-    for start in range(0, len(wanted.removals), _AT_ONCE):
-        await _execute(engine, container, ExecSpec(("rm", "-rf", "--", *wanted.removals[start : start + _AT_ONCE]), user="0"))
+    if wanted.removals:
+        await _remove(engine, container, wanted.removals)
     if wanted.uploads:
         await _send(engine, container, wanted.uploads)
     if wanted.restarts:
@@ -49,6 +49,14 @@ async def deliver(engine: Engine, container: str, wanted: Delivery, timeout_s: f
         except StackrunError as error:
             complaints.append(error.message)
     return tuple(complaints)
+
+
+async def _remove(engine: Engine, container: str, paths: tuple[str, ...]) -> None:
+    try:
+        await engine.remove_files(container, paths)
+    except Unsupported:
+        for start in range(0, len(paths), _AT_ONCE):
+            await _execute(engine, container, ExecSpec(("rm", "-rf", "--", *paths[start : start + _AT_ONCE]), user="0"))
 
 
 async def _send(engine: Engine, container: str, uploads: tuple[Upload, ...]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conformance.test_engine import RUNS, conforms, started
 
-from stackrun.errors import NotFound, StackrunError
+from stackrun.errors import NotFound, StackrunError, Unsupported
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
@@ -81,3 +81,17 @@ async def test_files_are_put_into_directories_alone(subject: Any) -> None:
     await subject.engine.put_archive("srt-a", "/bin", chunks(tar_of({"f": b"x"})))
     with pytest.raises(StackrunError, match="extraction point is not a directory"):  # 400; dockerd before 25 says 500
         await subject.engine.put_archive("srt-a", "/bin/f", chunks(tar_of({"g": b""})))
+
+
+@conforms
+async def test_files_are_removed_by_our_engines_alone(subject: Any) -> None:
+    engine = subject.engine
+    await engine.create_container("srt-a", subject.spec("srt-a", RUNS))
+    await engine.put_archive("srt-a", "/bin", chunks(tar_of({"d/f": b"x"}, ("d",))))
+    try:
+        await engine.remove_files("srt-a", ("/bin/d", "/nope"))
+    except Unsupported:
+        await engine.path_stat("srt-a", "/bin/d")
+    else:
+        with pytest.raises(NotFound):
+            await engine.path_stat("srt-a", "/bin/d")

@@ -59,6 +59,13 @@ class FakeArchives(FakeContainers):
                 kind = stat.S_IFDIR if member.isdir() else stat.S_IFREG
                 self.files(ref)[_normal(f"{path}/{member.name}")] = (kind | member.mode, source.read() if source else b"")
 
+    async def remove_files(self, ref: str, paths: tuple[str, ...]) -> None:
+        await self.enter("remove_files", self.box(ref).name)
+        for path in paths:
+            gone = _normal(path)
+            for name in [one for one in self.files(ref) if one == gone or one.startswith(f"{gone}/")]:
+                del self.files(ref)[name]
+
     def _at(self, box: Box, path: str) -> tuple[int, bytes]:
         found = self.files(box.id).get(_normal(path))
         if found is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stackrun.errors import InvalidArgument, KernelError, StackrunError
-from stackrun.image.extracting import Rules, extract
+from stackrun.image.extracting import Rules, extract, remove
 from stackrun.image.packing import Packer
 
 PLAIN = Rules(owned=False)
@@ -128,6 +128,21 @@ def test_garbage_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="no sound tar archive"):
         extract(io.BytesIO(b"garbage" * 100), fd, "", PLAIN)
     os.close(fd)
+
+
+def test_what_is_removed_is_below_the_root_and_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "root" / "d" / "deep").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "root" / "out").symlink_to(tmp_path / "outside")
+    (tmp_path / "root" / "up").symlink_to("../outside")
+    fd = os.open(tmp_path / "root", os.O_PATH)
+    for path in ("/d", "/out", "/up", "/nope", "/nope/deeper"):
+        remove(fd, path)
+    for path in ("/", "", "/a/../..", "/."):
+        with pytest.raises(InvalidArgument, match="no path to remove"):
+            remove(fd, path)
+    os.close(fd)
+    assert not list((tmp_path / "root").iterdir()) and (tmp_path / "outside").is_dir()
 
 
 def packed(folder: Path, called: str, **options: object) -> dict[str, tarfile.TarInfo]:

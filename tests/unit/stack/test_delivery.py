@@ -14,7 +14,7 @@ from fakes.engine import Behaviour, FakeEngine
 from stackrun.api import labels
 from stackrun.api.types import ContainerSpec
 from stackrun.compose.model import Hook
-from stackrun.errors import InvalidArgument, StackrunError
+from stackrun.errors import InvalidArgument, StackrunError, Unsupported
 from stackrun.stack.delivery import archive, deliver, running
 from stackrun.stack.sync import Delivery, Upload
 
@@ -62,23 +62,33 @@ def test_a_path_that_is_a_link_is_sent_as_what_it_leads_to(source: Path) -> None
 def test_removals_come_first_and_commands_last(source: Path) -> None:
     async def scenario(engine: FakeEngine, id: str) -> None:
         engine.behave_exec(("reload",), Behaviour(exit_code=3, output=((1, b"first\nno luck\n"),)))
-        engine.behave_exec(("rm", "-rf", "--", "/app/old"), Behaviour(exit_code=0))
+        engine.files(id)["/app/old"] = engine.files(id)["/etc"]
         wanted = Delivery((Upload(str(source), "d/f", "/app/f"),), ("/app/old",), restarts=True, commands=(Hook(("reload",)),))
         assert await deliver(engine, id, wanted) == ("reload ended with 3: no luck",)
-        assert engine.files(id)["/app/f"][1] == b"x"
+        assert engine.files(id)["/app/f"][1] == b"x" and "/app/old" not in engine.files(id)
 
     engine = on_engine(scenario)
-    assert [one.split()[0] for one in engine.calls] == ["put_archive", "restart_container"]
-    assert [one.action.partition(":")[0] for one in engine.history if "exec_start" in one.action] == ["exec_start", "exec_start"]
+    assert [one.split()[0] for one in engine.calls] == ["remove_files", "put_archive", "restart_container"]
+    assert [one.action for one in engine.history if "exec_start" in one.action] == ["exec_start: reload"]
+
+
+def test_another_engine_removes_by_the_containers_rm() -> None:
+    async def scenario(engine: FakeEngine, id: str) -> None:
+        engine.fail("remove_files", Unsupported("no"))
+        engine.behave_exec(("rm", "-rf", "--", "/app/old"), Behaviour(exit_code=0))
+        await deliver(engine, id, Delivery(removals=("/app/old",)))
+
+    assert [one.action for one in on_engine(scenario).history if "exec_start" in one.action] == ["exec_start: rm -rf -- /app/old"]
 
 
 def test_what_cannot_be_removed_ends_it(source: Path) -> None:
     async def scenario(engine: FakeEngine, id: str) -> None:
+        engine.fail("remove_files", Unsupported("no"))
         engine.behave_exec(("rm", "-rf", "--", "/app/old"), Behaviour(exit_code=1, output=((2, b"rm: denied\n"),)))
         with pytest.raises(StackrunError, match="ended with 1: rm: denied"):
             await deliver(engine, id, Delivery((Upload(str(source), "d/f", "/app/f"),), ("/app/old",)))
 
-    assert on_engine(scenario).calls == []
+    assert on_engine(scenario).calls == ["remove_files p-web-1"]
 
 
 def test_a_read_only_root_gets_files_where_a_volume_is(source: Path) -> None:
