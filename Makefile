@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME_PACKAGES := python3-venv libseccomp2
 VM_PACKAGES := e2fsprogs mmdebstrap qemu-system-x86
-TEST_PACKAGES := bsdutils busybox-static docker.io docker-registry fish git graphviz hostname iproute2 iptables mmdebstrap nftables podman procps runc \
-	skopeo tmux util-linux zsh zstd
+TEST_PACKAGES := bsdutils busybox-static docker.io docker-registry fish git graphviz hostname iproute2 iptables mmdebstrap nftables passt podman procps runc \
+	skopeo slirp4netns tmux uidmap util-linux zsh zstd
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup setup-test demo test unit integration e2e attack chaos conformance corpus check bench vm clean

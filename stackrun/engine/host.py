@@ -66,8 +66,8 @@ def info(
         kernel_version=system.release,
         operating_system=_distribution(),
         architecture=system.machine,
-        cgroup_driver="none" if layout.mode == cgroup.UNDELEGATED else "cgroupfs",
         cgroup_version="2" if layout.mode == "v2" else "1",
+        cgroup_driver="none" if layout.mode == cgroup.UNDELEGATED else "cgroupfs",
         security_options=("name=seccomp,profile=builtin", *(("name=rootless",) if privileges.current().rootless else ())),
         warnings=warnings,
     )

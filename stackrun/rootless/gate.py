@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 KINDS = ("user", "mount", "network")
 """The namespaces of the house, in the order they are to be entered."""
-LOOK_AGAIN_S = 3.0
+LOOK_AGAIN_S = 1.0
 MEND_S = 2.0
 _RESOLV_CONF = "/etc/resolv.conf"
 _TUN = "/dev/net/tun"

@@ -1,0 +1,178 @@
+"""An ordinary user without any set-up: his first command starts his own engine, and what needs root is refused by name."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from machine import EXAMPLES, busybox_tar, free_port, http_get
+from ordinary_user import OrdinaryUser, why_not
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "can")
+
+STACK = """
+name: mine
+services:
+  web:
+    image: busybox:test
+    command: [httpd, -f, -p, "8080", -h, /etc]
+    ports: ["127.0.0.1:{port}:8080"]
+    stop_grace_period: 0s
+  other:
+    image: busybox:test
+    command: [sleep, "100000"]
+    stop_grace_period: 0s
+    mem_limit: 64m
+    pids_limit: 50
+  echo:
+    image: host
+    command:
+      - python3
+      - -c
+      - "from socket import *; s = socket(type=SOCK_DGRAM); s.bind(('', 9000)); all(s.sendto(*s.recvfrom(99)) for _ in iter(int, 1))"
+    ports: ["127.0.0.1:{port}:9000/udp"]
+    stop_grace_period: 0s
+"""
+
+
+@pytest.fixture(scope="module")
+def user(nothing_left_behind: None) -> Iterator[OrdinaryUser]:
+    made = OrdinaryUser(f"srt{os.getpid()}")
+    try:
+        yield made
+        assert not made.run("ls", "-q").stdout.strip()
+        made.run("daemon", "stop")
+        assert made.gone_within(10), made.processes()
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def stack(user: OrdinaryUser, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = user.folder("mine", compose_yaml=STACK.format(port=port))
+    image = busybox_tar(folder)
+    user.run("import", str(image), "busybox:test")
+    said = user.run("up", "-d", cwd=folder).stderr
+    assert said.count("limits left out (memory, pids)") == 1, said
+    yield folder
+    user.run("down", "-v", cwd=folder)
+
+
+def test_it_says_that_it_is_rootless(user: OrdinaryUser, stack: Path) -> None:
+    assert "rootless" in user.run("version").stdout
+    told = json.loads(user.run("info", "--format", "json").stdout)
+    assert "name=rootless" in told["SecurityOptions"] and told["DockerRootDir"] == f"{user.home}/.local/share/stackrun"
+
+
+def test_a_published_port_is_reached_on_the_host(stack: Path, port: int) -> None:
+    assert "root:x:0:0" in http_get(f"http://127.0.0.1:{port}/passwd")
+
+
+def test_a_published_udp_port_answers(stack: Path, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(b"hello", ("127.0.0.1", port))
+        assert client.recv(100) == b"hello"
+
+
+def test_services_find_each_other_by_name(user: OrdinaryUser, stack: Path) -> None:
+    assert "root:x:0:0" in user.run("exec", "-T", "other", "wget", "-qO-", "http://web:8080/passwd", cwd=stack).stdout
+
+
+def test_containers_get_out_but_not_onto_the_hosts_loopback(user: OrdinaryUser, stack: Path) -> None:
+    with _served("0.0.0.0") as everywhere, _served("127.0.0.1") as inward:
+        fetch = ["exec", "-T", "other", "timeout", "3", "wget", "-qO-"]
+        assert user.run(*fetch, f"http://{_own_address()}:{everywhere}/", cwd=stack).stdout == "out"
+        refused = user.run(*fetch, f"http://10.0.2.2:{inward}/", cwd=stack, code=None)
+        assert refused.returncode and "out" not in refused.stdout
+
+
+@contextlib.contextmanager
+def _served(address: str) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"out")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def _own_address() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def test_root_inside_is_the_user_outside(user: OrdinaryUser, stack: Path) -> None:
+    assert user.run("exec", "-T", "other", "id", "-u", cwd=stack).stdout == "0\n"
+    assert user.uid in {os.stat(f"/proc/{pid}").st_uid for pid, command in user.processes().items() if command.startswith("sleep")}
+
+
+def test_what_takes_root_is_refused_by_name(user: OrdinaryUser, stack: Path) -> None:
+    for key, value, words in (
+        ("ports", '["127.0.0.1:81:80"]', "ports below 1024 need root"),
+        ("devices", '["/dev/kmsg:/dev/kmsg"]', "device /dev/kmsg: this user may not open it"),
+        ("pid", "host", "pid mode host"),
+    ):
+        folder = user.folder("refused", compose_yaml=f"services: {{one: {{image: 'busybox:test', command: [sleep, '9'], {key}: {value}}}}}")
+        said = user.run("up", "-d", cwd=folder, code=None)
+        user.run("down", cwd=folder)
+        assert said.returncode and words in said.stderr, said.stderr
+
+
+def test_containers_outlive_the_daemon_and_the_gate(user: OrdinaryUser, stack: Path, port: int) -> None:
+    before = user.run("ps", "-q", cwd=stack).stdout
+    for name in ("stackrun-gate", "stackrun.cli.daemon"):
+        os.kill(user.pid_of(name), signal.SIGKILL)
+    assert "root:x:0:0" in http_get(f"http://127.0.0.1:{port}/passwd")
+    assert user.run("ps", "-q", cwd=stack).stdout == before
+    assert "root:x:0:0" in http_get(f"http://127.0.0.1:{port}/passwd")
+    user.run("restart", "web", cwd=stack)
+    assert "root:x:0:0" in http_get(f"http://127.0.0.1:{port}/passwd")
+
+
+def test_the_shop(user: OrdinaryUser) -> None:
+    folder, port = user.folder("shop", EXAMPLES / "shop"), free_port()
+    env = {"SHOP_PORT": str(port)}
+    user.run("up", "-d", "--wait", cwd=folder, env=env)
+    hosts = {json.loads(http_get(f"http://127.0.0.1:{port}/"))["host"] for _ in range(20)}
+    assert len(hosts) == 2
+    user.run("down", "-v", "-t", "1", cwd=folder, env=env)
+
+
+def test_with_one_id_alone_containers_run_as_root_only() -> None:
+    single = OrdinaryUser(f"srs{os.getpid()}", subordinate_ids=False)
+    try:
+        folder = single.folder("one", compose_yaml="services: {one: {image: host, command: [sleep, '9']}}")
+        said = single.run("up", "-d", cwd=folder)
+        refused = single.run("exec", "-T", "-u", "65534", "one", "id", cwd=folder, code=None)
+        assert "not among the ids of this user namespace" in refused.stderr, said.stderr
+        assert "one user id alone" in single.run("info").stdout
+        single.run("down", "-t", "0", cwd=folder)
+        single.run("daemon", "stop")
+        assert single.gone_within(10), single.processes()
+    finally:
+        single.close()
