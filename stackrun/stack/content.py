@@ -20,6 +20,7 @@ from pathlib import Path
 
 from stackrun.compose.model import Config, Project, Secret
 from stackrun.errors import ComposeError, Diagnostic, KernelError
+from stackrun.stack import naming
 from stackrun.stack.plan import NoteContents, WriteFile
 
 Contents = Mapping[str, bytes]
@@ -68,7 +69,7 @@ def file_content(path: Path) -> bytes:
 
 def private_path(state_dir: str, project: str, content: bytes, mode: int, uid: int, gid: int) -> str:
     digest = hashlib.sha256(f"{mode:o} {uid} {gid}\0".encode() + content).hexdigest()
-    return f"{state_dir}/{project}/{digest[:32]}"
+    return f"{state_dir}/{naming.checked(project)}/{digest[:32]}"
 
 
 def encoded(text: str) -> bytes:
@@ -83,11 +84,11 @@ def content_digest(content: bytes) -> str:
 
 def live_path(state_dir: str, project: str, label: str, mode: int, uid: int, gid: int) -> str:
     """`label` is `config nginx`: one file for each owner and mode that it is wanted with."""
-    return f"{state_dir}/{project}/live/{label.replace(' ', '.')}.{mode:o}.{uid}.{gid}"
+    return f"{state_dir}/{naming.checked(project)}/live/{label.replace(' ', '.')}.{mode:o}.{uid}.{gid}"
 
 
 def told_path(state_dir: str, project: str, container: str) -> str:
-    return f"{state_dir}/{project}/told/{container}"
+    return f"{state_dir}/{naming.checked(project)}/told/{container}"
 
 
 def write_private(action: WriteFile) -> None:
@@ -170,4 +171,4 @@ def _private(path: str, flags: int) -> int:
 
 def forget_private(state_dir: str, project: str) -> None:
     """After `down`: nothing mounts them any more."""
-    shutil.rmtree(f"{state_dir}/{project}", ignore_errors=True)
+    shutil.rmtree(f"{state_dir}/{naming.checked(project)}", ignore_errors=True)

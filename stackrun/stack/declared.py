@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stackrun.api.stored import from_json, to_json
 from stackrun.errors import InvalidArgument, KernelError
+from stackrun.stack import naming
 from stackrun.stack.content import write_whole
 from stackrun.stack.desired import Desired, DesiredService
 
@@ -136,4 +137,4 @@ class Declarations:
             raise KernelError(f"remove {self._path(project)}", error.errno or 0) from None
 
     def _path(self, project: str) -> Path:
-        return self._folder / f"{project}.json"
+        return self._folder / f"{naming.checked(project)}.json"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from stackrun.api.stacks import Decision as Decision
+from stackrun.stack import naming
 
 FILE_BYTES_MAX = 256 * 1024
 TEXT_CHARS_MAX = 2000
@@ -56,7 +57,9 @@ class Journal:
         self._listeners: list[Listener] = []
 
     def note(self, project: str, decisions: Iterable[Decision]) -> None:
-        """Adds them in their order. Never raises for what the disk does."""
+        """Adds them in their order. Never raises for what the disk does, nor for a label that is no stack's name."""
+        if not naming.is_name(project):
+            return
         with self._lock:
             counted = [self._counted(project, _bounded(one)) for one in decisions]
             for decision, _ in counted:
@@ -75,6 +78,8 @@ class Journal:
 
     def read(self, project: str, service: str = "", limit: int = 100) -> tuple[Decision, ...]:
         """The last `limit`, oldest first; of one service alone when it is given. What cannot be read is left out."""
+        if not naming.is_name(project):
+            return ()
         with self._lock:
             told = {_identity(one): one for one in self._stored(project)}
             for (name, _), counted in self._recent.items():

@@ -22,6 +22,7 @@ from typing import Any
 from stackrun.api import labels
 from stackrun.api.stored import from_json, to_json
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound
+from stackrun.stack import naming
 from stackrun.stack.content import write_whole
 from stackrun.stack.desired import Desired
 
@@ -74,7 +75,7 @@ class Revisions:
 
     def __init__(self, state_dir: str, project: str, clock_s: Callable[[], float] = time.time) -> None:
         self._project = project
-        self._folder = Path(state_dir, _FOLDER, project)
+        self._folder = Path(state_dir, _FOLDER, naming.checked(project))
         self._clock_s = clock_s
 
     def numbers(self) -> tuple[int, ...]:
