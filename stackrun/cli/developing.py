@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ Say = Callable[[str], None]
 
 
 class Development:
-    """`follow` a stack as it is now, watch its `trees`, then `started` once they are looked at, and `deliver` after each change."""
+    """`follow` a stack as it is now, watch its `trees`, say `looked` once they are, and `deliver` after each change."""
 
     def __init__(self, options: argparse.Namespace, say: Say, chat: Say) -> None:
         """`say` for what goes wrong, `chat` for what went well."""
@@ -50,22 +51,16 @@ class Development:
     def follow(self, stack: Project) -> None:
         self._project = stack.name
         services = tuple(self._options.services)
-        self._refuse(stack, services)
+        for text in (*_refused(stack, services), *_absent(stack, services)):
+            if text not in self._told:
+                self._told.add(text)
+                self._say(text)
         rules = {one.key: one for one in sync.rules_of(stack, services, _text)}
         kept = {key for key, rule in rules.items() if self._rules.get(key) == rule}
         self._trees = {key: self._trees[key] if key in kept else SourceTree(rule) for key, rule in rules.items()}
         self._base = {key: tree for key, tree in self._base.items() if key in kept}
         self._given = {where: tree for where, tree in self._given.items() if where[1] in kept}
         self._rules = rules
-
-    def _refuse(self, stack: Project, services: tuple[str, ...]) -> None:
-        """Once for each place, and for that rule alone."""
-        for service, index in sync.refused(stack, services):
-            place = stack.place("services", service, "develop", "watch", index, "action")
-            text = f"{place}: images are not built yet, so this rule does nothing; the others are followed"
-            if text not in self._told:
-                self._told.add(text)
-                self._say(text)
 
     def looked(self) -> None:
         """The trees were looked at: what a rule's folder held at first is taken to be in the image, unless it wants an initial sync."""
@@ -93,8 +88,8 @@ class Development:
         from stackrun.client.engine import HttpEngine
         from stackrun.stack.delivery import running
 
+        connect(self._options)  # starts our own engine, should it have ended meanwhile
         if self._engine is None:
-            connect(self._options)
             self._engine = HttpEngine(chosen(self._options).host)
         services = frozenset(rule.service for rule in self._rules.values())
         found = await running(self._engine, self._project, services)
@@ -125,6 +120,20 @@ class Development:
         """A container that a rule without files meets for the first time runs with what is there now."""
         base = self._base[key] if self._rules[key].sends else now
         return sync.difference(self._given.get((container, key), base), now)
+
+
+def _refused(stack: Project, services: tuple[str, ...]) -> Iterator[str]:
+    """For each rule that would build an image, which alone is left out."""
+    for service, index in sync.refused(stack, services):
+        place = stack.place("services", service, "develop", "watch", index, "action")
+        yield f"{place}: images are not built yet, so this rule does nothing; the others are followed"
+
+
+def _absent(stack: Project, services: tuple[str, ...]) -> Iterator[str]:
+    for rule in sync.rules_of(stack, services, lambda _: ""):
+        if not os.path.lexists(rule.path):
+            place = stack.place("services", rule.service, "develop", "watch", rule.index, "path")
+            yield f"{place}: {rule.path} is not there; it is followed once it is"
 
 
 def _text(file: str) -> str:

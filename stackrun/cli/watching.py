@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from stackrun.cli import exit, project
@@ -54,10 +55,11 @@ class Watcher:
 
     def start(self, *, up: bool = True, end: str = "Ctrl-C ends it, the stack stays up") -> None:
         """What is wrong at the beginning ends it at once, as in `up`."""
-        stack = self._follow()
-        if up:
-            self._apply(stack)
-        self._development.deliver(first=True)
+        with _connections(self._options):
+            stack = self._follow()
+            if up:
+                self._apply(stack)
+            self._development.deliver(first=True)
         folders = len(self._development.trees)
         also = f" and {folders} folder{'' if folders == 1 else 's'} of develop.watch" if folders else ""
         self._chat(f"watching {len(self._files)} files{also}; {end}")
@@ -65,10 +67,11 @@ class Watcher:
     def loop(self) -> None:
         while changed := self._watch.changed():
             files = [one for one in changed if one in self._files]
-            if files:
-                self._chat(f"changed: {', '.join(map(_shown, files))}")
-                self._again()
-            self._development.deliver()
+            with _connections(self._options):
+                if files:
+                    self._chat(f"changed: {', '.join(map(_shown, files))}")
+                    self._again()
+                self._development.deliver()
 
     def _again(self) -> None:
         """A failure is told, and the next change is waited for."""
@@ -120,6 +123,17 @@ class Watcher:
             losses = f": destroys {', '.join(one.destroys)}" if one.destroys else ""
             self._say(f"held: {one.symbol} {one.resource}{losses}")
         self._say("`stackrun up --remove-orphans` does it, or watch --yes")
+
+
+@contextmanager
+def _connections(options: argparse.Namespace) -> Iterator[None]:
+    """What is opened meanwhile is closed at once, and not when the watch ends, which may be days later."""
+    before = options.at_end
+    try:
+        with ExitStack() as options.at_end:
+            yield
+    finally:
+        options.at_end = before
 
 
 class _Moving:
