@@ -331,8 +331,13 @@ class Containers:
         if entry.state.running:
             if not force:
                 raise Conflict(_removal_refusal(entry))
-            await self._kill_for_removal(entry)
-        await self._remove(entry, volumes=volumes)
+            entry.leaving = True
+        try:
+            if entry.leaving:
+                await self._kill_for_removal(entry)
+            await self._remove(entry, volumes=volumes)
+        finally:
+            entry.leaving = False
 
     async def _kill_for_removal(self, entry: Entry) -> None:
         async with entry.lock:

@@ -112,7 +112,7 @@ class Lifecycle:
     def _refuse_gone(self, entry: Entry) -> None:
         if self._registry.get(entry.id) is not entry:
             raise NotFound(f"No such container: {entry.id}")
-        if entry.status in (Status.REMOVING, Status.DEAD):
+        if entry.leaving or entry.status in (Status.REMOVING, Status.DEAD):
             raise Conflict("container is marked for removal and cannot be started")
 
     async def _start(self, entry: Entry) -> None:

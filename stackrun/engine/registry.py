@@ -35,7 +35,8 @@ class Entry:
     """
 
     __slots__ = (
-        "attached", "definition", "ended", "exec_ids", "handle", "health", "lock", "restart", "restart_delay_s", "situation", "waiters",
+        "attached", "definition", "ended", "exec_ids", "handle", "health", "leaving", "lock", "restart", "restart_delay_s", "situation",
+        "waiters",
     )  # fmt: skip
 
     def __init__(self, definition: Definition, situation: Situation) -> None:
@@ -49,6 +50,8 @@ class Entry:
         self.restart_delay_s = 0.0
         self.waiters: list[Waiter] = []
         self.exec_ids: list[str] = []
+        self.leaving = False
+        """It is being killed in order to be removed: nobody may start it in between."""
         self.attached: list[tuple[socket.socket, AttachQuery]] = []
 
     @property
@@ -93,6 +96,8 @@ class Entry:
     def view(self, directory: str) -> Container:
         """What inspect tells; `directory` holds the container's files."""
         definition, situation = self.definition, self.situation
+        if self.leaving and not self.state.running:
+            situation = self.with_state(status=Status.REMOVING)
         return Container(
             id=definition.id,
             name=definition.name,

@@ -41,7 +41,7 @@ def decide_round(
 
     Raises NotFound for an external network or volume.
     """
-    left = declared.stopped | declared.held | busy
+    left = declared.stopped | declared.held | busy | observed.leaving
     wanted = [one for one in declared.desired.services.values() if one.name not in left and one.replicas]
     blocked = {one.name: need for one in wanted if (need := _blocked(one, declared, observed))}
     holds = _holds(wanted, observed, blocked)

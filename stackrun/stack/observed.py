@@ -35,6 +35,8 @@ class Observed:
     """Whether the engine can have one container take over another's published ports and names while both run."""
     told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Container id → where a live config or secret is mounted → the digest it was last told of, when that is later than its label."""
+    leaving: frozenset[str] = frozenset()
+    """Services of which a container is being removed at this moment; it is none of `containers`."""
 
     def of_service(self, service: str) -> tuple[Container, ...]:
         return tuple(one for one in self.containers if service_of(one) == service and not is_one_off(one))
@@ -96,11 +98,12 @@ def of_project(project: str) -> Filters:
 async def observe(engine: Engine, project: str, images: Iterable[str] = ()) -> Observed:
     """`images`: the references that the services name."""
     containers, networks, volumes, found = await asyncio.gather(
-        observe_containers(engine, project), engine.networks(), engine.volumes(), observe_images(engine, images)
+        engine.containers(all=True, filters=of_project(project)), engine.networks(), engine.volumes(), observe_images(engine, images)
     )
     return Observed(
         project=project,
-        containers=containers,
+        containers=_present(containers),
+        leaving=frozenset(service_of(one) for one in containers if one.state.status is Status.REMOVING),
         networks={one.name: one for one in networks},
         volumes={one.name: one for one in volumes},
         images=found,
@@ -109,8 +112,11 @@ async def observe(engine: Engine, project: str, images: Iterable[str] = ()) -> O
 
 
 async def observe_containers(engine: Engine, project: str) -> tuple[Container, ...]:
-    found = await engine.containers(all=True, filters=of_project(project))
-    present = (one for one in found if one.state.status is not Status.REMOVING)
+    return _present(await engine.containers(all=True, filters=of_project(project)))
+
+
+def _present(containers: Iterable[Container]) -> tuple[Container, ...]:
+    present = (one for one in containers if one.state.status is not Status.REMOVING)
     return tuple(sorted(present, key=lambda one: (service_of(one), number_of(one), one.name)))
 
 

@@ -209,6 +209,11 @@ def test_what_has_nothing_to_do_with_each_other_is_done_apart() -> None:
     assert [len(plan.nodes) for plan in alone.plans] == [7]
 
 
+def test_what_is_just_being_removed_is_not_made_again_before_it_is_gone() -> None:
+    target = wanted(service("a"))
+    assert decide_round(Declared(target), replace(present(target), leaving=frozenset({"a"}))) == Round()
+
+
 def test_what_an_earlier_round_works_on_is_left_to_it() -> None:
     target = wanted(service("a"), service("b"))
     found = decide_round(Declared(target), present(target), busy=frozenset({"a"}))
