@@ -136,10 +136,6 @@ def _shortfall(action: Action) -> str:
             return "it did not complete"
         case WaitFor(condition=condition):
             return f"it did not become {CONDITION_WORDS[condition]}"
-        case Monitor():
-            return "it did not become ready"
-        case Tally():
-            return "too many of its service's replacements failed"
         case ExecInContainer() | SignalContainer():
             return "could not tell it"
         case Monitor():
