@@ -104,7 +104,9 @@ class Truth:
     # --- news ---
 
     def watch(self) -> None:
+        """And a first look: nobody has heard of what happened before."""
         self._networks.watch(self.look_again)
+        self.look_again()
 
     def close(self) -> None:
         self._closed = True
@@ -147,12 +149,12 @@ class Truth:
             held = {one.id for one in self._networks.every() if is_held(one.spec.labels)}
             endpoints = [endpoint for entry in running for endpoint in self._networks.wired(entry)]
             faults = await self._pool.run(self._networks.mend, endpoints, held)
-            missing = {fault.endpoint_id for fault in faults if fault.endpoint_id}
-            done = [fault for fault in faults if not fault.endpoint_id]
+            lost = {fault.endpoint_id for fault in faults if fault.endpoint_id}
             for entry in running:
-                lost = missing & {one.endpoint_id for one in entry.endpoints}
-                if lost and await self._guarded(entry, lambda subject, lost=lost: self._examination.attach_again(subject, lost)):  # type: ignore[misc]
-                    done += [fault for fault in faults if fault.endpoint_id in lost]
+                if not lost.isdisjoint(one.endpoint_id for one in entry.endpoints):
+                    await self._guarded(entry, lambda subject: self._examination.attach_again(subject, lost))
+            left = await self._pool.run(self._networks.faults, endpoints) if faults else ()
+            done = [fault for fault in faults if fault not in left and self._is_there(fault)]
             for fault in done:
                 self._tell(fault)
         return tuple(self._drift_of(fault) for fault in done)
@@ -316,6 +318,11 @@ class Truth:
             if fault.publication is not None and fault.publication in self._lifecycle.publications(entry.situation):
                 return entry
         return None
+
+    def _is_there(self, fault: Fault) -> bool:
+        """What went meanwhile needs no repair, and had none."""
+        owner = self._owner(fault)
+        return _runs(owner) if owner is not None else not fault.endpoint_id and fault.publication is None
 
     def _drift_of(self, fault: Fault) -> Drift:
         owner = self._owner(fault)

@@ -277,9 +277,11 @@ class Networks:
         for network_id in dict.fromkeys(one.network_id for one in found if one.network_id and not one.field.startswith("nft.")):
             self._mend_bridge(self._networks[network_id])
         faulty = {one.endpoint_id for one in found}
+        held = self.outside()
         for endpoint in endpoints:
-            if endpoint.endpoint_id in faulty and netlink.interface_index(endpoint.host_interface):
-                self._enslave(endpoint)
+            bridge_there = held.named(endpoint.bridge)
+            if endpoint.endpoint_id in faulty and held.named(endpoint.host_interface) and bridge_there and bridge_there.kind == "bridge":
+                self._enslave(endpoint, bridge_there.index)
         if self._table_faults():
             self._rebuild()
         self._turn_on_forwarding()
@@ -293,7 +295,7 @@ class Networks:
     def watch(self, links: Callable[[], Collection[str]] = tuple) -> Watch:
         """Tells when `mend` is due, as when dockerd starts or somebody flushes the ruleset.  `links`: the endpoints' names on the host."""
         own_ports = (self._nft.port, self._route.port)
-        return Watch(self._owner, own_ports, lambda: {*links(), *(network.bridge for network in self._networks.values())})
+        return Watch(self._owner, own_ports, links, lambda: [network.bridge for network in self._networks.values()])
 
     def warnings(self) -> tuple[str, ...]:
         """What the owner of this host should know: one line each."""
@@ -326,7 +328,7 @@ class Networks:
         try:
             bridge.restore(self._route, self._owner, network)
         except (Conflict, KernelError) as error:
-            self._notes.append(f"network {network.name} could not be restored: {error}")
+            self._note(f"network {network.name} could not be restored: {error}")
 
     def _bridge_faults(self, network: Network, held: Holdings) -> list[Fault]:
         sysctls = bridge.sysctls(network) if held.named(network.bridge) else ()
@@ -347,16 +349,27 @@ class Networks:
         if there is not None and there.kind != "bridge":
             return
         self._restore_bridge(network)
-        index = netlink.interface_index(network.bridge)
-        if index:
-            routes = [interfaces.add_link_route(index, pool.subnet, pool.gateway) for pool in network.pools]
+        held = self.outside()
+        made = held.named(network.bridge)
+        if made is None:
+            return
+        routed = {one.destination for one in held.routes if one.index == made.index}
+        lost = [pool for pool in network.pools if pool.subnet not in routed]
+        routes = [interfaces.add_link_route(made.index, pool.subnet, pool.gateway) for pool in lost]
+        try:
             self._route.send([netlink.set_alias(network.bridge, bridge.alias(self._owner, network)), *routes])
+        except KernelError as error:  # somebody else has the subnet by now
+            self._note(f"network {network.name} could not be restored: {error}")
 
-    def _enslave(self, endpoint: Endpoint) -> None:
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def _enslave(self, endpoint: Endpoint, bridge_index: int) -> None:
         name = endpoint.host_interface
         port = netlink.set_bridge_port(name, isolated=endpoint.isolated, hairpin=endpoint.hairpin)
         try:
-            self._route.send([interfaces.set_master(name, self._bridge_index(endpoint)), port])
+            self._route.send([interfaces.set_master(name, bridge_index), port])
         except KernelError as error:
             if not netlink.is_missing(error):  # its container has ended meanwhile
                 raise

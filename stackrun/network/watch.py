@@ -16,12 +16,15 @@ from stackrun.network import foreign
 
 
 class Watch:
-    """`own_ports`: our sockets' addresses; `links`: the names of our links that there should be now, host's ends and bridges."""
+    """`own_ports`: our sockets' addresses; `links`, `bridges`: the names that there should be now, of veths' ends here and of bridges."""
 
-    def __init__(self, owner: str, own_ports: Collection[int], links: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, owner: str, own_ports: Collection[int], links: Callable[[], Collection[str]], bridges: Callable[[], Collection[str]]
+    ) -> None:
         self._owner = owner
         self._own_ports = frozenset(own_ports)
         self._links = links
+        self._bridges = bridges
         self._rules = Connection(netlink.NETFILTER, groups=(nft.EVENT_GROUP,))
         self._state = Connection(netlink.ROUTE, groups=interfaces.NEWS_GROUPS)
         self._either = select.epoll()
@@ -42,11 +45,13 @@ class Watch:
         return bool(foreign_news) and self._concern(foreign_news)
 
     def _concern(self, news: Collection[News]) -> bool:
-        names = self._links()
-        if any(one.name in names for one in news):
-            return True
+        """Addresses and routes are those of bridges; a container's own are in its namespace, which nobody hears of here."""
+        bridges = self._bridges()
+        named = {one.name for one in news if one.name}
         unnamed = {one.index for one in news if not one.name}
-        return bool(unnamed) and not unnamed.isdisjoint(map(netlink.interface_index, names))
+        if not named.isdisjoint(bridges) or not unnamed.isdisjoint(map(netlink.interface_index, bridges) if unnamed else ()):
+            return True
+        return bool(named) and not named.isdisjoint(self._links())
 
     def close(self) -> None:
         self._either.close()

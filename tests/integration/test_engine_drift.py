@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from engines import execute, fresh_engine, run, until
+from engines import BUSYBOX, add_busybox, engine_on, execute, file_chunks, fresh_engine, remove_everything, run, until
 
 from stackrun.api.types import EndpointSpec, Mount, MountType, NetworkSpec, PortBinding, Resources, Ulimit
 from stackrun.engine.local import LocalEngine, instance
@@ -262,5 +262,54 @@ def test_an_exit_in_the_middle_of_it_all_is_no_drift(short_tmp: Path) -> None:
             assert not [name for name, _ in found if name == "Container web"], found
             await one.engine.remove_container("web", force=True)
             assert await drift(one.engine) == {}
+
+    asyncio.run(scenario())
+
+
+def test_what_happened_while_no_engine_was_there_is_put_right_by_the_next(short_tmp: Path) -> None:
+    async def scenario() -> None:
+        async with engine_on(short_tmp) as engine:
+            await add_busybox(engine, short_tmp)
+            await engine.create_network(NetworkSpec("net"))
+            await run(engine, "web", *SERVER, network_mode="net")
+            bridge = f"sr-{(await engine.network('net')).id[:12]}"
+        host("ip", "link", "delete", bridge)
+        async with engine_on(short_tmp) as engine:
+            told = asyncio.Event()
+            engine.truth.on_kernel_change = told.set
+            await asyncio.wait_for(told.wait(), 10)
+            assert await drift(engine) == {}
+            await remove_everything(engine)
+
+    asyncio.run(scenario())
+
+
+def test_a_link_of_somebody_else_in_the_bridges_place_is_told_and_left_alone(short_tmp: Path) -> None:
+    async def scenario() -> None:
+        async with web(short_tmp, by_itself=True) as one:
+            one.engine.truth.repairs = False
+            host("ip", "link", "delete", one.bridge)
+            host("ip", "link", "add", one.bridge, "type", "veth", "peer", "name", "sr-peer-test")
+            left = await one.engine.repair(("web",), ("net",))
+            first = next(iter(left))
+            assert (first.resource, first.field, first.actual) == ("Network net", "bridge", "veth of nobody")
+            events = await one.engine.events(since_s=1.0, until_s=time.time())
+            assert not [each async for each in events if each.action == "repair"]
+            host("ip", "link", "delete", one.bridge)
+            await one.engine.repair_networks()
+            assert await drift(one.engine) == {}
+
+    asyncio.run(scenario())
+
+
+def test_an_image_that_another_took_the_name_of(short_tmp: Path) -> None:
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            await run(engine, "one")
+            tar = file_chunks(short_tmp / "busybox.tar")
+            async for line in await engine.import_image(tar, reference=BUSYBOX, changes=("ENV X=1",)):
+                assert not line.error
+            found = await drift(engine)
+            assert {key: repair for key, (_, _, repair) in found.items()} == {("Container one", "image"): "recreate"}
 
     asyncio.run(scenario())
