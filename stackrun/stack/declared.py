@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stackrun.api import labels
 from stackrun.api.stored import from_json, to_json
+from stackrun.api.types import Container
 from stackrun.errors import InvalidArgument, KernelError
 from stackrun.stack import naming
 from stackrun.stack.content import write_whole
 from stackrun.stack.desired import Desired, DesiredService
+from stackrun.stack.observed import is_one_off, service_of
 
 _FOLDER = ".declared"
 """No project's name begins with a dot."""
@@ -60,6 +63,23 @@ def raised(before: Declared | None, wanted: Desired, selected: Iterable[str], *,
     desired = merged(before.desired if before else None, wanted, chosen)
     known = frozenset(desired.services)
     return Declared(desired, kept, ((stopped - chosen) if started else (stopped | chosen)) & known, (held - chosen) & known)
+
+
+def fallen_back(before: Declared | None, after: Declared, services: frozenset[str], found: Iterable[Container]) -> Declared:
+    """After an `up` that could not bring up these: one whose containers are all as they were before is declared so still; others are held.
+
+    `found`: what there is now.
+    """
+    old = before.desired.services if before else {}
+    unchanged = {name: old[name] for name in services if name in old and _is_there(old[name], found)}
+    desired = replace(after.desired, services={name: unchanged.get(name, one) for name, one in after.desired.services.items()})
+    return replace(after, desired=desired, held=after.held | services.difference(unchanged))
+
+
+def _is_there(service: DesiredService, found: Iterable[Container]) -> bool:
+    own = [one for one in found if service_of(one) == service.name and not is_one_off(one)]
+    hashes = {one.spec.labels.get(labels.CONFIG_HASH) for one in own}
+    return len(own) == service.replicas and hashes <= {service.config_hash}
 
 
 def merged(before: Desired | None, now: Desired, selected: Iterable[str]) -> Desired:

@@ -40,7 +40,7 @@ from stackrun.stack.account import Account
 from stackrun.stack.changes import Changes
 from stackrun.stack.comparison import changes
 from stackrun.stack.content import Contents, encoded, forget_private, read_contents
-from stackrun.stack.declared import Declared, merged, raised
+from stackrun.stack.declared import Declared, fallen_back, merged, raised
 from stackrun.stack.desired import Desired, desired
 from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.drift import DriftCheck, Means
@@ -49,7 +49,7 @@ from stackrun.stack.explain import Inspected, Plans, Shown, explained, notice_ev
 from stackrun.stack.journal import Journal
 from stackrun.stack.keep import touched
 from stackrun.stack.keeping import Keeping, Locks
-from stackrun.stack.observed import Observed, observe, observe_images, refreshed, with_private_files, with_stop_signals
+from stackrun.stack.observed import Observed, observe, observe_containers, observe_images, refreshed, with_private_files, with_stop_signals
 from stackrun.stack.past import Past, held_before, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
@@ -168,15 +168,17 @@ class StackOperations:
         return _Work(work, lock)
 
     async def _raise(self, stack: _Stack, options: UpOptions, plan: Plan, observed: Observed, emit: Emit) -> None:
-        """Executes what `up` has decided. What it could not bring up is left alone by the keeper until the next `up`."""
+        """Executes what `up` has decided. What it could not change is kept as it was; what it left half changed waits for the next `up`."""
         before = await self.keeping.declared(stack.wanted.project)
         selected = selection(stack.wanted, stack.policy)
         kept = before.kept if before and stack.revision else options.keep
         after = raised(before, stack.wanted, selected, kept=kept, started=not options.no_start)
         await self.keeping.declare(replace(after, held=after.held | touched(plan.nodes, observed)))
         outcome = await self._carried_out(plan, observed, emit, options.by or "up")
-        failed = (node for node in plan.nodes if node.number in outcome.failures or node.number in outcome.skipped)
-        await self.keeping.declare(replace(after, held=after.held | touched(failed, observed)))
+        failed = touched((node for node in plan.nodes if node.number in outcome.failures or node.number in outcome.skipped), observed)
+        if failed:
+            after = fallen_back(before, after, failed, await observe_containers(self._engine, after.project))
+        await self.keeping.declare(after)
         outcome.raise_if_failed()
         if not options.no_start:
             await self._record(stack, before, observed, emit)

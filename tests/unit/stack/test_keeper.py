@@ -293,6 +293,20 @@ def test_what_an_up_could_not_bring_up_waits_for_the_next(kept: Play) -> None:
     kept(scene)  # type: ignore[arg-type]
 
 
+def test_what_an_up_could_not_change_is_kept_as_it_was(kept: Play) -> None:
+    async def scene(stage: Kept) -> None:
+        await stage.up()
+        stage.engine.fail("create_container", StackrunError("no space left"))
+        stage.write(STACK.replace("web: {", "web: {environment: {LOG: debug}, "))
+        assert (await stage.up()).phase == "failed"
+        assert (await stage.operations.keep(stage.source, None)).held == ()
+        await stage.engine.remove_container("shop-web-1", force=True)
+        await stage.becomes(RUNNING)
+        assert (await stage.engine.container("shop-web-1")).spec.environment == ()
+
+    kept(scene)  # type: ignore[arg-type]
+
+
 def test_stacks_that_were_up_come_up_again_with_the_next_daemon(play: Play, tmp_path: Path) -> None:
     async def scene(_: Scene) -> None:
         stage = Kept(tmp_path)
