@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from stackrun.errors import InvalidArgument
 
+_REPEATED = re.compile(r"(?:\*\*/)+")
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -55,7 +56,8 @@ class Ignore:
 
 
 def _cleaned(pattern: str) -> str:
-    return posixpath.normpath(pattern.strip()).lstrip("/")
+    """Repetitions say nothing more, and take a time that multiplies."""
+    return _REPEATED.sub("**/", re.sub(r"\*{3,}", "**", posixpath.normpath(pattern.strip()).lstrip("/")))
 
 
 def _prefixes(path: str) -> list[str]:

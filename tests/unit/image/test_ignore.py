@@ -57,5 +57,10 @@ def test_what_is_no_pattern_is_told() -> None:
         Ignore(["[z-a]"])
 
 
+def test_repetition_costs_nothing() -> None:
+    assert not Ignore(["**/" * 200 + "x"]).matches("a/" * 100 + "b")
+    assert Ignore(["**/" * 200 + "x"]).matches("a/" * 100 + "x") and Ignore(["****"]).matches("a/b")
+
+
 def test_patterns_of_the_same_text_are_the_same() -> None:
     assert Ignore(["a"]) == Ignore(["a"]) != Ignore(["b"]) and len({Ignore(["a"]), Ignore(["a"])}) == 1

@@ -100,3 +100,18 @@ def test_reading_is_for_regular_files_of_a_size(root: Path, root_fd: int) -> Non
 def test_existence(root_fd: int) -> None:
     assert paths.exists_in_root(root_fd, "/etc/file")
     assert not paths.exists_in_root(root_fd, "/etc/file/below") and not paths.exists_in_root(root_fd, "/none")
+
+
+@pytest.mark.parametrize(
+    ("path", "real"),
+    [
+        ("/etc/file", "/etc/file"), ("etc//./file/", "/etc/file"), ("/../..", "/"), ("/link/file", "/etc/file"), ("/up", "/etc/file"),
+        ("/dangling", "/no/where"), ("/circle", "/circle"), ("/etc/../link", "/etc"),
+    ],
+)  # fmt: skip
+def test_a_real_path_is_told_as_far_as_it_exists(root: Path, root_fd: int, path: str, real: str) -> None:
+    (root / "link").symlink_to("/etc")
+    (root / "up").symlink_to("../../link/file")
+    (root / "dangling").symlink_to("no/where")
+    (root / "circle").symlink_to("circle")
+    assert paths.real_path(root_fd, path) == real
