@@ -1,17 +1,23 @@
-"""`create`, `run`, `start` and `exec` of `stackrun-runtime`: the outer side of the conversation (`steps`) with a process
-that the midwife has brought into the world."""
+"""`create`, `run`, `start` and `exec` of `stackrun-runtime`: the command itself clones a process, speaks with it (`steps`), and
+ends or waits for it.
+
+What is left by a command that ends is reparented to the nearest subreaper: who called it (conmon, containerd-shim), who waits for
+the pid that was written to --pid-file.  The command runs through a sealed interpreter (`command`); its children import nothing.
+"""
 
 from __future__ import annotations
 
-import binascii
+import gc
 import os
 import time
 
-from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unavailable, Unsupported
-from stackrun.kernel import seccomp, signals, sockets
-from stackrun.runtime import interpreter, jsontext, messages, spec, state, steps
+from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unsupported
+from stackrun.kernel import cgroup, cgroup_devices, process, seccomp, signals, sockets, syscalls
+from stackrun.runtime import entry, identity, init, jsontext, launching, membership, messages, pipes, spec, state, steps, trace
+from stackrun.runtime import order as orders
 from stackrun.runtime.hooks import Hooks
 from stackrun.runtime.record import SPEC_VERSION, Record
+from stackrun.runtime.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,34 +26,11 @@ if TYPE_CHECKING:
     Config = dict[str, Any]
 
 
-class Midwife:
-    """`with Midwife() as midwife:`; what she has borne is this process's or its subreaper's child after that."""
-
-    def __enter__(self) -> Midwife:
-        self._connection, theirs = messages.pair()
-        with theirs:
-            self._pid = interpreter.execute("midwife", theirs.fileno())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        os.waitpid(self._pid, 0)
-
-    def ask(self, request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], int, sockets.Socket]:
-        """(her answer, pidfd, conversation) of the process that now exists."""
-        messages.send(self._connection, request, fds)
-        try:
-            reply, answer = messages.receive(self._connection)
-        except ConnectionError:
-            reply = None
-        if reply is None:
-            raise Unavailable("the process that makes containers has ended early")
-        messages.raise_error(reply)
-        return reply, answer[0], sockets.Socket(fileno=answer[1])
-
-
 class Wishes:
-    """What the command line says about a process: `preserve_fds` counts from 3, `console_socket` gets its terminal."""
+    """What the command line says about a process: `preserve_fds` counts from 3, `console_socket` gets its terminal.
+
+    To be made before any file is opened.
+    """
 
     def __init__(self, *, console_socket: str = "", pid_file: str = "", preserve_fds: int = 0) -> None:
         self.console_socket = console_socket
@@ -56,15 +39,23 @@ class Wishes:
         self.joins_keyring = True
         self.pivots = True
         self.is_foreground = False
+        self._check_preserved()
 
     def streams(self, terminal: bool) -> list[int]:
-        streams = [] if terminal else [0, 1, 2]
-        return [*streams, *range(3, 3 + self.preserved)]
+        return [] if terminal else [0, 1, 2]
 
     @property
-    def preserved(self) -> int:
-        """Sockets that somebody listens at for the container (sd_listen_fds(3)), then what --preserve-fds adds."""
-        return self.listen_fds + self.preserve_fds
+    def preserved_fds(self) -> tuple[int, ...]:
+        """Sockets that somebody listens at for the container (sd_listen_fds(3)), then what --preserve-fds adds: 3, 4 …"""
+        return tuple(range(3, 3 + self.listen_fds + self.preserve_fds))
+
+    def _check_preserved(self) -> None:
+        """All must be open, before anything of ours is: else that would come to have their numbers, and be the container's."""
+        for fd in self.preserved_fds:
+            try:
+                os.set_inheritable(fd, True)
+            except OSError as error:
+                raise InvalidArgument(f"--preserve-fds: descriptor {fd} is not open") from error
 
     @property
     def listen_fds(self) -> int:
@@ -117,32 +108,34 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
         pid=0,
         start_ticks=0,
     )
-    with Midwife() as midwife:
-        config = _configuration(bundle)
-        with spec.Typed("config.json"):
-            terminal = bool((config.get("process") or {}).get("terminal"))
-            wishes.check_terminal(terminal)
-            record.save(cgroup_path=cgroup_path(config, record), annotations=config.get("annotations") or {})
-            hooks = Hooks(config.get("hooks") or {})
-            program = _program(config)
-            _keep_program(record, program)
-            profile = (config.get("linux") or {}).get("seccomp") or {}
-            record.save(listener={"path": profile.get("listenerPath", ""), "metadata": profile.get("listenerMetadata", "")})
-        console = connected(wishes.console_socket)
-        request = _request(record, bundle, wishes, terminal=terminal, program=program)
-        reply, pid_fd, sock = midwife.ask(request, wishes.streams(terminal))
-        steps.say(sock, steps.PREPARE)
-        record.save(
-            pid=reply["pid"],
-            start_ticks=state.start_ticks(reply["pid"]),
-            rootfs=reply["rootfs"],
-            kinds=reply["kinds"],
-            personality=reply["personality"],
-            hooks=config.get("hooks") or {},
-        )
-    made = Process(reply["pid"], pid_fd)
-    with sock:
+    config = _configuration(bundle)
+    with spec.Typed("config.json"):
+        terminal = bool((config.get("process") or {}).get("terminal"))
+        wishes.check_terminal(terminal)
+        record.save(cgroup_path=cgroup_path(config, record), annotations=config.get("annotations") or {})
+        hooks = Hooks(config.get("hooks") or {})
+        program = _program(config)
+        _keep_program(record, program)
+        profile = (config.get("linux") or {}).get("seccomp") or {}
+        record.save(listener={"path": profile.get("listenerPath", ""), "metadata": profile.get("listenerMetadata", "")})
+    trace.mark("configuration, filter, record")
+    console = connected(wishes.console_socket)
+    born = _bear(_order(record, bundle, config, wishes, program), wishes)
+    trace.mark("clone init")
+    steps.say(born.sock, steps.PREPARE)
+    checked = born.order.spec
+    record.save(
+        pid=born.pid,
+        start_ticks=state.start_ticks(born.pid),
+        rootfs=checked.root,
+        kinds=sorted(checked.namespaces),
+        personality=checked.process.personality,
+        hooks=config.get("hooks") or {},
+    )
+    made = Process(born.pid, born.pid_fd)
+    with born.sock as sock:
         message, fds = _hear_prepared(sock, record, hooks)
+    trace.mark("hear that init is prepared")
     made.warnings = message["warnings"]
     record.save(warnings=made.warnings)
     made.take_console(fds, wishes, console, record.id)
@@ -155,7 +148,7 @@ def _default_group(record: Record) -> str:
 
 
 def _configuration(bundle: str) -> Config:
-    """As it is written; the midwife checks it."""
+    """As it is written; `spec` checks it."""
     try:
         fd = os.open(f"{bundle}/config.json", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -171,28 +164,66 @@ def _configuration(bundle: str) -> Config:
     return config
 
 
-def _request(record: Record, bundle: str, wishes: Wishes, *, terminal: bool, program: bytes) -> dict[str, Any]:
-    """What `order.Order` reads, and what the midwife wants to know besides."""
-    return {
-        "verb": "bear",
+def _order(record: Record, bundle: str, config: Config, wishes: Wishes, program: bytes) -> orders.Order:
+    """What is to be born, checked."""
+    terminal = bool(config["process"].get("terminal")) if config.get("process") else False
+    request = {
         "id": record.id,
         "bundle": bundle,
         "run_dir": record.run_dir,
         "cgroup_path": record.values["cgroup_path"],
+        "config": config,
         "overlay": None,
         "tty": terminal,
         "init": False,
-        "seccomp": binascii.b2a_base64(program, newline=False).decode(),
+        "seccomp": "",
         "held": 0,
         "attached": 0,
         "stdio": 0 if terminal else 3,
         "console": False,
-        "preserved": wishes.preserved,
-        "listen_fds": wishes.listen_fds,
-        "joins_keyring": wishes.joins_keyring,
-        "pivots": wishes.pivots,
-        "state": record.hook_state(),
     }
+    order = orders.Order(request, wishes.streams(terminal))
+    order.seccomp = program
+    checked = order.spec
+    _belong_to_caller(checked.process, wishes)
+    checked.resources = {**checked.resources, "devices": cgroup_devices.with_defaults(checked.resources.get("devices"))}
+    checked.hooks.state = record.hook_state()
+    order.pipes = pipes.Pipes(terminal=terminal, wants_input=False, wants_output=False, given=order.given)
+    return order
+
+
+def _belong_to_caller(wanted: spec.Process, wishes: Wishes) -> None:
+    wanted.dies_with_parent = False
+    if wishes.listen_fds:
+        wanted.environment.update(LISTEN_FDS=str(wishes.listen_fds), LISTEN_PID="1")
+
+
+def _bear(order: orders.Order, wishes: Wishes) -> launching.Born:
+    """The container up to where its init waits to be told `prepare`.  On failure nothing of it is left."""
+    _take_care()
+    request = order.request
+    with Undo() as undo:
+        door = state.listen(request["run_dir"])
+        undo.add(door.close)
+        order.alone = init.Alone(door, wishes.preserved_fds, wishes.joins_keyring, wishes.pivots)
+        with spec.Typed("linux.resources"):
+            order.group = cgroup.create(cgroup.detect(), request["cgroup_path"], order.spec.resources)
+        undo.add(order.group.delete)
+        trace.mark("cgroups and limits")
+        born = launching.Born(order)
+        launching.clone_init(born)
+        undo.add(launching.kill, born)
+        launching.settle(born)
+        undo.keep()
+    door.close()  # init has its own, and its end must be noticed
+    return born
+
+
+def _take_care() -> None:
+    """Before anything is forked from this process: nobody may look into it, and its memory is to stay shared."""
+    process.forbid_dump()
+    identity.present()
+    gc.disable()
 
 
 def _hear_prepared(sock: sockets.Socket, record: Record, hooks: Hooks) -> tuple[dict[str, Any], list[int]]:
@@ -302,31 +333,25 @@ def _await_execve(sock: sockets.Socket, record: Record, pid: int) -> None:
 # --- exec ---
 
 
-def enter(record: Record, process: dict[str, Any], wishes: Wishes, group: str) -> Process:
+def enter(record: Record, command: dict[str, Any], wishes: Wishes, group: str) -> Process:
     """A further process in a container, running when this returns."""
-    terminal = bool(process.get("terminal"))
+    terminal = bool(command.get("terminal"))
     wishes.check_terminal(terminal)
     init_fd = record.open_init()
-    with Midwife() as midwife:
-        console = connected(wishes.console_socket)
-        request = {
-            "verb": "enter",
-            "id": record.id,
-            "pid": record.values["pid"],
-            "kinds": record.values["kinds"],
-            "personality": record.values["personality"],
-            "cgroup_path": "/".join(part for part in (record.values["cgroup_path"], group.strip("/")) if part),
-            "process": process,
-            "tty": terminal,
-            "stdio": 0 if terminal else 3,
-            "seccomp": binascii.b2a_base64(_kept_program(record), newline=False).decode(),
-            "preserved": wishes.preserved,
-            "listen_fds": wishes.listen_fds,
-        }
-        reply, pid_fd, sock = midwife.ask(request, [init_fd, *wishes.streams(terminal)])
-        steps.say(sock, steps.PREPARE)
+    path = "/".join(part for part in (record.values["cgroup_path"], group.strip("/")) if part)
+    joined = cgroup.Cgroup.load(cgroup.detect(), path)
+    wanted = entry.Entry(record.id, spec.check_process(command), joined, (record.values["pid"], init_fd), frozenset(record.values["kinds"]))
+    _belong_to_caller(wanted.process, wishes)
+    wanted.process.personality = record.values["personality"]
+    wanted.seccomp = _kept_program(record)
+    wanted.terminal = terminal
+    wanted.streams = () if terminal else (0, 1, 2)
+    wanted.preserved = wishes.preserved_fds
+    console = connected(wishes.console_socket)
+    pid, sock = _send_in(wanted)
     os.close(init_fd)
-    made = Process(reply["pid"], pid_fd)
+    steps.say(sock, steps.PREPARE)
+    made = Process(pid, syscalls.pidfd_open(pid))
     with sock:
         message, fds = steps.hear(sock, steps.PREPARED)
         made.warnings = message["warnings"]
@@ -335,6 +360,23 @@ def enter(record: Record, process: dict[str, Any], wishes: Wishes, group: str) -
         _await_execve(sock, record, made.pid)
     write_pid(wishes.pid_file, made.pid)
     return made
+
+
+def _send_in(wanted: entry.Entry) -> tuple[int, sockets.Socket]:
+    """(pid, conversation) of a child of this process that is inside the container."""
+    _take_care()
+    ours, theirs = messages.pair()
+    helper, helper_fd = membership.clone(wanted.group, 0, signals.SIGCHLD, wanted.init_pid)
+    if not helper:
+        ours.close()
+        entry.run(wanted, theirs)
+    theirs.close()
+    os.close(helper_fd)
+    try:
+        pid: int = steps.hear(ours, steps.SPAWNED)[0]["pid"]
+    finally:
+        os.waitpid(helper, 0)
+    return pid, ours
 
 
 def _kept_program(record: Record) -> bytes:

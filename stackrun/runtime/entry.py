@@ -11,7 +11,7 @@ import os
 
 from stackrun.errors import KernelError
 from stackrun.kernel import namespaces, process, sockets, syscalls
-from stackrun.runtime import executable, identity, init, membership, rootfs, scheduling, steps, terminal, trace
+from stackrun.runtime import executable, identity, init, interpreter, membership, rootfs, scheduling, steps, terminal, trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Entry:
 def run(entry: Entry, sock: sockets.Socket) -> None:
     """Never returns; ends with 0 when the process proper has been made, with 1 after having said why not."""
     try:
+        interpreter.forbid_imports()
         trace.become("exec")
         trace.mark("be forked")
         process.set_name("stackrun-exec")

@@ -32,7 +32,7 @@ _KEPT = frozenset(
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what the midwife leaves behind, and so the one who learns how it ends."""
+    """Become the parent of what the container's processes leave behind, as runc does."""
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
 
 

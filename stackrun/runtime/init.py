@@ -13,7 +13,7 @@ import stat
 
 from stackrun.errors import KernelError
 from stackrun.kernel import mounts, paths, process, signals, sockets, syscalls
-from stackrun.runtime import executable, identity, membership, rootfs, steps, terminal, trace
+from stackrun.runtime import executable, identity, interpreter, membership, rootfs, steps, terminal, trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Launch:
 def run(launch: Launch, sock: sockets.Socket) -> None:
     """Never returns: the process becomes the container's program or ends with 1 after having said why."""
     try:
+        interpreter.forbid_imports()
         trace.become("init")
         trace.mark("be cloned into new namespaces")
         process.set_name("stackrun-init")

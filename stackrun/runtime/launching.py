@@ -112,17 +112,21 @@ def clone_init(born: Born) -> None:
     for kind, path in wanted.items():
         if not path and kind not in ("cgroup", "time"):
             flags |= namespaces.FLAGS[kind]
-    if wanted.get("time") == "":
-        namespaces.new_time_namespace(checked.time_offsets)
     if checked.given_trees:
         open_trees(checked)
     if wanted.get("cgroup"):
         checked.cgroup_namespace_fd = namespaces.open_namespace(wanted["cgroup"])
-    if wanted.get("user"):
-        _clone_below(born, flags)
-        return
-    ours, theirs = messages.pair()
     with Undo() as visits:
+        if wanted.get("time") == "":
+            # It is for all children to come, hooks among them, until this process goes home.
+            home = namespaces.open_namespace("/proc/self/ns/time")
+            visits.add(os.close, home)
+            visits.add(namespaces.join, home, "time")
+            namespaces.new_time_namespace(checked.time_offsets)
+        if wanted.get("user"):
+            _clone_below(born, flags)
+            return
+        ours, theirs = messages.pair()
         for kind, path in wanted.items():
             if path and kind != "cgroup":
                 fd = namespaces.open_namespace(path)

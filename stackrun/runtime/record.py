@@ -45,6 +45,7 @@ class Lock:
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)  # closing would not do: an init on its way has a copy
         os.close(self._fd)
 
 

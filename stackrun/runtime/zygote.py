@@ -28,6 +28,7 @@ class Zygote:
         self._pid_fd = pid_fd
         self._connection = connection
         self._lock = threading.Lock()
+        self._is_lost = False
 
     @classmethod
     def launch(cls, run_dir: str) -> Zygote:
@@ -38,7 +39,7 @@ class Zygote:
         os.makedirs(run_dir, mode=0o711, exist_ok=True)
         ours, theirs = messages.pair()
         with theirs:
-            pid = interpreter.execute("nursery", theirs.fileno())
+            pid = interpreter.spawn_zygote(theirs.fileno())
         zygote = cls(pid, os.pidfd_open(pid), ours)
         try:
             zygote._receive()
@@ -50,7 +51,7 @@ class Zygote:
     @property
     def is_alive(self) -> bool:
         """False once it has ended; launch another then, the shims do not depend on it."""
-        return self._pid_fd >= 0 and not select.select([self._pid_fd], [], [], 0)[0]
+        return not self._is_lost and self._pid_fd >= 0 and not select.select([self._pid_fd], [], [], 0)[0]
 
     def spawn(self, request: dict[str, Any], fds: Sequence[int]) -> tuple[int, int]:
         """Fork a shim for `request` (`shim.main`), which gets copies of `fds`: (pid, pidfd).  Unavailable when the zygote is gone."""
@@ -58,6 +59,7 @@ class Zygote:
             try:
                 messages.send(self._connection, request, list(fds))
             except OSError as error:
+                self._kill()
                 raise Unavailable(f"spawn a shim: the zygote (pid {self.pid}) is gone: {error.strerror}") from error
             reply, descriptors = self._receive()
         return reply["pid"], descriptors[0]
@@ -75,6 +77,8 @@ class Zygote:
         return reply, descriptors
 
     def _kill(self) -> None:
+        """Its connection is closed a moment before its pidfd tells, if it has been killed: from here on it counts as gone."""
+        self._is_lost = True
         try:
             signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
         except ProcessLookupError:

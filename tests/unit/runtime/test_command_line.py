@@ -12,7 +12,7 @@ import pytest
 
 from stackrun.errors import DeadlineExceeded, ExecuteFailed, InvalidArgument, KernelError, Unsupported
 from stackrun.kernel import tree
-from stackrun.runtime import command, events, hooks, options, record, scheduling, state, update
+from stackrun.runtime import events, hooks, options, record, scheduling, state, update, verbs
 from stackrun.runtime.options import FLAG, LIST, NUMBER, VALUE, Option
 
 TABLE = (Option("bundle b", VALUE, default="."), Option("detach d", FLAG), Option("count", NUMBER), Option("env e", LIST))
@@ -65,7 +65,7 @@ def test_every_verb_of_runc_has_its_options() -> None:
         **dict.fromkeys(("start", "state", "pause", "resume", "features"), ""),
     }
     for verb, words in known.items():
-        assert set(words.split()) <= {option.names[0] for option in command.VERBS[verb].options}, verb
+        assert set(words.split()) <= {option.names[0] for option in verbs.VERBS[verb].options}, verb
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("5s", 5.0), ("500ms", 0.5), ("2m", 120.0), ("1.5h", 5400.0)])
