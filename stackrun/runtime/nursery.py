@@ -11,11 +11,10 @@ import encodings.utf_8
 import gc
 import os
 import select
-import sys
 
 from stackrun.errors import KernelError
 from stackrun.kernel import cgroup, process, signals, sockets, syscalls
-from stackrun.runtime import identity, launching, messages, shim, trace
+from stackrun.runtime import identity, interpreter, launching, messages, shim, trace
 from stackrun.runtime import order as orders
 
 PRELOADED = (encodings.ascii, encodings.latin_1, encodings.utf_8)
@@ -36,7 +35,7 @@ def main(fd: int, trace_fd: int = -1) -> None:
     process.forbid_dump()
     identity.present()
     layout = cgroup.detect()
-    _forbid_imports()
+    interpreter.forbid_imports()
     signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGCHLD,))
     children_fd = syscalls.signalfd(frozenset((signals.SIGCHLD,)))
     gc.collect()
@@ -56,14 +55,6 @@ def main(fd: int, trace_fd: int = -1) -> None:
                 return
         except ConnectionError:
             return  # whoever asked died before it could be answered
-
-
-def _forbid_imports() -> None:
-    """From here on an import fails instead of reading a file: nothing that forks from this process may load one."""
-    sys.path.clear()
-    sys.meta_path.clear()
-    sys.path_hooks.clear()
-    sys.path_importer_cache.clear()
 
 
 def _serve(connection: sockets.Socket, children_fd: int, layout: cgroup.Layout) -> bool:
@@ -92,6 +83,7 @@ def _serve(connection: sockets.Socket, children_fd: int, layout: cgroup.Layout) 
         connection.close()
         os.close(children_fd)
         _become_shim(order, fds[0], fds[1])
+    trace.mark("fork a shim")
     order.close()
     for fd in fds[:2]:
         os.close(fd)
