@@ -21,8 +21,8 @@ from stackrun.engine import truth
 from stackrun.engine.networks import EngineNetworks
 from stackrun.engine.truth import MISSING, Difference, Joined
 from stackrun.errors import KernelError, StackrunError
-from stackrun.kernel import cgroup, credentials, interfaces, mountinfo, netlink, nft, ruleset
-from stackrun.kernel.cgroup_files import read_or_empty
+from stackrun.kernel import cgroup, credentials, interfaces, mountinfo, netlink, nft, ruleset, syscalls, visit
+from stackrun.kernel.cgroup_files import read_or_empty, write
 from stackrun.kernel.cgroup_limits import V1, Limit, limits
 from stackrun.kernel.interfaces import Holdings
 from stackrun.kernel.mountinfo import Seen
@@ -73,6 +73,7 @@ class Examination:
             *self._namespaces(subject, config),
             *self._credentials(subject, config),
             *truth.record_differences(subject.command, subject.environment, config),
+            *_settings(subject, config),
             *self._reservations(subject),
         ]
         if subject.names_served and not subject.names_known:
@@ -95,6 +96,8 @@ class Examination:
             changed["devices"] = ((config.get("linux") or {}).get("resources") or {}).get("devices") or []
         if changed:
             group.apply(changed)
+        if any(field == "hostname" or field.startswith("sysctls.") for field in fields):
+            visit.inside(subject.pid, _SETTINGS_IN, lambda: _write_settings(config))
         if any(field.startswith(("interface.", "route.")) for field in fields):
             self._mend_links(subject)
         if "dns.redirect" in fields:
@@ -231,6 +234,35 @@ def _config(subject: Subject) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+_SETTINGS_IN = ("uts", "ipc", "network")
+"""Namespaces that sysctls and the hostname belong to; one that a container shares with the host is entered all the same."""
+
+
+def _settings(subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
+    wanted = truth.settings(config)
+    if not wanted:
+        return iter(())
+    return truth.setting_differences(wanted, visit.inside(subject.pid, _SETTINGS_IN, lambda: _read_settings(wanted)))
+
+
+def _read_settings(wanted: Mapping[str, str]) -> dict[str, str]:
+    """By the calling thread's namespaces: that is what /proc/sys goes by."""
+    return {name: os.uname().nodename if name == "hostname" else read_or_empty(_sysctl(name)).strip() for name in wanted}
+
+
+def _write_settings(config: Mapping[str, Any]) -> None:
+    for name, value in truth.settings(config).items():
+        if name == "hostname":
+            syscalls.sethostname(value)
+        else:
+            write(_sysctl(name), value)
+
+
+def _sysctl(name: str) -> str:
+    """A slash stands for a dot inside a name (sysctl.d(5))."""
+    return "/proc/sys/" + name.removeprefix("sysctls.").translate({ord("."): "/", ord("/"): "."})
 
 
 def _asks_our_resolver(subject: Subject) -> bool:

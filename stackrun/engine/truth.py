@@ -287,6 +287,24 @@ def credential_differences(
         yield Difference("user", str(uid), str(found.uid), Repair.RESTART)
 
 
+# --- settings of its namespaces ------------------------------------------------------------------------
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """`hostname`, `sysctls.net.ipv4.ip_forward` … → their declared values; the hostname only where it is not somebody else's."""
+    linux = config.get("linux") or {}
+    own_uts = any(one.get("type") == "uts" and not one.get("path") for one in linux.get("namespaces") or ())
+    found = {f"sysctls.{name}": " ".join(str(value).split()) for name, value in (linux.get("sysctl") or {}).items()}
+    return found | ({"hostname": str(config["hostname"])} if own_uts and config.get("hostname") else {})
+
+
+def setting_differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> Iterator[Difference]:
+    for name, value in wanted.items():
+        actual = " ".join(found.get(name, "").split())
+        if actual != value:
+            yield Difference(name, value, actual or MISSING, Repair.IN_PLACE)
+
+
 # --- the record ------------------------------------------------------------------------------------
 
 

@@ -82,6 +82,9 @@ class Web:
     def inside(self, *command: str) -> None:
         host("nsenter", f"--net=/proc/{self.pid}/ns/net", *command)
 
+    def write_inside(self, kind: str, sysctl: str, value: str) -> None:
+        host("nsenter", f"--{kind}=/proc/{self.pid}/ns/{kind}", "sh", "-c", f"echo '{value}' > /proc/sys/{sysctl}")
+
     @property
     def veth(self) -> str:
         index = self.read_inside("cat", "/sys/class/net/eth0/iflink")
@@ -124,7 +127,7 @@ async def web(short_tmp: Path, *, by_itself: bool = False) -> AsyncIterator[Web]
         port = free_port()
         await run(
             engine, "web", *SERVER, network_mode="net", hostname="web-host", ports=(PortBinding(80, host_port=port),),
-            resources=Resources(memory_bytes=64 << 20),
+            resources=Resources(memory_bytes=64 << 20), sysctls={"net.ipv4.ip_local_port_range": "2000 60000", "kernel.shmmni": "1000"},
         )  # fmt: skip
         await run(engine, "client", network_mode="net")
         pid = (await engine.container("web")).state.pid
@@ -157,6 +160,12 @@ INSIDE: dict[str, tuple[Break, tuple[str, str]]] = {
     "the default route": (lambda web: web.inside("ip", "route", "delete", "default"), ("Container web", "route.default")),
     "the link's state": (lambda web: web.inside("ip", "link", "set", "eth0", "down"), ("Container web", "interface.eth0.state")),
     "the names": (lambda web: web.inside("nft", "flush", "ruleset"), ("Container web", "dns.redirect")),
+    "a sysctl of the network": (
+        lambda web: web.write_inside("net", "net/ipv4/ip_local_port_range", "3000 4000"),
+        ("Container web", "sysctls.net.ipv4.ip_local*"),
+    ),
+    "a sysctl of ipc": (lambda web: web.write_inside("ipc", "kernel/shmmni", "7"), ("Container web", "sysctls.kernel.shmmni")),
+    "the hostname": (lambda web: web.write_inside("uts", "kernel/hostname", "x"), ("Container web", "hostname")),
     "the memory limit": (lambda web: web.group().apply({"memory": {"limit": 32 << 20}}), ("Container web", "memory.limit")),
     "the processes": (lambda web: web.group().apply({"pids": {"limit": 7}}), ("Container web", "pids.limit")),
     "the cpu quota": (lambda web: web.group().apply({"cpu": {"quota": 20000, "period": 100000}}), ("Container web", "cpu.quota")),

@@ -228,6 +228,20 @@ def test_what_it_may_do(declared: dict[str, Any], found: Credentials, uid: int |
     assert [one.field for one in told] == fields
 
 
+def test_settings() -> None:
+    made = {
+        "hostname": "box",
+        "linux": {"namespaces": [{"type": "uts"}], "sysctl": {"net.ipv4.ip_local_port_range": "1024  65535", "kernel.shmmax": "7"}},
+    }
+    wanted = truth.settings(made)
+    assert list(truth.setting_differences(wanted, {**wanted, "sysctls.net.ipv4.ip_local_port_range": "1024\t65535"})) == []
+    found = truth.setting_differences(wanted, {"hostname": "other", "sysctls.kernel.shmmax": "7"})
+    assert [(one.field, one.declared, one.actual) for one in found] == [
+        ("sysctls.net.ipv4.ip_local_port_range", "1024 65535", "missing"), ("hostname", "box", "other"),
+    ]  # fmt: skip
+    assert truth.settings({"hostname": "box", "linux": {"namespaces": [{"type": "uts", "path": "/proc/1/ns/uts"}]}}) == {}
+
+
 def test_the_record() -> None:
     made = {"process": {"args": ["sleep", "1"], "env": ["A=1", "B=2"]}}
     assert list(truth.record_differences(["sleep", "1"], ["B=2", "A=1"], made)) == []
