@@ -21,8 +21,9 @@ async def table(pid: int, cgroup_path: str, ps_args: str, pool: Pool) -> Process
     return parse(output, frozenset(pids))
 
 
-def _pids(cgroup_path: str) -> set[int]:
-    return set(cgroup.Cgroup.load(cgroup.detect(), cgroup_path).pids())
+def _pids(cgroup_path: str, init: int) -> set[int]:
+    found = cgroup.Cgroup.load(cgroup.detect(), cgroup_path).pids()
+    return {*(found or process.in_pid_namespace_of(init)), init}
 
 
 async def _ps(arguments: list[str]) -> str:

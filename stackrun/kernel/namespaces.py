@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from stackrun.errors import KernelError
-from stackrun.kernel import signals, syscalls
+from stackrun.kernel import privileges, signals, syscalls
 
 FLAGS = {
     "user": syscalls.CLONE_NEWUSER,
@@ -87,17 +88,55 @@ def new_time_namespace(offsets: list[tuple[str, int, int]]) -> None:
 
 
 def write_id_maps(pid: int, uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> None:
-    """Write the OCI ID mappings of a new user namespace; one write each, as user_namespaces(7) demands."""
+    """Write the OCI ID mappings of a new user namespace; one write each, as user_namespaces(7) demands.
+
+    An ordinary user may map himself alone; for his subordinate ids newuidmap(1) and newgidmap(1), which are setuid, write them.
+    """
+    if os.geteuid() != 0:
+        _write_own_maps(pid, uid_mappings, gid_mappings)
+        return
     for file, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
         text = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
         _write(f"/proc/{pid}/{file}", text)
 
 
-def write_single_id(pid: int, uid: int, gid: int) -> None:
-    """Root there is the caller himself, who needs no rights for that; nobody there can change his groups (user_namespaces(7))."""
+def _write_own_maps(pid: int, uid_mappings: list[dict[str, int]], gid_mappings: list[dict[str, int]]) -> None:
+    if _is_only(uid_mappings, os.geteuid()) and _is_only(gid_mappings, os.getegid()):
+        inside = uid_mappings[0]["containerID"], gid_mappings[0]["containerID"]
+        write_single_id(pid, os.geteuid(), os.getegid(), *inside)
+        return
+    for program, mappings in (("newuidmap", uid_mappings), ("newgidmap", gid_mappings)):
+        words = [str(one[name]) for one in mappings for name in ("containerID", "hostID", "size")]
+        try:
+            helper = os.posix_spawnp(program, [program, str(pid), *words], os.environ)
+        except FileNotFoundError:
+            hint = "install it (Debian: uidmap), or map your own id alone"
+            raise KernelError(f"{program}, which maps subordinate ids", errno.ENOENT, hint=hint) from None
+        if os.waitpid(helper, 0)[1]:
+            hint = "the ranges must be this user's in /etc/subuid and /etc/subgid"
+            raise KernelError(f"{program} {pid} {' '.join(words)}", errno.EPERM, hint=hint)
+
+
+def _is_only(mappings: list[dict[str, int]], own: int) -> bool:
+    return len(mappings) == 1 and mappings[0]["hostID"] == own and mappings[0]["size"] == 1
+
+
+def become_root() -> None:
+    """Of the user namespace that the calling process has just entered, in none of the groups it has left, if it may leave them."""
+    try:
+        os.setgroups([])
+    except PermissionError:
+        if not privileges.current().rootless:
+            raise
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def write_single_id(pid: int, uid: int, gid: int, uid_inside: int = 0, gid_inside: int = 0) -> None:
+    """The caller himself, who needs no rights for that; nobody there can change his groups then (user_namespaces(7))."""
     _write(f"/proc/{pid}/setgroups", "deny")
-    _write(f"/proc/{pid}/uid_map", f"0 {uid} 1")
-    _write(f"/proc/{pid}/gid_map", f"0 {gid} 1")
+    _write(f"/proc/{pid}/uid_map", f"{uid_inside} {uid} 1")
+    _write(f"/proc/{pid}/gid_map", f"{gid_inside} {gid} 1")
 
 
 def _write(path: str, text: str) -> None:

@@ -58,6 +58,24 @@ def forbid_dump() -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
+def allow_dump() -> None:
+    """Its files in /proc belong to its user again, as does what it may do to it; children inherit that."""
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+
+
+def in_pid_namespace_of(pid: int) -> tuple[int, ...]:
+    """Everybody in the pid namespace of a container's init, by the caller's numbers: who its processes are when no cgroup tells."""
+    own = _pid_namespace(str(pid))
+    return tuple(sorted(int(name) for name in os.listdir("/proc") if name.isdecimal() and own and _pid_namespace(name) == own))
+
+
+def _pid_namespace(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""  # it has ended, or is somebody else's
+
+
 def die_with_parent() -> None:
     """PR_SET_PDEATHSIG SIGKILL. A change of credentials clears it, so call it after the last one (prctl(2))."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signals.SIGKILL)

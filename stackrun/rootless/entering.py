@@ -10,7 +10,7 @@ from typing import NoReturn
 from stackrun.errors import Unavailable
 from stackrun.kernel import namespaces
 from stackrun.rootless import words
-from stackrun.rootless.gate import KINDS, become_root
+from stackrun.rootless.gate import KINDS
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from stackrun.rootless.gate import main; main(3, {run_dir!r})"
 _TIMEOUT_S = 60.0
@@ -26,7 +26,7 @@ def enter(run_dir: str, program: list[str], kept_fds: tuple[int, ...] = ()) -> N
     for kind, fd in zip(KINDS, fds, strict=True):
         namespaces.join(fd, kind)
         os.close(fd)
-    become_root()
+    namespaces.become_root()
     os.chdir("/")
     for fd in (connection.fileno(), *kept_fds):
         os.set_inheritable(fd, True)

@@ -181,7 +181,7 @@ class House:
             if self.fds:
                 for kind in KINDS:
                     namespaces.join(self.fds[kind], kind)
-                become_root()
+                namespaces.become_root()
             else:
                 _make_namespaces(sock)
             resolver = f"{self.run_dir}/resolv.conf"
@@ -229,21 +229,12 @@ def _make_namespaces(sock: socket.socket) -> None:
         raise KernelError("make a user namespace", error.errno, hint=hint) from None
     words.send(sock, {})
     _hear(sock)
-    become_root()
+    namespaces.become_root()
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET)
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     route = netlink.Connection(netlink.ROUTE)
     route.send([netlink.set_loopback_up()])
     route.close()
-
-
-def become_root() -> None:
-    """Of the user namespace that the calling process has just entered."""
-    with open("/proc/self/setgroups", encoding="ascii") as file:  # noqa: PTH123
-        if file.read().strip() == "allow":
-            os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
 
 
 def _hear(sock: socket.socket) -> None:

@@ -22,6 +22,22 @@ _MASKED = ("acpi", "asound", "kcore", "keys", "latency_stats", "timer_list", "ti
 _READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
+def rootless_config() -> dict[str, Any]:
+    """`config` for the ordinary user who calls: his own id is root there; the network and the cgroup stay his, and /sys is the host's."""
+    made = config()
+    linux = made["linux"]
+    del linux["resources"]
+    kinds = [one["type"] for one in linux["namespaces"] if one["type"] != "network"]
+    linux["namespaces"] = [{"type": kind} for kind in (*kinds, "user")]
+    for name, own in (("uidMappings", os.geteuid()), ("gidMappings", os.getegid())):
+        linux[name] = [{"containerID": 0, "hostID": own, "size": 1}]
+    kept = [one for one in made["mounts"] if not one["destination"].startswith("/sys")]
+    for one in kept:
+        one["options"] = [word for word in one["options"] if not word.startswith(("uid=", "gid="))]
+    host_sys = {"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]}
+    return {**made, "mounts": [*kept, host_sys]}
+
+
 def config() -> dict[str, Any]:
     """A shell in ./rootfs with few rights and namespaces of its own."""
     return {

@@ -81,9 +81,7 @@ def _join_namespaces(entry: Entry) -> None:
     try:
         syscalls.setns(entry.init_pid_fd, flags)
         if "user" in entry.kinds:
-            os.setgroups([])
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
+            namespaces.become_root()
         if "pid" in entry.kinds:
             syscalls.setns(entry.init_pid_fd, syscalls.CLONE_NEWPID)
     except KernelError as error:

@@ -96,9 +96,8 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
         syscalls.setns(spec.cgroup_namespace_fd, syscalls.CLONE_NEWCGROUP)
         os.close(spec.cgroup_namespace_fd)
     if spec.in_user_namespace:
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        process.forbid_dump()
+        namespaces.become_root()
     os.setsid()
     warnings = join_keyring(launch.container_id) if not launch.alone or launch.alone.joins_keyring else []
     if spec.hostname:

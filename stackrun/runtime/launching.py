@@ -6,7 +6,7 @@ import errno
 import os
 
 from stackrun.errors import KernelError
-from stackrun.kernel import mounts, namespaces, signals, sockets, syscalls
+from stackrun.kernel import mounts, namespaces, privileges, process, signals, sockets, syscalls
 from stackrun.runtime import entry, init, membership, messages, steps, terminal, trace
 from stackrun.runtime import order as orders
 from stackrun.runtime.undo import Undo
@@ -83,6 +83,7 @@ def settle(born: Born) -> None:
     checked = born.order.spec
     if checked.uid_mappings:
         namespaces.write_id_maps(born.pid, checked.uid_mappings, checked.gid_mappings)
+        process.forbid_dump()
     if checked.in_user_namespace:
         born.group.join(born.pid)
     for mount in checked.given_trees:
@@ -114,6 +115,8 @@ def clone_init(born: Born) -> None:
             flags |= namespaces.FLAGS[kind]
     if checked.given_trees:
         open_trees(checked)
+    if checked.uid_mappings and privileges.current().rootless:
+        process.allow_dump()  # or init's maps would be root's alone to write; until then it waits, and has done nothing
     if wanted.get("cgroup"):
         checked.cgroup_namespace_fd = namespaces.open_namespace(wanted["cgroup"])
     with Undo() as visits:

@@ -11,7 +11,7 @@ import os
 import resource
 
 from stackrun.errors import InvalidArgument, NotFound, Unsupported
-from stackrun.kernel import caps, mounts, namespaces, signals
+from stackrun.kernel import caps, mounts, namespaces, privileges, signals
 from stackrun.runtime import hooks, jsontext, scheduling
 
 TYPE_CHECKING = False
@@ -198,7 +198,9 @@ class Spec:
                 if not self.uid_mappings:
                     raise InvalidArgument(f"mounts[{index}]: {mount.options.maps_ids} needs uidMappings and gidMappings")
                 mount.id_mappings = self.uid_mappings, self.gid_mappings
-        self.given_trees = [one for one in self.mounts if one.kind == "bind" and (self.in_user_namespace or one.id_mappings)]
+        # An ordinary user may clone no mount outside; what is his, his namespace's root may open as well.
+        given = self.in_user_namespace and not privileges.current().rootless
+        self.given_trees = [one for one in self.mounts if one.kind == "bind" and (given or one.id_mappings)]
 
 
 def load(bundle: str) -> Spec:
