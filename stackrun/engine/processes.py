@@ -11,12 +11,12 @@ import shlex
 from stackrun.api.types import ProcessTable
 from stackrun.engine.pool import Pool
 from stackrun.errors import InvalidArgument, StackrunError, Unsupported
-from stackrun.kernel import cgroup
+from stackrun.kernel import cgroup, process
 
 
 async def table(pid: int, cgroup_path: str, ps_args: str, pool: Pool) -> ProcessTable:
     """StackrunError "ps: …" when ps refuses its arguments; Unsupported when the host has none."""
-    pids = await pool.run(_pids, cgroup_path) or {pid}
+    pids = await pool.run(_pids, cgroup_path, pid)
     output = await _ps(shlex.split(ps_args) or ["-ef"])
     return parse(output, frozenset(pids))
 

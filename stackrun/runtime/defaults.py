@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from stackrun.kernel import caps, cgroup, mounts, namespaces, probe, seccomp

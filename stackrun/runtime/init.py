@@ -12,7 +12,7 @@ import os
 import stat
 
 from stackrun.errors import KernelError
-from stackrun.kernel import mounts, paths, process, signals, sockets, syscalls
+from stackrun.kernel import mounts, namespaces, paths, process, signals, sockets, syscalls
 from stackrun.runtime import executable, identity, interpreter, membership, rootfs, steps, terminal, trace
 
 TYPE_CHECKING = False
