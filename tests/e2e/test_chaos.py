@@ -183,8 +183,8 @@ class Chaos:
         assert not list((state / "stacks").glob("**/.*.*[0-9]")), "half written files"
         mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
         assert mounted == []
-        groups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/stackrun/*") if path.name in self.seen]
-        assert groups == []
+        trees = [path for path in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()) if (path / "stackrun").is_dir()]
+        assert [path for tree in trees for id in self.seen if (path := tree / "stackrun" / id).exists()] == []
 
     def check_volumes(self) -> None:
         """All gone but perhaps `search`'s, which nothing ties to the stack between its container's end and its own."""
