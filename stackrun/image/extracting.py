@@ -21,11 +21,12 @@ from typing import BinaryIO
 from stackrun.errors import InvalidArgument, KernelError, StackrunError
 from stackrun.image.compression import decompressed
 from stackrun.image.layer import each_member, set_xattrs, time_ns, write_all
-from stackrun.kernel import privileges, tree
+from stackrun.kernel import privileges, syscalls, tree
 from stackrun.kernel.paths import open_in_root
 
 _COPY_BYTES = 1 << 18
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SET_ID = 0o6000
 
@@ -83,14 +84,42 @@ def remove(root_fd: int, path: str) -> None:
 
 
 def _take_away(parent_fd: int, name: str) -> None:
+    """EBUSY for a mount point or a folder with one: in a namespace that is not ours the kernel would lift the mount instead of refusing."""
     try:
-        existing = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        fd = os.open(name, _ENTRY, dir_fd=parent_fd)
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(existing.st_mode):
+    try:
+        _refuse_mounts(fd, name, syscalls.mount_id(parent_fd), 0)
+        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+    finally:
+        os.close(fd)
+    if is_directory:
         tree.remove(f"/proc/self/fd/{parent_fd}/{name}")
     else:
         os.unlink(name, dir_fd=parent_fd)
+
+
+def _refuse_mounts(fd: int, name: str, mount: int, depth: int) -> None:
+    if syscalls.mount_id(fd) != mount:
+        raise KernelError(f"remove {name}", errno.EBUSY, hint="something is mounted there")
+    if not stat.S_ISDIR(os.fstat(fd).st_mode):
+        return
+    if depth > tree.DEPTH_MAX:
+        raise KernelError(f"remove {name}", errno.ELOOP, hint=f"folders are nested deeper than {tree.DEPTH_MAX}")
+    directory = os.open(".", _DIRECTORY, dir_fd=fd)
+    try:
+        for one in os.listdir(directory):
+            try:
+                below = os.open(one, _ENTRY, dir_fd=directory)
+            except FileNotFoundError:
+                continue
+            try:
+                _refuse_mounts(below, one, mount, depth + 1)
+            finally:
+                os.close(below)
+    finally:
+        os.close(directory)
 
 
 class _Extractor:
@@ -218,7 +247,7 @@ class _Extractor:
         kind = stat.S_IFIFO if member.isfifo() else stat.S_IFCHR if member.ischr() else stat.S_IFBLK
         device = 0 if member.isfifo() else os.makedev(member.devmajor, member.devminor)
         os.mknod(name, kind | 0o600, device, dir_fd=parent_fd)
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+        fd = os.open(name, _ENTRY, dir_fd=parent_fd)
         try:
             made = os.fstat(fd)
             if stat.S_IFMT(made.st_mode) != kind or made.st_rdev != device:

@@ -94,6 +94,23 @@ class TestDockersClient:
         assert "cannot overwrite directory" in machine.docker("cp", str(tmp_path / "e"), f"{state}:/d", code=1).stderr
         assert "Could not find the file /nope" in machine.docker("cp", f"{state}:/nope", "-", code=1).stderr
 
+    def test_what_is_mounted_is_not_replaced(self, machine: Machine, state: str, tmp_path: Path) -> None:
+        """An unlink from another mount namespace would lift the mount."""
+        for name in ("hosts", "data"):
+            (tmp_path / name).write_text("replaced")
+        assert "EBUSY" in machine.docker("cp", str(tmp_path / "hosts"), f"{state}:/etc/hosts", code=1).stderr
+        with tarfile.open(tmp_path / "t.tar", "w") as archive:
+            archive.add(tmp_path / "data", "data")
+        put = ["curl", "-s", "-X", "PUT", "--unix-socket", str(machine.socket), "-T", str(tmp_path / "t.tar")]
+        told = subprocess.run([*put, f"http://x/containers/{state}/archive?path=/"], capture_output=True, text=True, check=True).stdout
+        assert "EBUSY" in told
+        assert "127.0.0.1" in subprocess.run(
+            ["docker", "-H", machine.host, "cp", f"{state}:/etc/hosts", "-"], capture_output=True, text=True, check=True
+        ).stdout  # fmt: skip
+        (tmp_path / "v").write_text("still there")
+        machine.docker("cp", str(tmp_path / "v"), f"{state}:/data/still")
+        assert machine.docker("run", "--rm", "-v", "kept:/v", "busybox:test", "cat", "/v/still").stdout == "still there"
+
     def test_a_tar_goes_through_stdin_and_stdout(self, machine: Machine, state: str) -> None:
         read = subprocess.run(["docker", "-H", machine.host, "cp", f"{state}:/d/f", "-"], capture_output=True, check=True)
         subprocess.run(["docker", "-H", machine.host, "cp", "-", f"{state}:/data"], input=read.stdout, check=True)
