@@ -95,8 +95,4 @@ class Adoption:
 def _sweep(run_dir: str) -> None:
     left = state.read(state.state_path(run_dir)) or {}
     container_id = left.get("id", "")
-    handle = runtime.Handle.connect(container_id, run_dir)
-    if handle is not None:
-        handle.delete()
-        handle.close()
-    runtime.cleanup(run_dir, left.get("cgroup_path") or f"{CGROUP_PARENT}/{container_id or Path(run_dir).name}")
+    runtime.remove(container_id, run_dir, left.get("cgroup_path") or f"{CGROUP_PARENT}/{container_id or Path(run_dir).name}")

@@ -184,7 +184,9 @@ class Launcher:
         try:
             return runtime.create(self._living_zygote(), **arguments)
         except Unavailable:
-            return runtime.create(self._living_zygote(), **arguments)  # the zygote died under it; a new one is there now
+            # The zygote died under it, perhaps with a shim forked already that nobody speaks with.
+            runtime.remove(plan.definition.id, plan.run_dir, plan.around.cgroup_path)
+            return runtime.create(self._living_zygote(), **arguments)
 
     def seccomp_program(self, definition: Definition) -> bytes:
         """Compiled once for each profile and set of capabilities; empty for unconfined."""

@@ -34,7 +34,7 @@ from stackrun.kernel import cgroup, syscalls
 from stackrun.runtime import messages, state
 from stackrun.runtime.zygote import Zygote
 
-__all__ = ["Handle", "cleanup", "create", "read_exit"]
+__all__ = ["Handle", "cleanup", "create", "read_exit", "remove"]
 
 REQUEST_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
@@ -421,6 +421,15 @@ class Handle:
 def read_exit(run_dir: str) -> Event | None:
     """How the container ended, {"code", "signal", "oom", "at_ns"}; None when it did not, or when its shim was killed."""
     return state.read(state.exit_path(run_dir))
+
+
+def remove(container_id: str, run_dir: str, cgroup_path: str) -> None:
+    """End what there is of a container, whether its shim lives or not.  Idempotent."""
+    handle = Handle.connect(container_id, run_dir)
+    if handle is not None:
+        handle.delete()
+        handle.close()
+    cleanup(run_dir, cgroup_path)
 
 
 def cleanup(run_dir: str, cgroup_path: str) -> None:
