@@ -55,6 +55,7 @@ _BIRTH = (
 
 _SPEC = (
     Option("bundle b", VALUE, "where", default=".", metavar="DIR"),
+    Option("rootless", FLAG, "for an ordinary user, who is root in its user namespace"),
 )
 
 
@@ -442,7 +443,7 @@ def _spec(arguments: Arguments) -> None:
     except FileExistsError:
         raise Conflict(f"file {path} exists, remove it first") from None
     with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(jsontext.pretty(defaults.config()))
+        file.write(jsontext.pretty(defaults.rootless_config() if arguments.rootless else defaults.config()))
 
 
 def _trace(arguments: Arguments) -> None:
