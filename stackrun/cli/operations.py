@@ -5,7 +5,6 @@ Both give the same events, as dictionaries of api.stacks.StackEvent's fields.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -315,5 +314,7 @@ def _summaries_here(engine: Engine, all: bool) -> list[dict[str, Any]]:
 
 def _state_dir(host: str) -> str:
     """Where configs and secrets of stacks on that host are kept while they are mounted."""
+    import hashlib
+
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return f"{base}/stackrun/{hashlib.sha256(host.encode()).hexdigest()[:12]}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError
@@ -47,6 +46,8 @@ class SavedPlan:
     @classmethod
     def read(cls, path: str) -> SavedPlan:
         """InvalidArgument for what is no saved plan, or one of another version."""
+        from pathlib import Path
+
         from stackrun.api.wire.stacks import PLAN_VERSION
 
         try:

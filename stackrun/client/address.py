@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from urllib.parse import urlsplit
 
 from stackrun.errors import InvalidArgument, PermissionDenied, StackrunError, Unavailable
 
@@ -36,6 +35,8 @@ class Address:
         self.host, self.port = ("", 0) if scheme == "unix" else self._split(rest)
 
     def _split(self, rest: str) -> tuple[str, int]:
+        from urllib.parse import urlsplit  # with ipaddress a tenth of a short command's start; our own engine needs none
+
         try:
             parts = urlsplit(f"//{rest}")
             return parts.hostname or "localhost", parts.port or (TLS_PORT if self.tls else PLAIN_PORT)

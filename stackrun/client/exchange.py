@@ -6,7 +6,6 @@ The blocking transport and the asynchronous one drive the same object, so the pr
 from __future__ import annotations
 
 import json
-from urllib.parse import quote, urlencode
 
 import h11
 
@@ -17,6 +16,8 @@ HEADER_LIMIT_BYTES = 1 << 20
 ERROR_LIMIT_BYTES = 1 << 20
 SWITCHING_PROTOCOLS = 101
 _NOT_MODIFIED, _FIRST_ERROR = 304, 400
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/:@")
+"""What a path may hold as it is (RFC 3986, 3.3)."""
 
 
 class Head:
@@ -61,6 +62,10 @@ class Asked:
         prefix = f"/v{api_version}" if api_version and not self.path.startswith("/stackrun/") else ""
         repeated = [(key, value if isinstance(value, tuple) else (value,)) for key, value in self.query.items()]
         query = [(key, _text(one)) for key, values in repeated for one in values if one is not None]
+        if not query and _PLAIN.issuperset(self.path):
+            return prefix + self.path
+        from urllib.parse import quote, urlencode  # with ipaddress a tenth of a short command's start
+
         return prefix + quote(self.path, safe="/:@") + (f"?{urlencode(query)}" if query else "")
 
     def all_headers(self) -> list[tuple[str, str]]:
