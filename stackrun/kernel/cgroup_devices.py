@@ -36,17 +36,19 @@ DEFAULT_RULES = (
     {"allow": True, "type": "c", "major": 1, "minor": 8, "access": "rwm"},  # random
     {"allow": True, "type": "c", "major": 1, "minor": 9, "access": "rwm"},  # urandom
     {"allow": True, "type": "c", "major": 5, "minor": 0, "access": "rwm"},  # tty
-    {"allow": True, "type": "c", "major": 5, "minor": 1, "access": "rwm"},  # console
     {"allow": True, "type": "c", "major": 5, "minor": 2, "access": "rwm"},  # ptmx
     {"allow": True, "type": "c", "major": 136, "access": "rwm"},  # pts
     {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rwm"},  # tun, as Docker and runc allow it
 )
-"""OCI device rules of an ordinary container: its own /dev works and any node may be made, none other opened."""
+"""OCI device rules of an ordinary container: its own /dev works and any node may be made, none other opened.
+
+Not 5:1, which Docker allows: a container's /dev/console is a terminal of its own (136:*), and that number is the host's.
+"""
 
 
 def with_defaults(rules: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     """`rules`, or none but the standard devices, which every container may open in the end, as runc and crun have it."""
-    return [*(rules or DEFAULT_RULES[:1]), *(rule for rule in DEFAULT_RULES[1:] if (rule.get("major"), rule.get("minor")) != (5, 1))]
+    return [*(rules or DEFAULT_RULES[:1]), *DEFAULT_RULES[1:]]
 
 
 class DevicePolicy:
