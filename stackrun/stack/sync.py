@@ -83,7 +83,7 @@ class Rule:
 
     def inside(self, path: str) -> str:
         """Where a path relative to the rule's is in the container."""
-        return posixpath.normpath(posixpath.join(self.target, path))
+        return posixpath.normpath(posixpath.join("/", self.target, path))
 
 
 EPHEMERAL = Ignore(
@@ -140,8 +140,13 @@ class Delivery:
 
 
 def difference(given: Tree, now: Tree) -> Change:
-    """A folder whose kind changed is removed first; one that merely has another mode is sent as itself."""
+    """A folder whose kind changed is removed first; one that merely has another mode is sent as itself.
+
+    When the rule's own folder goes (a checkout, a mount that is lifted), what it had goes from the target, not the target with all else.
+    """
     gone = [path for path in given if path not in now or (given[path].kind is Kind.FOLDER) != (now[path].kind is Kind.FOLDER)]
+    if "." not in now and "." in given and given["."].kind is Kind.FOLDER:
+        gone.remove(".")
     sent = [path for path in now if given.get(path) != now[path]]
     return Change(tuple(sorted(sent, key=_folders_first)), _topmost(gone))
 

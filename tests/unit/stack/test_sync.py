@@ -42,7 +42,8 @@ RULE = Rule("web", 0, "/src", "sync", "/app")
         ({"d": file()}, {"d": FOLDER, "d/a": file()}, ("d", "d/a"), ("d",)),
         ({"l": Item(Kind.LINK, 0, "x")}, {"l": Item(Kind.LINK, 0, "y")}, ("l",), ()),
         (NOTHING, {".": FOLDER, "d/a": file(), "d": FOLDER}, (".", "d", "d/a"), ()),
-        ({".": FOLDER, "a": file()}, {}, (), (".",)),
+        ({".": FOLDER, "a": file(), "d": FOLDER, "d/e": file()}, {}, (), ("a", "d")),
+        ({".": file()}, {}, (), (".",)),
         ({"d": FOLDER, "d-x": file(), "d/a": file()}, {"d-x": file()}, (), ("d",)),
     ],
     ids=[
@@ -56,6 +57,7 @@ RULE = Rule("web", 0, "/src", "sync", "/app")
         "link",
         "first",
         "all gone",
+        "the file gone",
         "alike names",
     ],
 )
