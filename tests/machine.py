@@ -27,8 +27,8 @@ EXAMPLES = REPOSITORY / "examples"
 class Machine:
     """`stackrun` with a root of its own. `close` takes every stack down, ends the daemon and removes the root."""
 
-    def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="srt-", dir="/tmp"))
+    def __init__(self, directory: Path = Path("/tmp")) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="srt-", dir=directory))
         self.state = self.root / "state"
         self.environment = {**os.environ, "STACKRUN_ROOT": str(self.state), "XDG_STATE_HOME": str(self.root / "user"), "NO_COLOR": "1"}
         self.environment.pop("STACKRUN_HOST", None)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dockerd import Dockerd
 from machine import STACKRUN, Machine, busybox_tar
 from reading import bench_reading
+from starts import IDLE_CONTAINERS, PARALLEL, bench_starts, pss_bytes
 from watching import CHANGE, IDLE, STOP, SYNC, watched_change
 
 SERVICES = 50
@@ -50,23 +51,13 @@ class Figures:
 
     def show(self, name: str, unit: str, scale: float, *, peer: str = "", goal: float = 0.0) -> None:
         values = sorted(self.samples[name])
-        line = f"{name:44} {self.median(name) * scale:9.1f} {unit}  [{values[0] * scale:.1f} … {values[-1] * scale:.1f}]"
+        line = f"{name:58} {self.median(name) * scale:9.1f} {unit}  [{values[0] * scale:.1f} … {values[-1] * scale:.1f}]"
         measured = self.median(name) / self.median(peer) if peer else self.median(name) * scale
         if goal:
             wanted = f"goal ≤ {goal:.2f} × {peer}" if peer else f"goal ≤ {goal:g} {unit}"
             found = f"  {measured:.2f} ×" if peer else ""
             line += f"{found}  ({wanted}: {'reached' if measured <= goal else 'MISSED'})"
         print(line, flush=True)
-
-
-def pss_bytes(pids: list[int]) -> int:
-    """Proportional set size of processes, summed (proc(5), smaps_rollup)."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
 
 
 def our_processes() -> dict[int, str]:
@@ -140,13 +131,40 @@ def show_reading(figures: Figures) -> None:
     figures.show("stackrun validate, 200 services: peak", "MB", 1e-6, goal=80)
 
 
+def show_starts(figures: Figures) -> None:
+    """Starts of a busybox `true` and execs of it, beside who is there of runc and crun."""
+    peers = [name for name in ("runc", "crun") if f"{name} run" in figures.samples]
+    for name in (*peers, "floor (C)"):
+        for one in (f"{name} run", f"{name} run: cpu"):
+            if one in figures.samples:
+                figures.show(one, "ms", 1e3)
+    for name, goals in (("engine: run", {"runc": 1 / 3, "crun": 0.8}), ("stackrun-runtime run", {"runc": 1.0})):
+        for peer in peers:
+            figures.show(name, "ms", 1e3, peer=f"{peer} run", goal=goals.get(peer, 0.0))
+    figures.show("stackrun-runtime run: cpu", "ms", 1e3)
+    figures.show("engine: run: cpu, made and removed as well", "ms", 1e3)
+    figures.show("engine: run on a bridge", "ms", 1e3)
+    figures.show("wiring of a bridge network", "ms", 1e3, goal=3)
+    for peer in peers:
+        figures.show(f"{peer} exec", "ms", 1e3)
+    for name in ("engine: exec", "stackrun-runtime exec"):
+        figures.show(name, "ms", 1e3, peer="runc exec", goal=0.5 if name.startswith("engine") else 1.0)
+    figures.show(f"engine: {PARALLEL} runs at once", "ms", 1e3)
+    figures.show(f"engine: {PARALLEL} runs at once: share of all cores", "%", 100)
+    figures.show(f"engine: {IDLE_CONTAINERS} idle containers: share of a core", "%", 100, goal=1)
+    figures.show(f"engine: {IDLE_CONTAINERS} idle containers: PSS of daemon and zygote", "MB", 1e-6, goal=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=30, help="rounds of single starts")
     options = parser.parse_args()
     figures = Figures()
     figures.samples |= bench_reading()
     show_reading(figures)
+    figures.samples |= bench_starts(options.starts)
+    show_starts(figures)
     bench_watching(figures)
     bench_stacks(figures, options.runs)
     figures.show("compose up -d, 50 services", "ms", 1e3)
@@ -158,7 +176,7 @@ def main() -> None:
     figures.show("compose down -t 0, 50 services", "ms", 1e3)
     figures.show("stackrun down -t 0, 50 services", "ms", 1e3)
     figures.show("stackrun version", "ms", 1e3, goal=100)
-    figures.show("PSS of one idle container", "MB", 1e-6, goal=5)
+    figures.show("PSS of one idle container", "MB", 1e-6, goal=2.5)
 
 
 if __name__ == "__main__":
