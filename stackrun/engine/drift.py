@@ -32,6 +32,7 @@ from stackrun.engine.store import Store
 from stackrun.engine.tasks import Tasks
 from stackrun.engine.truth import Difference
 from stackrun.errors import NotFound, StackrunError
+from stackrun.kernel.interfaces import Holdings
 from stackrun.network.truth import Fault
 
 SETTLE_S = 0.1
@@ -190,8 +191,9 @@ class Truth:
         endpoints = [endpoint for entry in entries for endpoint in self._networks.wired(entry)]
         faults = await self._pool.run(self._networks.faults, endpoints)
         found = [self._drift_of(one) for one in faults if self._concerns(one, entries, wanted)]
+        outside = await self._pool.run(self._networks.outside)
         for entry in entries:
-            found += await self._of_container(entry)
+            found += await self._of_container(entry, outside)
         return tuple(found)
 
     def _concerns(self, fault: Fault, entries: Sequence[Entry], networks: set[str]) -> bool:
@@ -200,7 +202,7 @@ class Truth:
             return owner is not None and owner.alive and owner in entries
         return not fault.network_id or fault.network_id in networks
 
-    async def _of_container(self, entry: Entry) -> list[Drift]:
+    async def _of_container(self, entry: Entry, outside: Holdings) -> list[Drift]:
         """Looked at twice if it was about to change; nothing is said of one that ended meanwhile."""
         for _ in range(2):
             handle, situation = entry.handle, entry.situation
@@ -208,7 +210,7 @@ class Truth:
                 return []
             subject = await self._subject(entry)
             try:
-                found = await self._pool.run(self._examination.look, subject)
+                found = await self._pool.run(self._examination.look, subject, outside)
             except StackrunError as error:
                 found = (Difference("kernel", "readable", error.message, Repair.NONE),)
             if entry.handle is handle and entry.situation.endpoints == situation.endpoints and _runs(entry):
@@ -234,10 +236,11 @@ class Truth:
         wanted = [one.spec.labels for one in self._networks.every() if one.id in networks or one.name in networks]
         wanted += [entry.definition.spec.labels for entry in entries]
         await self.repair_networks({one.get(labels.PROJECT, "") for one in wanted})
+        outside = await self._pool.run(self._networks.outside)
         for entry in entries:
             if not _runs(entry):
                 continue
-            found = [one for one in await self._of_container(entry) if one.repair is Repair.IN_PLACE]
+            found = [one for one in await self._of_container(entry, outside) if one.repair is Repair.IN_PLACE]
             if found:
                 await self._mend_container(entry, found)
         return await self.drift(containers, networks)

@@ -62,8 +62,8 @@ class Examination:
         self._networks = networks
         self._layout = cgroup.detect()
 
-    def look(self, subject: Subject) -> tuple[Difference, ...]:
-        """Every field that is not as declared, but for the host's side of its network (`EngineNetworks.faults`)."""
+    def look(self, subject: Subject, outside: Holdings) -> tuple[Difference, ...]:
+        """Every field that is not as declared, but for the host's side of its network (`EngineNetworks.faults`), which is `outside`."""
         config = _config(subject)
         if config is None:
             return (Difference("bundle", str(subject.directory / "config.json"), MISSING, Repair.RESTART),)
@@ -79,7 +79,7 @@ class Examination:
         if subject.names_served and not subject.names_known:
             found.append(Difference("dns", "served", "not known to the process that answers", Repair.IN_PLACE))
         if subject.endpoints:
-            found += self._inside(subject)
+            found += self._inside(subject, outside)
         return tuple(found)
 
     def mend(self, subject: Subject, differences: Sequence[Difference]) -> None:
@@ -168,8 +168,7 @@ class Examination:
                 field = f"ports.{one.container_port}/{one.protocol}.reservation"
                 yield Difference(field, f"{one.host_ip or '0.0.0.0'}:{one.host_port} held", "free", Repair.RESTART)
 
-    def _inside(self, subject: Subject) -> Iterator[Difference]:
-        outside = self._networks.outside()
+    def _inside(self, subject: Subject, outside: Holdings) -> Iterator[Difference]:
         with _connection(subject, netlink.ROUTE) as connection:
             inside = interfaces.holdings(connection)
         yield from link_differences(subject.endpoints, outside, inside)

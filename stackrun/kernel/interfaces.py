@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -118,10 +119,13 @@ def routes(connection: Connection) -> tuple[Route, ...]:
     return tuple(one for reply in replies if (one := _route(reply.body)) is not None)
 
 
-def news(connection: Connection) -> tuple[News, ...] | None:
-    """Changes since the last call, through a connection to NEWS_GROUPS; None when some were lost."""
+def news(connection: Connection, wanted: Callable[[str], bool]) -> tuple[News, ...] | None:
+    """Changes since the last call, through a connection to NEWS_GROUPS; None when some were lost.
+
+    Of links only those with a `wanted` name: where containers of others come and go all the time, the rest is not even decoded.
+    """
     received = connection.events()
-    return None if received is None else tuple(one for reply in received if (one := _news(reply)) is not None)
+    return None if received is None else tuple(one for reply in received if (one := _news(reply, wanted)) is not None)
 
 
 def _dump(connection: Connection, words: str, kind: int, body: bytes) -> list[Reply]:
@@ -163,8 +167,10 @@ def _route(body: bytes) -> Route | None:
     return Route(f"{destination}/{length}", _number(found.get(_RTA_OIF)), str(IPv4Address(gateway)) if gateway else "")
 
 
-def _news(reply: Reply) -> News | None:
+def _news(reply: Reply, wanted: Callable[[str], bool]) -> News | None:
     if reply.kind in (_NEW_LINK, _DELETE_LINK):
+        if not wanted(_first_name(reply.body)):
+            return None
         link = _interface(reply.body)
         placed = link.is_up and (link.kind == "bridge" or bool(link.master))
         return News(link.index, link.name, reply.port, placed and reply.kind == _NEW_LINK)
@@ -174,6 +180,12 @@ def _news(reply: Reply) -> News | None:
         route = _route(reply.body)
         return News(route.index, "", reply.port, reply.kind == _NEW_ROUTE) if route is not None else None
     return None
+
+
+def _first_name(body: bytes) -> str:
+    """The kernel tells a link's name before all else (rtnl_fill_ifinfo)."""
+    length, kind = struct.unpack_from("=HH", body, 16)
+    return _words(body[20 : 16 + length]) if kind == _IFLA_IFNAME else _words(attributes(body[16:]).get(_IFLA_IFNAME))
 
 
 def _number(data: bytes | None) -> int:

@@ -19,6 +19,8 @@ RESOLVER_ADDRESS = "127.0.0.11"
 DNS_PORT = 61053
 """Where the resolver's sockets are bound inside; port 53 stays free for a container that is a DNS server itself."""
 DNS_TABLE = "stackrun"
+HOST_PREFIX = "srv"
+"""Of every host's end of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Endpoint:
 
 
 def host_interface(endpoint_id: str) -> str:
-    return f"srv{endpoint_id[:12]}"
+    return f"{HOST_PREFIX}{endpoint_id[:12]}"
 
 
 def mac_of(ipv4_address: str) -> str:

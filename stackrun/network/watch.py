@@ -13,6 +13,7 @@ from stackrun.kernel import interfaces, netlink, nft
 from stackrun.kernel.interfaces import News
 from stackrun.kernel.netlink import Connection
 from stackrun.network import foreign
+from stackrun.network.endpoint import HOST_PREFIX
 
 
 class Watch:
@@ -36,17 +37,18 @@ class Watch:
 
     def changed(self) -> bool:
         """Reads all news; True when some concern us, or were lost."""
-        rules, state = nft.events(self._rules), interfaces.news(self._state)
+        bridges = frozenset(self._bridges())
+        rules = nft.events(self._rules)
+        state = interfaces.news(self._state, lambda name: name.startswith(HOST_PREFIX) or name in bridges)
         if rules is None or state is None:
             return True
         if any(event.port not in self._own_ports and event.table in (self._owner, foreign.TABLE) for event in rules):
             return True
         foreign_news = [one for one in state if one.port not in self._own_ports and not one.is_sound]
-        return bool(foreign_news) and self._concern(foreign_news)
+        return bool(foreign_news) and self._concern(foreign_news, bridges)
 
-    def _concern(self, news: Collection[News]) -> bool:
+    def _concern(self, news: Collection[News], bridges: Collection[str]) -> bool:
         """Addresses and routes are those of bridges; a container's own are in its namespace, which nobody hears of here."""
-        bridges = self._bridges()
         named = {one.name for one in news if one.name}
         unnamed = {one.index for one in news if not one.name}
         if not named.isdisjoint(bridges) or not unnamed.isdisjoint(map(netlink.interface_index, bridges) if unnamed else ()):

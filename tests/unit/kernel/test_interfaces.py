@@ -70,8 +70,13 @@ def test_news_tell_what_is_sound_and_what_is_not() -> None:
     gone = Reply(17, VETH.body, 0)
     loose = packed(ifinfmsg, 16, [("IFLA_IFNAME", "srv1")], index=9, flags=1, family=0)
     lost_address = packed(ifaddrmsg, 21, [("IFA_LOCAL", "172.18.0.1")], family=2, prefixlen=16, index=7)
-    found = interfaces.news(Told(VETH, gone, loose, lost_address))  # type: ignore[arg-type]
+    found = interfaces.news(Told(VETH, gone, loose, lost_address), lambda name: name == "srv1")  # type: ignore[arg-type]
     assert found == (News(9, "srv1", 0, True), News(9, "srv1", 0), News(9, "srv1", 0), News(7, "", 0))
+
+
+def test_news_of_links_that_nobody_wants() -> None:
+    late = packed(ifinfmsg, 16, [("IFLA_MTU", 1500), ("IFLA_IFNAME", "srv2")], index=9, flags=1, family=0)
+    assert interfaces.news(Told(VETH, late), lambda name: name == "srv2") == (News(9, "srv2", 0),)  # type: ignore[arg-type]
 
 
 def test_news_that_were_lost() -> None:
@@ -79,7 +84,7 @@ def test_news_that_were_lost() -> None:
         def events(self) -> None:
             return None
 
-    assert interfaces.news(Deaf()) is None  # type: ignore[arg-type]
+    assert interfaces.news(Deaf(), bool) is None  # type: ignore[arg-type]
 
 
 def test_a_port_is_made_up_and_a_route_names_its_source() -> None:
