@@ -14,6 +14,9 @@ import pytest
 from dockerd import COMPOSE
 from machine import Machine
 
+from stackrun.client.http import Transport
+from stackrun.errors import Conflict
+
 STACK = """
 name: copied
 services:
@@ -146,6 +149,31 @@ def test_a_stopped_containers_mounts_are_gone_afterwards(machine: Machine) -> No
     assert "merged" not in (daemon / "mountinfo").read_text()
     assert machine.docker("start", "stopped").returncode == 0, "nothing holds its layers any more"
     machine.docker("wait", "stopped")
+
+
+def test_a_copy_into_a_container_that_ends_is_ended(machine: Machine, busybox: str, tmp_path: Path) -> None:
+    """What comes afterwards would be put where nothing is mounted any more."""
+    machine.docker("run", "-d", "--init", "--name", "ending", "-v", "ends:/data", busybox, "sleep", "100000")
+
+    def pieces() -> Iterator[bytes]:
+        with io.BytesIO() as buffer, tarfile.open(fileobj=buffer, mode="w|", bufsize=512) as archive:
+            for name in ("first", "second"):
+                member = tarfile.TarInfo(name)
+                member.size = 1 << 21  # more than any pipe on the way holds
+                archive.addfile(member, io.BytesIO(bytes(member.size)))
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+                if name == "first":
+                    machine.docker("stop", "-t", "0", "ending")
+            archive.close()
+            yield buffer.getvalue()
+
+    with Transport(machine.host) as link, pytest.raises(Conflict, match="the container ended while files were copied"):
+        link.request("PUT", "/containers/ending/archive", query={"path": "/data"}, body=pieces()).read()
+    assert set(copied_out(machine, "ending:/data")) == {"data", "data/first"}
+    machine.docker("rm", "-v", "ending")
+    machine.docker("volume", "rm", "ends")
 
 
 @pytest.fixture(scope="module")
