@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from machine import Machine, free_port
 
-POINTS = int(os.environ.get("CHAOS_POINTS", "12"))
+POINTS = int(os.environ.get("CHAOS_POINTS", "9"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 VICTIMS = ("daemon", "daemon", "command line", "zygote", "shim")
 CHANGING = frozenset({"api", "web", "worker", "search"})
