@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from fakes.engine import Behaviour
+from machine import free_port
 
+from stackrun.api.engine import HandsOver
 from stackrun.api.types import (
     AttachQuery,
     EndpointSpec,
@@ -23,11 +25,13 @@ from stackrun.api.types import (
     Mount,
     MountType,
     NetworkSpec,
+    PortBinding,
     RestartPolicy,
     Status,
     VolumeSpec,
     WaitCondition,
 )
+from stackrun.client.engine import HttpEngine
 from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, NotModified, StackrunError
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
@@ -395,6 +399,37 @@ async def test_a_container_can_be_on_several_networks(subject: Any) -> None:
     await engine.connect_network("srt-three", "srt-a", EndpointSpec("srt-three"))
     await engine.disconnect_network("srt-one", "srt-a")
     assert {one.network_name for one in (await engine.container("srt-a")).endpoints} == {"srt-two", "srt-three"}
+
+
+@conforms
+async def test_one_takes_anothers_port_over(subject: Any) -> None:
+    """Ours can, beyond Docker's API; an engine over HTTP is one that cannot, whoever it is."""
+    engine = subject.engine
+    assert await engine.version() and isinstance(engine, HandsOver) is not isinstance(engine, HttpEngine)
+    if not isinstance(engine, HandsOver):
+        return
+    await engine.create_network(NetworkSpec("srt-net", labels=LABEL))
+    keys = {"network_mode": "srt-net", "ports": (PortBinding(80, host_port=free_port()),)}
+    old = await started(subject, "srt-old", **keys)
+    new = (await engine.create_container("srt-new", subject.spec("srt-new", RUNS, **keys))).id
+
+    async def owners() -> list[str]:
+        return [one.name for one in await engine.containers() if any(port.host_port for port in one.ports)]
+
+    await engine.start_container_beside(new, old)
+    with pytest.raises(NotModified):
+        await engine.start_container_beside(new, old)
+    assert await owners() == ["srt-old"] and len(await engine.containers()) == 2
+    for _ in range(2):
+        await engine.take_over(new, drain_s=1.0)
+        assert await owners() == ["srt-new"]
+    await engine.take_over(old, drain_s=1.0)
+    assert await owners() == ["srt-old"]
+    await engine.remove_container(new, force=True)
+    await engine.take_over(old, drain_s=1.0)
+    assert await owners() == ["srt-old"]
+    with pytest.raises(NotFound):
+        await engine.take_over(new, drain_s=1.0)
 
 
 @conforms
