@@ -38,12 +38,17 @@ def report(error: BaseException) -> int:
 
 def failure(error: StackrunError) -> str:
     """`error: …`, the causes of a partial failure indented below it, then the hint."""
-    lines = [f"{_label('error')} {error.message}"]
+    lines = [f"{_label('error')} {harmless(error.message)}"]
     if isinstance(error, ExecuteFailed):
-        lines += [f"  {cause}" for cause in error.failures]
+        lines += [f"  {harmless(cause)}" for cause in error.failures]
     if error.hint:
-        lines.append(f"  hint: {error.hint}")
+        lines.append(f"  hint: {harmless(error.hint)}")
     return "\n".join(lines)
+
+
+def harmless(text: str) -> str:
+    """Without control characters, which a terminal would obey: an error quotes files, images and containers (CWE-150)."""
+    return "".join(one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text)
 
 
 def faults(error: ComposeError) -> str:
@@ -53,7 +58,7 @@ def faults(error: ComposeError) -> str:
     files = sorted({one.path for one in error.diagnostics})
     count = len(error.diagnostics)
     summary = f"{count} fault{'s' if count > 1 else ''} in {', '.join(files)}; nothing was started"
-    return "\n".join([*map(str, error.diagnostics), f"{_label('error')} {summary}"])
+    return "\n".join([*(harmless(str(one)) for one in error.diagnostics), f"{_label('error')} {summary}"])
 
 
 def coloured(stream: object) -> bool:

@@ -81,3 +81,10 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     assert exit.coloured(Terminal()) and not exit.coloured(object())
     monkeypatch.setenv(variable, value)
     assert not exit.coloured(Terminal())
+
+
+def test_an_error_does_not_steer_the_terminal() -> None:
+    """What it quotes may be a stranger's: escapes, bells and lines that read backwards are shown as what they are."""
+    told = exit.failure(errors.StackrunError("no \x1b]0;x\x07 here\u202e", hint="\x1b[2J"))
+    assert told == "error: no \\x1b]0;x\\x07 here\\u202e\n  hint: \\x1b[2J"
+    assert exit.harmless("plain\n\ttext é 日") == "plain\n\ttext é 日"
