@@ -104,7 +104,7 @@ class Watcher:
     def _apply(self, stack: Project) -> None:
         began = time.monotonic()
         request = self._request()
-        request["options"]["remove_orphans"] = True
+        request["options"] |= {"remove_orphans": True, "by": "watch"}
         plan = planned(self._options, request)
         held = [] if self._options.yes else [one for one in plan.actions if _destructive(one)]
         if held:
