@@ -7,6 +7,7 @@ Each step leaves its undo; the first failure undoes all.  The plan was made on t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -26,8 +27,9 @@ from stackrun.engine.resolver import Resolver, ResolverPlan
 from stackrun.engine.seccomp_profile import default_profile
 from stackrun.engine.specgen import Surroundings, oci_config
 from stackrun.engine.store import Store, naming, write_file
-from stackrun.errors import Unavailable
+from stackrun.errors import KernelError, Unavailable
 from stackrun.kernel import seccomp
+from stackrun.network.endpoint import Endpoint as WiredEndpoint
 from stackrun.network.endpoint import container_batches
 from stackrun.network.firewall import Publication
 from stackrun.network.ports import HostPorts, PortRequest, Reservation
@@ -203,10 +205,18 @@ class Launcher:
             self._programs[key] = seccomp.compile_filter(dict(profile)) if profile else b""
         return self._programs[key]
 
+    def _wire(self, places: Sequence[Place], handle: runtime.Handle) -> tuple[WiredEndpoint, ...]:
+        try:
+            return self._networks.wire([one.wired for one in places], handle.pid)
+        except KernelError as error:
+            if error.errno == errno.ESRCH:
+                handle.prepare()  # init has ended meanwhile: this raises why
+            raise
+
     def _connect(self, plan: LaunchPlan, handle: runtime.Handle, undo: ExitStack) -> tuple[Endpoint, ...]:
         if not plan.own_network:
             return ()
-        wired = self._networks.wire([one.wired for one in plan.places], handle.pid) if plan.places else ()
+        wired = self._wire(plan.places, handle) if plan.places else ()
         handle.configure_network(container_batches(wired, dns=plan.resolver is not None))
         self._networks.settle(wired)
         endpoints = tuple(one.endpoint for one in plan.places)

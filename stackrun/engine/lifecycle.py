@@ -387,8 +387,9 @@ class Lifecycle:
             entry.handle = handle
             self._networks.adopt(entry)
         elif handle is not None:
-            handle.delete()
             handle.close()
+            runtime.remove(entry.id, run_dir, self._planner.cgroup_path(entry))
+        elif entry.status not in (Status.RUNNING, Status.PAUSED) and runtime.is_littered(run_dir):
             runtime.cleanup(run_dir, self._planner.cgroup_path(entry))
 
     async def adopt(self, entry: Entry) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _ALWAYS_ENABLED = ("cpu", "cpuset", "io", "memory", "pids")
 """v2 controllers every group gets, limits or not, so that its usage is accounted and limits can come later."""
 _FREEZE_TIMEOUT_S = 10.0
+_CLEAR_TIMEOUT_S = 1.0
 UNDELEGATED = "undelegated"
 _DELEGATE = "start the engine where one is: systemd-run --user --scope -p Delegate=yes stackrun daemon"
 LEAF = "stackrun-daemon"
@@ -349,8 +350,12 @@ class Cgroup:
             os.close(events_fd)
 
 
-def create(layout: Layout, path: str, resources: Resources) -> Cgroup:
+def create(layout: Layout, path: str, resources: Resources, *, anew: bool = False) -> Cgroup:
     """Make the group `path` (relative, such as `stackrun/<id>`) with its limits and device rules in force.
+
+    `anew`: what is there of an earlier run is removed before.  Its limits would go on, and a group that has seen cgroup.kill is
+    deadly: Linux 6.18 kills whoever is born into it by CLONE_INTO_CGROUP, since it compares the kill's number with that of the
+    parent's group (`kill_seq` in kernel/cgroup/cgroup.c).
 
     Raises Unsupported naming the field this kernel has no file for, Conflict when processes live in a
     group of that path already.  On failure nothing that this call made stays behind.
@@ -363,9 +368,10 @@ def create(layout: Layout, path: str, resources: Resources) -> Cgroup:
         raise Unsupported("no cgroup file system is mounted", hint="mount -t cgroup2 none /sys/fs/cgroup")
     group = Cgroup(layout, _checked(path))
     made: list[str] = []
+    clear_until = time.monotonic() + _CLEAR_TIMEOUT_S if anew else 0.0
     try:
         for point in layout.mount_points:
-            made += _make(point, path, is_cpuset=layout.v1.get("cpuset") == point)
+            made += _make(point, path, clear_until, is_cpuset=layout.v1.get("cpuset") == point)
         if group.pids():
             raise Conflict(f"cgroup {path} is in use by process {group.pids()[0]}")
         group.apply(resources)
@@ -376,7 +382,7 @@ def create(layout: Layout, path: str, resources: Resources) -> Cgroup:
     return group
 
 
-def _make(point: str, path: str, *, is_cpuset: bool) -> list[str]:
+def _make(point: str, path: str, clear_until: float, *, is_cpuset: bool) -> list[str]:
     """Directories that had to be made, outermost first. Shared parents are made as well and belong to nobody."""
     directory, made = point, []
     parts = path.split("/")
@@ -385,7 +391,8 @@ def _make(point: str, path: str, *, is_cpuset: bool) -> list[str]:
         try:
             os.mkdir(directory, 0o755)
         except FileExistsError:
-            continue
+            if index < len(parts) - 1 or not clear_until or not _made_anew(directory, clear_until):
+                continue
         except OSError as error:
             hint = "it takes root and a writable cgroup file system" if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else ""
             raise KernelError(f"mkdir {directory}", error.errno or errno.EIO, hint=hint) from error
@@ -394,6 +401,17 @@ def _make(point: str, path: str, *, is_cpuset: bool) -> list[str]:
         if is_cpuset:
             _inherit_cpuset(parent, directory)
     return made
+
+
+def _made_anew(directory: str, deadline: float) -> bool:
+    """False when it is in use, by whom is the caller's to find out."""
+    try:
+        for one in reversed(_tree(directory)):
+            _remove(one, deadline)
+        os.mkdir(directory, 0o755)
+    except (KernelError, OSError):
+        return False
+    return True
 
 
 def _inherit_cpuset(parent: str, directory: str) -> None:

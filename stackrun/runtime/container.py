@@ -34,7 +34,7 @@ from stackrun.kernel import cgroup, syscalls
 from stackrun.runtime import messages, state
 from stackrun.runtime.zygote import Zygote
 
-__all__ = ["Handle", "cleanup", "create", "read_exit", "remove"]
+__all__ = ["Handle", "cleanup", "create", "is_littered", "read_exit", "remove"]
 
 REQUEST_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 120.0
@@ -421,6 +421,11 @@ class Handle:
 def read_exit(run_dir: str) -> Event | None:
     """How the container ended, {"code", "signal", "oom", "at_ns"}; None when it did not, or when its shim was killed."""
     return state.read(state.exit_path(run_dir))
+
+
+def is_littered(run_dir: str) -> bool:
+    """Whether a shim that was killed has left something for `cleanup`: of one that has ended by itself only exit.json may stay."""
+    return any(os.path.lexists(path) for path in (state.socket_path(run_dir), state.state_path(run_dir)))
 
 
 def remove(container_id: str, run_dir: str, cgroup_path: str) -> None:

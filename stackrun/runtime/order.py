@@ -95,7 +95,7 @@ def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
         order.listener = _listen(request["run_dir"])
         undo.add(clear, order.listener, request["run_dir"])
         trace.mark("run directory and socket")
-        order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources)
+        order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources, anew=True)
         undo.add(order.group.delete)
         trace.mark("cgroups and limits")
         order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=request["open_stdin"], wants_output=True, given=order.given)

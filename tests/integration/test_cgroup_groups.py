@@ -17,6 +17,7 @@ import pytest
 from stackrun.errors import Conflict, DeadlineExceeded, KernelError, Unsupported
 from stackrun.kernel.cgroup import Cgroup, Layout, create, detect
 from stackrun.kernel.cgroup_devices import DEFAULT_RULES
+from stackrun.runtime import membership
 
 DETECTED = detect()
 V1_HALF = Layout("v1", DETECTED.v1, "", frozenset())
@@ -202,6 +203,33 @@ def test_a_group_in_use_is_a_conflict_and_stays() -> None:
         assert made.exists()
         with pytest.raises((DeadlineExceeded, KernelError)):
             made.delete(timeout_s=0.0)
+        made.kill()
+        process.communicate()
+
+
+@needs_pids
+def test_what_is_left_of_an_earlier_run_is_made_anew() -> None:
+    with group(DETECTED, pids={"limit": 4}) as made:
+        os.makedirs(f"{made.directories[-1]}/below")
+        made.kill()
+        again = create(DETECTED, made.path, {}, anew=True)
+        assert Path(again.directory("pids"), "pids.max").read_text() == "max\n"
+        assert [os.path.exists(f"{one}/below") for one in again.directories] == [False] * len(again.directories)
+        for _ in range(2):  # a group that cgroup.kill was written to may kill whoever is born into it
+            pid, pid_fd = membership.clone(again, 0, signal.SIGCHLD)
+            if not pid:
+                os._exit(7)
+            os.close(pid_fd)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_making_a_group_in_use_anew_is_a_conflict() -> None:
+    with group(DETECTED) as made:
+        process = run_inside(made, "import signal\nsignal.pause()")
+        wait_inside(process)
+        with pytest.raises(Conflict, match=f"in use by process {process.pid}"):
+            create(DETECTED, made.path, {}, anew=True)
+        assert process.poll() is None
         made.kill()
         process.communicate()
 
