@@ -279,6 +279,7 @@ class Truth:
             id=entry.id,
             name=entry.name,
             pid=entry.handle.pid if entry.handle is not None else 0,
+            pid_fd=entry.handle.pid_fd if entry.handle is not None else -1,
             paused=entry.status is Status.PAUSED,
             directory=self._store.container_directory(entry.id),
             cgroup_path=self._planner.cgroup_path(entry),

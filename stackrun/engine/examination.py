@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from stackrun.engine import truth
 from stackrun.engine.networks import EngineNetworks
 from stackrun.engine.truth import MISSING, Difference, Joined
 from stackrun.errors import KernelError, StackrunError
-from stackrun.kernel import cgroup, credentials, interfaces, mountinfo, netlink, nft, ruleset, syscalls, visit
+from stackrun.kernel import cgroup, cgroup_devices, credentials, interfaces, mountinfo, netlink, nft, ruleset, syscalls, visit
 from stackrun.kernel.cgroup_files import read_or_empty, write
 from stackrun.kernel.cgroup_limits import V1, Limit, limits
 from stackrun.kernel.interfaces import Holdings
@@ -42,6 +43,7 @@ class Subject:
     id: str
     name: str
     pid: int
+    pid_fd: int
     paused: bool
     directory: Path
     cgroup_path: str
@@ -97,7 +99,7 @@ class Examination:
         if changed:
             group.apply(changed)
         if any(field == "hostname" or field.startswith("sysctls.") for field in fields):
-            visit.inside(subject.pid, _SETTINGS_IN, lambda: _write_settings(config))
+            visit.inside(subject.pid, _SETTINGS_IN, lambda: _write_settings(config), lambda: _require_alive(subject))
         if any(field.startswith(("interface.", "route.")) for field in fields):
             self._mend_links(subject)
         if "dns.redirect" in fields:
@@ -129,10 +131,9 @@ class Examination:
         plan = limits(self._resources(subject), frozenset(self._layout.v1), self._layout.v2_controllers)
         yield from truth.limit_differences(plan, lambda limit: _limit_of(group, limit))
         rules = ((config.get("linux") or {}).get("resources") or {}).get("devices")
-        if rules and "devices" in self._layout.v1:
-            device = truth.device_difference(rules, read_or_empty(f"{group.directory('devices')}/devices.list"))
-            if device is not None:
-                yield device
+        device = _devices(group, rules) if rules else None
+        if device is not None:
+            yield device
 
     # --- mounts, namespaces, credentials ---
 
@@ -198,17 +199,35 @@ class Examination:
             free = (f"eth{number}" for number in range(len(taken) + 1) if f"eth{number}" not in taken)
             name = endpoint.interface if endpoint.interface not in taken else next(free)
             leads_out = endpoint.default_route and not inside.default_gateways
-            fd = netlink.process_netns(subject.pid)
+            fd = _netns(subject)
             try:
                 self._networks.attach(replace(endpoint, interface=name, default_route=leads_out), fd)
             finally:
                 os.close(fd)
 
 
+def _netns(subject: Subject) -> int:
+    """A descriptor of its network namespace. A process that runs after it was opened is the one whose it is: its number was not reused."""
+    fd = netlink.process_netns(subject.pid)
+    try:
+        _require_alive(subject)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _require_alive(subject: Subject) -> None:
+    ended = select.poll()
+    ended.register(subject.pid_fd, select.POLLIN)
+    if ended.poll(0):
+        raise KernelError(f"look at the process of {subject.name}", errno.ESRCH)
+
+
 @contextmanager
 def _connection(subject: Subject, protocol: int) -> Iterator[netlink.Connection]:
     """A netlink socket in the container's network namespace."""
-    fd = netlink.process_netns(subject.pid)
+    fd = _netns(subject)
     try:
         connection = netlink.connect_in(fd, protocol)
     finally:
@@ -279,6 +298,17 @@ def _limit_of(group: cgroup.Cgroup, limit: Limit) -> tuple[str, str, str] | None
         if text:
             return file, value, text.strip()
     return None
+
+
+def _devices(group: cgroup.Cgroup, rules: Sequence[dict[str, Any]]) -> Difference | None:
+    """v1 lists its rules; of v2's program it can only be told whether there is one."""
+    if "devices" in group.layout.v1:
+        return truth.device_difference(rules, read_or_empty(f"{group.directory('devices')}/devices.list"))
+    try:
+        there = not group.v2_directory or cgroup_devices.programs(group.v2_directory)
+    except (KernelError, OSError):
+        return None  # not ours to ask
+    return None if there else Difference("devices", "a program", MISSING, Repair.IN_PLACE)
 
 
 def _on_host(path: str) -> Seen | None:

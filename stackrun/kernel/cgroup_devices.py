@@ -195,6 +195,15 @@ def attach(directory: str, policy: DevicePolicy) -> None:
         os.close(directory_fd)
 
 
+def programs(directory: str) -> tuple[int, ...]:
+    """Ids of the device programs on the cgroup2 `directory` itself."""
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return tuple(_attached(directory_fd))
+    finally:
+        os.close(directory_fd)
+
+
 def _load(code: bytes) -> int:
     instructions, license_text = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"Apache-2.0")
     attributes = struct.pack(
