@@ -81,7 +81,7 @@ class Journal:
         if not naming.is_name(project):
             return ()
         with self._lock:
-            told = {_identity(one): one for one in self._stored(project)}
+            told = {_identity(one): one for one in self._stored(project, service)}
             for (name, _), counted in self._recent.items():
                 for one in counted.values() if name == project else ():
                     if told.get(_identity(one), one).times <= one.times:
@@ -168,15 +168,16 @@ class Journal:
         finally:
             os.close(file)
 
-    def _stored(self, project: str) -> Iterator[Decision]:
-        """As they were written, oldest file first; a line that is no decision costs itself alone."""
+    def _stored(self, project: str, service: str) -> Iterator[Decision]:
+        """As they were written, oldest file first; a line that is no decision costs itself alone. `service` empty: of all."""
+        mark = f'"service":{json.dumps(service)}'.encode() if service else b""
         current, old = self._files(project)
         for path in (old, current):
             try:
                 content = path.read_bytes()
             except OSError:
                 continue
-            yield from filter(None, map(_decision, content.split(b"\n")))
+            yield from filter(None, (_decision(line) for line in content.split(b"\n") if mark in line))
 
     def _files(self, project: str) -> tuple[Path, Path]:
         return self._folder / f"{project}.jsonl", self._folder / f"{project}.old.jsonl"
