@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME_PACKAGES := python3-venv libseccomp2
 VM_PACKAGES := e2fsprogs mmdebstrap qemu-system-x86
-TEST_PACKAGES := bsdutils busybox-static docker.io docker-registry fish git graphviz hostname iproute2 iptables mmdebstrap nftables passt podman procps runc \
+TEST_PACKAGES := bsdutils busybox-static docker.io docker-registry fish git graphviz hostname iproute2 iptables mmdebstrap nftables podman procps runc \
 	skopeo slirp4netns tmux uidmap util-linux zsh zstd
 export PYTHONDONTWRITEBYTECODE :=
 

@@ -69,7 +69,7 @@ class House:
         self.fds: dict[str, int] = {}
         self.usher_pid = 0
         self.usher_pid_fd = -1
-        self.uplink: uplink.Uplink | None = None
+        self.uplink_pid = 0
         self.lacking: list[str] = []
 
     def open(self) -> None:
@@ -88,20 +88,19 @@ class House:
         self.usher_pid_fd = syscalls.pidfd_open(self.usher_pid)
         self.fds = {kind: namespaces.open_namespace(f"/proc/{self.usher_pid}/ns/{namespaces.FILES[kind]}") for kind in KINDS}
         if record["uplink"] and state.is_alive(record["uplink"], record["uplink_ticks"]):
-            self.uplink = uplink.Uplink(uplink.program(), record["uplink"])
+            self.uplink_pid = record["uplink"]
         else:
             self.mend_uplink()
             self.record()
 
     def record(self) -> None:
-        way = self.uplink.pid if self.uplink else 0
         state.write(
             f"{self.run_dir}/house.json",
             {
                 "usher": self.usher_pid,
                 "ticks": state.start_ticks(self.usher_pid),
-                "uplink": way,
-                "uplink_ticks": state.start_ticks(way) if way else 0,
+                "uplink": self.uplink_pid,
+                "uplink_ticks": state.start_ticks(self.uplink_pid) if self.uplink_pid else 0,
                 "lacking": self.lacking,
             },
         )
@@ -109,15 +108,13 @@ class House:
     def mend_uplink(self) -> None:
         """Without a way out the rest works all the same, published ports too."""
         self.lacking = [line for line in self.lacking if not line.startswith(_NO_WAY_OUT)]
-        problem = "neither slirp4netns nor pasta (Debian: passt) is installed"
+        self.uplink_pid = 0
         try:
             if not os.access(_TUN, os.R_OK | os.W_OK):
                 raise Unavailable(f"{_TUN} is not open to this user (udev's rules give it mode 0666)")
-            self.uplink = uplink.start(self.usher_pid, self.run_dir)
+            self.uplink_pid = uplink.start(self.usher_pid, f"{self.run_dir}/uplink.log")
         except (StackrunError, OSError) as error:
-            self.uplink, problem = None, f"{error}"
-        if self.uplink is None:
-            self.lacking.append(f"{_NO_WAY_OUT}: {problem}")
+            self.lacking.append(f"{_NO_WAY_OUT}: {error}")
 
     def mend_usher(self) -> None:
         """Another one in the same namespaces; the ports that are published now stay closed until their containers start again."""
@@ -130,7 +127,7 @@ class House:
         path = f"{self.run_dir}/resolv.conf"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        if not uplink.program():
+        if not uplink.is_installed():
             return
         try:
             with open(_RESOLV_CONF, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
@@ -200,7 +197,7 @@ class House:
     def is_empty(self) -> bool:
         """Whether nobody lives in the user namespace but the usher and what serves it."""
         own = os.fstat(self.fds["user"])
-        servants = {self.usher_pid, self.uplink.pid if self.uplink else 0}
+        servants = {self.usher_pid, self.uplink_pid}
         for name in filter(str.isdecimal, os.listdir("/proc")):
             try:
                 there = os.stat(f"/proc/{name}/ns/user")
@@ -212,7 +209,7 @@ class House:
 
     def close(self) -> None:
         """Ends everybody who serves here, and leaves nothing."""
-        for pid in (self.uplink.pid if self.uplink else 0, self.usher_pid):
+        for pid in (self.uplink_pid, self.usher_pid):
             if pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -328,22 +325,21 @@ class Gate:
         self._watch_usher()
 
     def _watch_uplink(self) -> None:
-        if self._house.uplink is not None:
-            fd = syscalls.pidfd_open(self._house.uplink.pid)
+        if self._house.uplink_pid:
+            fd = syscalls.pidfd_open(self._house.uplink_pid)
             self._reactor.watch(fd, lambda: self._uplink_ended(fd))
 
     def _uplink_ended(self, fd: int) -> None:
         self._reactor.forget(fd)
         os.close(fd)
-        if self._house.uplink is not None:
-            _reap(self._house.uplink.pid)
+        _reap(self._house.uplink_pid)
         self._reactor.after(MEND_S, self._mend_uplink)
 
     def _mend_uplink(self) -> None:
         self._house.mend_uplink()
         self._house.record()
         self._watch_uplink()
-        if self._house.uplink is None:
+        if not self._house.uplink_pid:
             self._reactor.after(MEND_S, self._mend_uplink)
 
 
