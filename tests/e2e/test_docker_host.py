@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from dockerd import Dockerd
-from machine import Machine, busybox_tar
+from machine import Machine, busybox_tar, free_port
 
 STACK = """
 name: abroad
@@ -94,3 +94,26 @@ def test_down_v_removes_everything(machine: Machine, dockerd: Dockerd, stack: Pa
     machine.run("-H", dockerd.host, "down", "-v", cwd=stack)
     assert not containers(dockerd)
     assert "abroad" not in dockerd.docker("volume", "ls", "-q") + dockerd.docker("network", "ls", "--format", "{{.Name}}")
+
+
+def test_start_first_with_a_published_port_is_stop_first_there_and_said_so(machine: Machine, dockerd: Dockerd) -> None:
+    text = """
+name: abroad
+services:
+  a:
+    image: busybox:test
+    init: true
+    command: [sleep, "{version}"]
+    ports: ["{port}:80"]
+    deploy: {{update_config: {{order: start-first}}}}
+"""
+    port = free_port()
+    folder = machine.project("abroad", text.format(version="100001", port=port))
+    machine.run("-H", dockerd.host, "up", "-d", cwd=folder)
+    before = containers(dockerd)
+    machine.project("abroad", text.format(version="100002", port=port))
+    told = machine.run("-H", dockerd.host, "up", "-d", cwd=folder).stderr
+    assert "this engine gives a published port to one container at a time: it is replaced stop-first" in told
+    after = containers(dockerd)
+    assert list(after) == list(before) == ["abroad-a-1"] and after != before
+    machine.run("-H", dockerd.host, "down", cwd=folder)
