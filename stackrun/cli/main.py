@@ -50,6 +50,7 @@ COMMANDS = {
     "import": ("archives", "make an image of a root file system"),
     "version": ("version", "show the versions of client and engine"),
     "info": ("info", "show what the engine and this machine can do"),
+    "check": ("check", "tell what this kernel and this user can do, and what each lack costs"),
     "daemon": ("daemon", "run our own engine in the foreground, or stop it"),
 }
 """Verb → its module in cli.commands and one line of help, in the order `--help` lists them."""
