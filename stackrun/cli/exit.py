@@ -58,7 +58,7 @@ def faults(error: ComposeError) -> str:
     files = sorted({one.path for one in error.diagnostics})
     count = len(error.diagnostics)
     summary = f"{count} fault{'s' if count > 1 else ''} in {', '.join(files)}; nothing was started"
-    return "\n".join([*(harmless(str(one)) for one in error.diagnostics), f"{_label('error')} {summary}"])
+    return "\n".join([*(harmless(str(one)) for one in error.diagnostics), f"{_label('error')} {harmless(summary)}"])
 
 
 def coloured(stream: object) -> bool:
