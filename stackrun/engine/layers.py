@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from stackrun.errors import InvalidArgument, KernelError
 from stackrun.kernel import privileges
-from stackrun.kernel.tree import DEPTH_MAX
+from stackrun.kernel import tree as trees
 
 _LINKS_MAX = 40
 """As the kernel's MAXSYMLINKS."""
@@ -106,42 +106,46 @@ def _is_directory(path: str) -> bool:
     return stat.S_ISDIR(os.lstat(path).st_mode)
 
 
-def copy_directory(tree: LayerTree, merged: tuple[str, ...], target: Path, depth: int = 0) -> None:
+def copy_directory(tree: LayerTree, merged: tuple[str, ...], target: Path) -> None:
     """Copies the content of a directory of the image into `target` (which exists), with owners, modes, times and attributes.
 
+    By descriptors: a container that has the volume already may put links where directories were (compare CVE-2018-15664).
     KernelError names the path that could not be copied.
     """
-    if depth > DEPTH_MAX:
-        raise KernelError(f"copy {target} into the volume", errno.ELOOP, hint=f"the image has directories deeper than {DEPTH_MAX} there")
-    for name, paths in tree.entries(merged).items():
-        copy = target / name
-        if _is_directory(paths[0]):
-            copy.mkdir()
-            copy_directory(tree, paths, copy, depth + 1)
-        else:
-            _copy_file(paths[0], copy)
-    copy_ownership(merged[0], target)
-
-
-def copy_ownership(source: str, target: Path) -> None:
-    status = os.lstat(source)
-    os.chown(target, status.st_uid, status.st_gid)
-    os.chmod(target, stat.S_IMODE(status.st_mode))
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _copy_file(source: str, target: Path) -> None:
-    status = os.lstat(source)
+    target_fd = os.open(target, trees.DIRECTORY)
     try:
-        if stat.S_ISLNK(status.st_mode):
-            target.symlink_to(os.readlink(source))
-            os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
-            return
-        if stat.S_ISREG(status.st_mode):
-            shutil.copyfile(source, target, follow_symlinks=False)
-        else:
-            os.mknod(target, status.st_mode, status.st_rdev)
-        os.chown(target, status.st_uid, status.st_gid)
-        shutil.copystat(source, target, follow_symlinks=False)
-    except OSError as error:
-        raise KernelError(f"copy {source} into the volume", error.errno or 0) from error
+        _copy_entries(tree, merged, target_fd, 0)
+    finally:
+        os.close(target_fd)
+
+
+def _copy_entries(tree: LayerTree, merged: tuple[str, ...], target_fd: int, depth: int) -> None:
+    if depth > trees.DEPTH_MAX:
+        raise KernelError(f"copy {merged[0]} into the volume", errno.ELOOP, hint=f"it is deeper than {trees.DEPTH_MAX}")
+    for name, paths in tree.entries(merged).items():
+        try:
+            status = os.lstat(paths[0])
+            if stat.S_ISDIR(status.st_mode):
+                _copy_below(tree, paths, target_fd, name, depth)
+            else:
+                with _opened(os.path.dirname(paths[0])) as source_fd:
+                    trees.copy_entry(source_fd, target_fd, name, status)
+        except OSError as error:
+            raise KernelError(f"copy {paths[0]} into the volume", error.errno or 0) from error
+    with _opened(merged[0]) as source_fd:
+        trees.copy_attributes(source_fd, target_fd, os.fstat(source_fd))
+
+
+def _copy_below(tree: LayerTree, paths: tuple[str, ...], target_fd: int, name: str, depth: int) -> None:
+    os.mkdir(name, 0o700, dir_fd=target_fd)
+    with _opened(name, target_fd) as made:
+        _copy_entries(tree, paths, made, depth + 1)
+
+
+@contextmanager
+def _opened(path: str, parent_fd: int | None = None) -> Iterator[int]:
+    fd = os.open(path, trees.DIRECTORY, dir_fd=parent_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

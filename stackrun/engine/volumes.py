@@ -13,7 +13,7 @@ from stackrun.api.filters import select_volumes
 from stackrun.api.types import Filters, Volume, VolumeSpec
 from stackrun.engine.clock import stamp
 from stackrun.engine.events import Events
-from stackrun.engine.layers import LayerTree, copy_directory, copy_ownership
+from stackrun.engine.layers import LayerTree, copy_directory
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Registry
 from stackrun.engine.store import Store, discard
@@ -107,7 +107,6 @@ def fill(directory: Path, lower: tuple[str, ...], target: str) -> None:
     merged = tree.directory(target)
     if merged:
         copy_directory(tree, merged, directory)
-        copy_ownership(merged[0], directory)
 
 
 def _check(name: str, spec: VolumeSpec) -> None:

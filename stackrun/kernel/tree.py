@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 DEPTH_MAX = 256
 _LEVELS_MAX = 32
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def copy(source_fd: int, target_fd: int) -> None:
     """What is in the directory `source_fd` into the directory `target_fd`, which also takes its owner and attributes."""
-    source = os.open(".", _DIRECTORY, dir_fd=source_fd)
-    target = os.open(".", _DIRECTORY, dir_fd=target_fd)
+    source = os.open(".", DIRECTORY, dir_fd=source_fd)
+    target = os.open(".", DIRECTORY, dir_fd=target_fd)
     try:
         _copy_entries(source, target, 0)
-        _copy_attributes(source, target, os.fstat(source))
+        copy_attributes(source, target, os.fstat(source))
     finally:
         os.close(source)
         os.close(target)
@@ -40,23 +41,29 @@ def _copy_entries(source: int, target: int, depth: int) -> None:
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             _copy_directory(source, target, name, depth)
-        elif stat.S_ISREG(status.st_mode):
-            _copy_file(source, target, name)
-        elif stat.S_ISLNK(status.st_mode):
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-        elif not stat.S_ISSOCK(status.st_mode):
-            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+        else:
+            copy_entry(source, target, name, status)
+
+
+def copy_entry(source: int, target: int, name: str, status: os.stat_result) -> None:
+    """Anything but a directory, from one directory into another; sockets are left out."""
+    if stat.S_ISREG(status.st_mode):
+        _copy_file(source, target, name)
+    elif stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    elif not stat.S_ISSOCK(status.st_mode):
+        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
 
 
 def _copy_directory(source: int, target: int, name: str, depth: int) -> None:
     os.mkdir(name, 0o700, dir_fd=target)
-    below = os.open(name, _DIRECTORY, dir_fd=source)
-    made = os.open(name, _DIRECTORY, dir_fd=target)
+    below = os.open(name, DIRECTORY, dir_fd=source)
+    made = os.open(name, DIRECTORY, dir_fd=target)
     try:
         _copy_entries(below, made, depth + 1)
-        _copy_attributes(below, made, os.fstat(below))
+        copy_attributes(below, made, os.fstat(below))
     finally:
         os.close(below)
         os.close(made)
@@ -71,16 +78,18 @@ def _copy_file(source: int, target: int, name: str) -> None:
         if stat.S_ISREG(status.st_mode):
             while os.sendfile(made, given, None, 1 << 30):
                 pass
-            _copy_attributes(given, made, status)
+            copy_attributes(given, made, status)
     finally:
         os.close(given)
         os.close(made)
 
 
-def _copy_attributes(source: int, target: int, status: os.stat_result) -> None:
+def copy_attributes(source: int, target: int, status: os.stat_result) -> None:
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, stat.S_IMODE(status.st_mode))  # after chown, which takes setuid away
     for name in os.listxattr(source):
+        if name.startswith(_OVERLAY_XATTRS):
+            continue  # what overlayfs says of a directory is true where it was
         try:
             os.setxattr(target, name, os.getxattr(source, name))
         except OSError as error:
@@ -96,7 +105,7 @@ def remove(path: str | os.PathLike[str], on_error: Callable[[str, OSError], None
     """
     removal = _Removal(on_error or _raise)
     try:
-        removal.top = os.open(path, _DIRECTORY)
+        removal.top = os.open(path, DIRECTORY)
     except OSError as error:
         removal.tell(os.fspath(path), error)
         return
@@ -132,7 +141,7 @@ class _Removal:
 
     def _remove_directory(self, parent: int, name: str, depth: int) -> bool:
         try:
-            directory = os.open(name, _DIRECTORY, dir_fd=parent)
+            directory = os.open(name, DIRECTORY, dir_fd=parent)
         except OSError as error:
             self.tell(name, error)
             return False
