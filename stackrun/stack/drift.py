@@ -12,7 +12,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stackrun.api.drift import Drift, DriftOptions, DriftReport, KernelTruth, Repair
 from stackrun.api.engine import Engine
@@ -26,6 +26,8 @@ from stackrun.stack.observed import Observed, is_one_off, observe, service_of
 ROUNDS = 3
 """What is restarted takes along what shares its namespaces, which the next look finds."""
 _BY = "drift"
+FORCED = "forced"
+"""The cause that a plan gives for what it replaces because it was told to, and for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class _Look:
     drifts: tuple[Drift, ...]
     observed: Observed
     kept: bool
+    changed: frozenset[str] = frozenset()
+    """Services that `up` would leave, though their containers were changed by way of the engine (`docker update`)."""
 
 
 class DriftCheck:
@@ -71,14 +75,25 @@ class DriftCheck:
         return DriftReport(first.project, first.drifts, left, repaired=options.repair, kernel=kernel, failures=tuple(failures))
 
     async def _look(self, source: StackSource, options: DriftOptions) -> _Look:
-        plan = await self._means.plan(source, _up_options(options, options.services, remove_orphans=True, pull=""))
+        asked = _up_options(options, options.services, remove_orphans=True, pull="")
+        plan = await self._means.plan(source, asked)
+        forced = await self._means.plan(source, replace(asked, force_recreate=True))
         observed = await observe(self._engine, plan.project)
         declared = await self._means.declared(plan.project)
         stopped = declared.stopped if declared else frozenset[str]()
         settled = {f"Container {one.name}" for one in observed.containers if service_of(one) in stopped or has_ended_well(one)}
         found = list(plan_drifts(plan, settled))
-        found += await self._of_kernel(plan, observed, options, {(one.resource, one.field) for one in found})
-        return _Look(plan.project, tuple(found), observed, declared.kept if declared else True)
+        known = {(one.resource, one.field) for one in found}
+        changed = [one for one in forced_drifts(forced) if (one.resource, one.field) not in known]
+        found += [*changed, *await self._of_kernel(plan, observed, options, known)]
+        services = {f"Container {one.name}": service_of(one) for one in observed.containers}
+        return _Look(
+            plan.project,
+            tuple(found),
+            observed,
+            declared.kept if declared else True,
+            frozenset(services[one.resource] for one in changed if one.resource in services),
+        )
 
     async def _of_kernel(
         self, plan: StackPlan, observed: Observed, options: DriftOptions, known: Collection[tuple[str, str]]
@@ -113,8 +128,16 @@ class DriftCheck:
         return failures
 
     async def _up(self, source: StackSource, options: DriftOptions, look: _Look) -> list[str]:
+        failures: list[str] = []
+        if look.changed:
+            asked = _up_options(options, tuple(sorted(look.changed)), keep=look.kept)
+            failures += await self._carried_out(source, replace(asked, force_recreate=True))
         services = _drifted_services(look)
-        asked = _up_options(options, services or options.services, keep=look.kept)
+        if services is not None:
+            failures += await self._carried_out(source, _up_options(options, services or options.services, keep=look.kept))
+        return failures
+
+    async def _carried_out(self, source: StackSource, asked: UpOptions) -> list[str]:
         try:
             events = [event async for event in await self._means.up(source, asked)]
         except StackrunError as error:  # refused before anything was done
@@ -204,6 +227,14 @@ def _repair_of(action: PlannedAction) -> Repair:
     return Repair.RECREATE if stops or not starts else Repair.START
 
 
+def forced_drifts(plan: StackPlan) -> Iterator[Drift]:
+    """Of a plan that would replace everything: what differs of containers that are otherwise up to date."""
+    for action in plan.actions:
+        if action.symbol is Symbol.REPLACE and action.cause == FORCED:
+            for one in action.changes:
+                yield Drift(action.resource, one.field, _shown(one.after), _shown(one.before), Repair.RECREATE)
+
+
 # --- whose it is -------------------------------------------------------------------------------------
 
 
@@ -232,14 +263,18 @@ def _to_restart(look: _Look) -> list[Container]:
     return sorted(found, key=lambda one: one.spec.network_mode.startswith("container:"))
 
 
-def _drifted_services(look: _Look) -> tuple[str, ...]:
-    """Those that `up` is asked for, lest it start what was stopped on purpose; none: all. Networks and volumes come with their services."""
+def _drifted_services(look: _Look) -> tuple[str, ...] | None:
+    """Those that `up` is asked for, lest it start what was stopped on purpose; empty: all; None: there is nothing for it.
+
+    Networks and volumes come with their services.
+    """
     services = {f"Container {one.name}": service_of(one) for one in look.observed.containers}
-    found = set()
-    for one in look.drifts:
-        if one.repair in (Repair.START, Repair.RECREATE, Repair.REMOVE) and one.resource.startswith("Container "):
-            found.add(services.get(one.resource) or _service_in(one.resource, look.project))
-    return () if "" in found else tuple(sorted(found))
+    wanted = {one.resource for one in look.drifts if one.repair in (Repair.START, Repair.RECREATE, Repair.REMOVE)}
+    containers = {one for one in wanted if one.startswith("Container ")}
+    found = {services.get(one) or _service_in(one, look.project) for one in containers}
+    if "" in found or (wanted and not containers):
+        return ()
+    return tuple(sorted(found - look.changed)) or None
 
 
 def _service_in(resource: str, project: str) -> str:

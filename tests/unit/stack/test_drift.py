@@ -145,6 +145,23 @@ def test_what_takes_a_restart_is_restarted_owner_first(play: Play) -> None:
     play(scene)
 
 
+def test_a_container_that_was_changed_by_way_of_the_engine_is_replaced(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        operations = report_of(stage, Kernel())
+        await stage.drain(await operations.up(stage.source, UP))
+        before = (await stage.engine.container("shop-web-1")).id
+        await stage.engine.update_container("shop-web-1", None, RestartPolicy("always"))
+        report = await drift(operations, stage)
+        assert [(one.resource, one.field, one.actual, one.repair) for one in report.found] == [
+            ("Container shop-web-1", "restart", "always", Repair.RECREATE)
+        ]
+        assert (await drift(operations, stage, repair=True)).left == ()
+        assert (await stage.engine.container("shop-web-1")).id != before
+        assert (await drift(operations, stage)).found == ()
+
+    play(scene)
+
+
 def test_what_was_stopped_on_purpose_is_as_it_should_be(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         operations = report_of(stage, Kernel())
