@@ -9,7 +9,7 @@ TEST_PACKAGES := bsdutils busybox-static docker.io docker-registry fish git grap
 	skopeo slirp4netns tmux uidmap util-linux zsh zstd
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup setup-test demo test unit integration e2e attack chaos conformance corpus check bench vm clean
+.PHONY: help setup setup-test demo test unit integration e2e attack chaos conformance corpus check bench leaks vm clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ check: setup-test ## ruff, mypy, import-linter
 
 bench: setup-test ## side by side with Docker, Docker Compose, runc and crun
 	@$(BIN)/python tests/bench/run.py
+
+leaks: setup-test ## 300 containers at once, made and destroyed ten times: what is left of them
+	@$(BIN)/python tests/bench/leaks.py
 
 vm: setup-test ## the same core on pure cgroup v2: Debian's cloud kernel in qemu
 	@$(BIN)/python tests/vm/run.py

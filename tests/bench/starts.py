@@ -199,7 +199,8 @@ class Engine:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self._connection = _Connection(str(machine.socket))
+        self.ever_made: set[str] = set()
+        self._connection = Connection(str(machine.socket))
         self._long = self._made(["sleep", "100000"], "none")
         self._ask("POST", f"/containers/{self._long}/start")
         daemon = machine.daemon_pid()
@@ -207,15 +208,24 @@ class Engine:
         zygotes = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith("stackrun-zygot")]
         self.pids = [daemon, *zygotes]
 
-    def _ask(self, method: str, path: str, body: object = None, connection: _Connection | None = None) -> Any:
+    def _ask(self, method: str, path: str, body: object = None, connection: Connection | None = None) -> Any:
         return (connection or self._connection).ask(method, path, body)
 
-    def _made(self, command: list[str], network: str, connection: _Connection | None = None) -> str:
+    def _made(self, command: list[str], network: str, connection: Connection | None = None) -> str:
         asked = {"Image": "busybox:test", "Cmd": command, "HostConfig": {"NetworkMode": network}}
         identity: str = self._ask("POST", "/containers/create", asked, connection)["Id"]
+        self.ever_made.add(identity)
         return identity
 
-    def run(self, network: str, connection: _Connection | None = None) -> float:
+    def start_long(self, network: str, connection: Connection) -> str:
+        container = self._made(["sleep", "100000"], network, connection)
+        self._ask("POST", f"/containers/{container}/start", None, connection)
+        return container
+
+    def remove(self, container: str, connection: Connection) -> None:
+        self._ask("DELETE", f"/containers/{container}?force=1", None, connection)
+
+    def run(self, network: str, connection: Connection | None = None) -> float:
         """Seconds from the request to start a container that has been made to its exit code; making and removing it are not in it."""
         container = self._made(["/bin/true"], network, connection)
         began = time.perf_counter()
@@ -256,7 +266,7 @@ class Engine:
 
     def parallel(self, found: Samples) -> None:
         cores = len(os.sched_getaffinity(0))
-        connections = [_Connection(str(self.machine.socket)) for _ in range(PARALLEL)]
+        connections = [Connection(str(self.machine.socket)) for _ in range(PARALLEL)]
         threads = [threading.Thread(target=self.run, args=("none", one)) for one in connections]
         before, began = self._cpu_s(), time.perf_counter()
         for thread in threads:
@@ -289,7 +299,13 @@ def _engine(root: Path) -> Iterator[Engine]:
         machine.close()
 
 
-class _Connection(http.client.HTTPConnection):
+@contextlib.contextmanager
+def engine_on_tmpfs() -> Iterator[Engine]:
+    with _on_tmpfs() as root, _engine(root) as engine:
+        yield engine
+
+
+class Connection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
         super().__init__("bench")
         self._path = path
