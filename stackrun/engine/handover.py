@@ -13,13 +13,15 @@ in between finds them, and of two that claim a port the one that took it last is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 
 from stackrun.api.types import PublishedPort
 from stackrun.engine.clock import stamp
 from stackrun.engine.connections import Connections
+from stackrun.engine.launch import donated
 from stackrun.engine.lifecycle import Lifecycle
 from stackrun.engine.networks import EngineNetworks
 from stackrun.engine.planner import Planner
@@ -30,6 +32,7 @@ from stackrun.engine.store import Store
 from stackrun.engine.tasks import Tasks
 from stackrun.errors import Conflict, NotFound, StackrunError
 from stackrun.network.firewall import Publication
+from stackrun.network.ports import HostPorts, PortRequest
 
 LOOK_S = 0.02
 """Between two looks at the connections that go on.  The kernel tells of an end only where somebody listened at the beginning."""
@@ -49,6 +52,7 @@ class HandOver:
         lifecycle: Lifecycle,
         planner: Planner,
         connections: Connections,
+        host_ports: HostPorts,
         report: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -59,6 +63,7 @@ class HandOver:
         self._lifecycle = lifecycle
         self._planner = planner
         self._connections = connections
+        self._host_ports = host_ports
         self._report = report
         lifecycle.on_ended = self.ended
 
@@ -126,7 +131,22 @@ class HandOver:
     def _publish(self, entry: Entry) -> None:
         """Blocks. The record first: a daemon that is killed here moves the ports when it comes back."""
         self._store.write_situation(entry.id, entry.situation)
-        self._networks.publish(self._lifecycle.publications(entry.situation))
+        publications = self._lifecycle.publications(entry.situation)
+        with self._reserved(entry, publications):
+            self._networks.publish(publications)
+
+    @contextmanager
+    def _reserved(self, entry: Entry, publications: Sequence[Publication]) -> Iterator[None]:
+        """As at a start, the ports are open here while they are published."""
+        descriptors = donated(entry.handle) if entry.handle else []
+        requests = [PortRequest(one.protocol, one.host_ip, one.host_port) for one in publications]
+        copies = [copy for one in requests if (copy := self._host_ports.shared(one, descriptors))]
+        try:
+            yield
+        finally:
+            self._host_ports.close(copies)
+            for fd in descriptors:
+                os.close(fd)
 
     async def _drain(self, holder: Entry, publications: Sequence[Publication], drain_s: float) -> None:
         loop = asyncio.get_running_loop()

@@ -261,7 +261,7 @@ def log_settings(definition: Definition, directory: str) -> dict[str, Any] | Non
 
 def _reserved(plan: LaunchPlan, host_ports: HostPorts) -> tuple[Reservation, ...]:
     """Shared ports as copies of the donor's sockets, unless it has just ended: then they are free like any other."""
-    descriptors = _donated(plan.donor) if plan.donor else []
+    descriptors = donated(plan.donor) if plan.donor else []
     try:
         copies = {one: host_ports.shared(one.request, descriptors) for one in plan.ports if one.shared}
         with ExitStack() as undo:
@@ -274,7 +274,7 @@ def _reserved(plan: LaunchPlan, host_ports: HostPorts) -> tuple[Reservation, ...
             os.close(fd)
 
 
-def _donated(donor: runtime.Handle) -> list[int]:
+def donated(donor: runtime.Handle) -> list[int]:
     try:
         return donor.port_sockets()
     except Unavailable:

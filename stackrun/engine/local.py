@@ -131,6 +131,7 @@ class LocalEngine:
             lifecycle=self._lifecycle,
             planner=self._planner,
             connections=self._connections,
+            host_ports=host_ports,
             report=self._report,
         )
         self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)

@@ -241,12 +241,9 @@ class Networks:
             self._forget_flows(gone)
 
     def under_way(self, publications: Iterable[Publication]) -> int:
-        """TCP connections that began through these ports and go on, whoever has the ports now."""
-        return sum(
-            conntrack.count_connections(self._nft, one.host_port, one.container_address, one.container_port)
-            for one in publications
-            if one.protocol == "tcp"
-        )
+        """TCP connections to where these ports lead, or led, that the host sees and that go on."""
+        targets = {(one.container_address, one.container_port) for one in publications if one.protocol == "tcp"}
+        return sum(conntrack.count_connections(self._nft, address, port) for address, port in targets)
 
     # --- keeping it so -------------------------------------------------------------------------
 

@@ -38,19 +38,19 @@ class Outside(ports.HostPorts):
             reserved = tuple(
                 Reservation(one.protocol, one.host_ip, port, fd) for one, port, fd in zip(requests, reply["ports"], fds, strict=True)
             )
-            self._reserved.update(((one.protocol, one.host_ip, one.host_port), one.fd) for one in reserved)
+            self._reserved.update((_key(one), one.fd) for one in reserved)
         return reserved
 
     def shared(self, request: PortRequest, descriptors: Sequence[int]) -> Reservation | None:
         found = ports.shared(request, descriptors)
         if found is not None:
-            self._reserved[found.protocol, found.host_ip, found.host_port] = found.fd
+            self._reserved[_key(found)] = found.fd
         return found
 
     def close(self, reservations: Iterable[Reservation]) -> None:
         with self._lock:
             for one in reservations:
-                self._reserved.pop((one.protocol, one.host_ip, one.host_port), None)
+                self._reserved.pop(_key(one), None)
                 os.close(one.fd)
 
     def is_held(self, protocol: str, host_ip: str, port: int) -> bool:
@@ -58,7 +58,7 @@ class Outside(ports.HostPorts):
         return True
 
     def publish(self, publications: Iterable[Publication]) -> None:
-        """Those that were just reserved, and are not closed yet."""
+        """Those that were just reserved, and are not closed yet. One that is open already leads elsewhere from now on."""
         with self._lock:
             routes = [_route(one) for one in publications]
             self._usher("open", routes, [self._reserved[one[0], one[1], one[2]] for one in routes])
@@ -83,7 +83,11 @@ class Outside(ports.HostPorts):
 
 
 def _route(one: Publication) -> tuple[str, str, int, str, int]:
-    return one.protocol, one.host_ip, one.host_port, one.container_address, one.container_port
+    return (*_key(one), one.container_address, one.container_port)
+
+
+def _key(one: Publication | Reservation) -> tuple[str, str, int]:
+    return one.protocol, "" if one.host_ip == "0.0.0.0" else one.host_ip, one.host_port
 
 
 def _asked(sock: socket.socket, request: words.Message, fds: Sequence[int] = ()) -> tuple[words.Message, list[int]]:

@@ -97,11 +97,15 @@ class Usher:
 
     def _answer(self, request: Message, fds: list[int]) -> Message:
         """open: routes [protocol, host address, host port, container address, container port], each with its descriptor, which is
-        ours from then on; close: keys; retain: keys of all that are to stay, answered with those that are missing."""
+        ours from then on (one that is open is turned, and nobody at the door notices); close: keys; retain: keys of all that are
+        to stay, answered with those that are missing."""
         keys: list[Key] = [(one[0], one[1], one[2]) for one in request["routes"]]
         if request["request"] == "open":
             for key, route, fd in zip(keys, request["routes"], fds, strict=True):
-                self._close(key)
+                if key in self._doors:
+                    os.close(fd)
+                    self._doors[key].turn((route[3], route[4]))
+                    continue
                 door = UdpDoor if key[0] == "udp" else TcpDoor
                 self._doors[key] = door(self._reactor, socket.socket(fileno=fd), (route[3], route[4]))
         elif request["request"] == "close":
@@ -112,7 +116,7 @@ class Usher:
                 self._close(key)
             for key, route in zip(keys, request["routes"], strict=True):
                 if key in self._doors:
-                    self._doors[key].target = (route[3], route[4])
+                    self._doors[key].turn((route[3], route[4]))
         return {"missing": [key for key in keys if key not in self._doors]}
 
     def _close(self, key: Key) -> None:
@@ -147,6 +151,10 @@ class TcpDoor:
     def _go_on(self) -> None:
         if self._listener.fileno() >= 0:
             self._reactor.watch(self._listener.fileno(), self._accept)
+
+    def turn(self, target: Target) -> None:
+        """Whoever comes from now on; those who have come stay where they are."""
+        self.target = target
 
     def close(self) -> None:
         """Not this copy alone: a container's shim holds the port by another, on which nobody would ever accept."""
@@ -313,6 +321,12 @@ class UdpDoor:
         caller = self._callers.pop(address)
         self._reactor.forget(caller.sock.fileno())
         caller.sock.close()
+
+    def turn(self, target: Target) -> None:
+        if target != self.target:
+            self.target = target
+            for address in tuple(self._callers):
+                self._drop(address)
 
     def close(self) -> None:
         for address in tuple(self._callers):

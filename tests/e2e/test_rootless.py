@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from load import Load
 from machine import EXAMPLES, busybox_tar, free_port, http_get
 from ordinary_user import OrdinaryUser, why_not
 
@@ -86,6 +87,31 @@ def test_a_published_udp_port_answers(stack: Path, port: int) -> None:
         client.settimeout(5)
         client.sendto(b"hello", ("127.0.0.1", port))
         assert client.recv(100) == b"hello"
+
+
+def test_a_port_goes_from_one_container_to_the_next_without_a_gap(user: OrdinaryUser, stack: Path) -> None:
+    port = free_port()
+    text = """
+name: turn
+services:
+  web:
+    image: busybox:test
+    init: true
+    command: [sh, -c, "mkdir /www; echo {version} > /www/index.html; exec httpd -f -p 80 -h /www"]
+    ports: ["127.0.0.1:{port}:80"]
+    healthcheck: {{test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 100ms, timeout: 2s}}
+    deploy: {{update_config: {{order: start-first}}}}
+"""
+    folder = user.folder("turn", compose_yaml=text.format(version="one", port=port))
+    user.run("up", "-d", "--wait", cwd=folder)
+    user.folder("turn", compose_yaml=text.format(version="two", port=port))
+    load = Load(port, ("127.0.0.1",))
+    with load.running():
+        load.wait_for(("127.0.0.1", "one"))
+        user.run("up", "-d", cwd=folder)
+        load.wait_for(("127.0.0.1", "two"))
+    user.run("down", cwd=folder)
+    assert load.failures == [] and {text for _, text in load.answers} == {"one", "two"}
 
 
 def test_services_find_each_other_by_name(user: OrdinaryUser, stack: Path) -> None:

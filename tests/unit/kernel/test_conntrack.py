@@ -44,27 +44,27 @@ class Kernel:
         (flow(8080, "172.20.0.2", 80, LAST_ACK), 0),
         (flow(8080, "172.20.0.2", 80, TIME_WAIT), 0),
         (flow(8080, "172.20.0.3", 80, ESTABLISHED), 0),
-        (flow(8081, "172.20.0.2", 80, ESTABLISHED), 0),
+        (flow(8081, "172.20.0.2", 80, ESTABLISHED), 1),
         (flow(8080, "172.20.0.2", 81, ESTABLISHED), 0),
         (Reply(0x100, b"\x02\0\0\0", 0), 0),
     ],
 )
-def test_what_is_under_way_through_a_port_to_a_container_counts(found: Reply, count: int) -> None:
-    assert conntrack.count_connections(Kernel([found]), 8080, "172.20.0.2", 80) == count  # type: ignore[arg-type]
+def test_what_is_under_way_to_a_containers_port_counts(found: Reply, count: int) -> None:
+    assert conntrack.count_connections(Kernel([found]), "172.20.0.2", 80) == count  # type: ignore[arg-type]
 
 
-def test_the_kernel_is_asked_for_this_ports_and_this_containers_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_asked_for_this_containers_flows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel([])
     monkeypatch.setattr(conntrack, "_kernel_version", lambda: (5, 8))
-    conntrack.count_connections(kernel, 8080, "172.20.0.2", 80)  # type: ignore[arg-type]
+    conntrack.count_connections(kernel, "172.20.0.2", 80)  # type: ignore[arg-type]
     asked = attributes(kernel.asked[0].message[20:])
-    assert attributes(attributes(asked[1])[2]) == {1: b"\x06", 3: struct.pack(">H", 8080)}
     assert attributes(attributes(asked[2])[1]) == {1: socket.inet_aton("172.20.0.2")}
-    assert attributes(asked[25]) == {1: struct.pack("=I", 0b101000), 2: struct.pack("=I", 1)}
+    assert attributes(attributes(asked[2])[2]) == {1: b"\x06", 2: struct.pack(">H", 80)}
+    assert attributes(asked[25]) == {2: struct.pack("=I", 0b011001)}
 
 
 def test_an_old_kernel_is_asked_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel([])
     monkeypatch.setattr(conntrack, "_kernel_version", lambda: (5, 7))
-    conntrack.count_connections(kernel, 8080, "172.20.0.2", 80)  # type: ignore[arg-type]
+    conntrack.count_connections(kernel, "172.20.0.2", 80)  # type: ignore[arg-type]
     assert len(kernel.asked[0].message) == 20
