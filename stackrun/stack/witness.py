@@ -30,6 +30,8 @@ HEARD = Filters({
 ITSELF, POLICY, OUTSIDE, KEEP = "itself", "policy", "outside", "keep"
 EVERYTHING_S = 1e-9
 """`since_s` that leaves nothing out: a new daemon learns of ends that it slept through before anybody listens."""
+ASKED_WITHIN_S = 600.0
+"""A process that outlives a request to end for longer has ended by itself."""
 LINES_LOOKED_AT = 20
 LINE_CHARS_MAX = 300
 _SIGNALS_REMEMBERED = 4096
@@ -71,8 +73,8 @@ class Sightings:
 
     def __init__(self, ours: Callable[[str], bool]) -> None:
         self._ours = ours
-        self._signals: dict[str, tuple[int, bool]] = {}
-        """Container → the signal that asked it to end, and whether we sent it."""
+        self._signals: dict[str, tuple[int, bool, int]] = {}
+        """Container → the signal that asked it to end, whether we sent it, and when the last one came."""
         self._short_of_memory: set[str] = set()
 
     def seen(self, event: Event) -> Sighting | None:
@@ -111,12 +113,14 @@ class Sightings:
         if action == "kill":
             number = _number(event.attributes.get("signal", ""))
             if number in _ENDING:
-                self._signals.setdefault(event.id, (number, ours))
+                first, by_us, _ = self._signals.get(event.id, (number, ours, 0))
+                self._signals[event.id] = (first, by_us, event.time_ns)
                 while len(self._signals) > _SIGNALS_REMEMBERED:
                     del self._signals[next(iter(self._signals))]
             return number, ours
         if action == "die":
-            return self._signals.pop(event.id, (0, False))
+            number, by_us, at_ns = self._signals.pop(event.id, (0, False, 0))
+            return (number, by_us) if event.time_ns - at_ns < ASKED_WITHIN_S * 1e9 else (0, False)
         if action in ("start", "destroy"):
             self._signals.pop(event.id, None)
         return 0, ours

@@ -92,6 +92,10 @@ KILLED = event("die", exitCode="137", execDuration="0")
         ),
         (line(event("kill", signal="1")), "signalled by outside: somebody sent it SIGHUP over the engine's API"),
         (line(event("kill", signal="9")), ""),
+        (
+            line(event("kill", signal="15"), event("die", 700.0, exitCode="0"), now=EXITED),
+            "ended by itself: exited (0); ran less than a second",
+        ),
         (line(event("kill", signal="9"), event("start"), DIED, now=EXITED), "died by itself: exited (1); ran 3s"),
         (line(event("kill", signal="9"), KILLED, ours=True), ""),
         (line(DIED, now=EXITED, ours=True), "died by itself: exited (1); ran 3s"),
