@@ -45,7 +45,7 @@ from stackrun.engine.planner import Planner
 from stackrun.engine.pool import Pool
 from stackrun.engine.record import Definition, Situation
 from stackrun.engine.registry import Entry, Registry, Waiter
-from stackrun.engine.specgen import oci_resources, requested
+from stackrun.engine.specgen import oci_resources
 from stackrun.engine.store import Store, discard
 from stackrun.engine.streams import ProcessStream
 from stackrun.engine.usage import tree_size_bytes
@@ -318,7 +318,7 @@ class Containers:
             changed = replace(spec, resources=limits, restart_policy=policy or spec.restart_policy)
             creation.check(changed)
             if resources is not None and entry.handle is not None:
-                await self._pool.run(entry.handle.update, oci_resources(resources, swap_accounting=False))
+                await self._pool.run(entry.handle.update, powers.current().held(oci_resources(resources, swap_accounting=False)))
             entry.definition = replace(entry.definition, spec=changed)
             await self._pool.run(self._store.write_definition, entry.definition)
         self._lifecycle.publish(entry, "update")
@@ -443,7 +443,7 @@ def _warnings(spec: ContainerSpec) -> tuple[str, ...]:
         found.append("ipc mode container:X shares System V IPC and message queues, not /dev/shm")
     if spec.ports and (spec.network_mode == "host" or spec.network_mode.startswith("container:")):
         found.append(f"Published ports are discarded when using {spec.network_mode.partition(':')[0]} network mode")
-    unheld = powers.left_out(requested(spec.resources, swap_accounting=False), powers.missing_controllers())
+    unheld = powers.current().left_out(oci_resources(spec.resources, swap_accounting=False))
     return (*found, *unheld, *powers.warnings(spec))
 
 

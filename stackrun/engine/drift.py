@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from stackrun.api import labels
 from stackrun.api.drift import Drift, Repair
 from stackrun.api.types import Status
-from stackrun.engine import security
+from stackrun.engine import powers, security
 from stackrun.engine.events import Events
 from stackrun.engine.examination import Examination, Subject
 from stackrun.engine.images import Images
@@ -286,7 +286,7 @@ class Truth:
             command=(definition.path, *definition.args),
             environment=self._environment(entry),
             user=spec.user,
-            resources=oci_resources(spec.resources, swap_accounting=False),
+            resources=powers.current().held(oci_resources(spec.resources, swap_accounting=False)),
             filtered=security.security_options(spec).seccomp != {},
             joined=self._joined(entry),
             endpoints=wired,

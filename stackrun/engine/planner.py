@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stackrun.api.types import ContainerSpec, Endpoint, Health, HealthStatus, PortBinding, PublishedPort
-from stackrun.engine import devices, files, health
+from stackrun.engine import devices, files, health, powers
 from stackrun.engine.creation import endpoint_specs, exposed_only
 from stackrun.engine.host import swap_accounting
 from stackrun.engine.launch import LaunchPlan, PortPlan
@@ -95,6 +95,7 @@ class Planner:
                 files=self._files(entry),
                 devices=devices.every() if spec.privileged else devices.mapped(spec.resources.devices),
                 swap_accounting=bool(spec.resources.memory_bytes) and await self._pool.run(swap_accounting),
+                powers=powers.current(),
             ),
             own_network=own_network,
             texts=texts,

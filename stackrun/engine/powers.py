@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stackrun.api.types import ContainerSpec, DeviceMapping
@@ -20,38 +21,46 @@ _SECTIONS = {"memory": "memory", "pids": "pids", "blockIO": "io"}
 """Of OCI linux.resources → the controller that holds them; `cpu` is split between two."""
 
 
-@functools.cache
-def missing_controllers() -> frozenset[str]:
-    """Those that this user has no cgroup with; none are missing for root, who is told by the kernel."""
-    if not privileges.current().rootless:
-        return frozenset()
-    return frozenset({*_SECTIONS.values(), "cpu", "cpuset"}) - cgroup.detect().controllers
+@dataclass(frozen=True, slots=True)
+class Powers:
+    """`single_id`: files cannot be given to anybody else; `missing`: the cgroup controllers that limits are left out for want of."""
 
+    rootless: bool = False
+    single_id: bool = False
+    missing: frozenset[str] = frozenset()
 
-def held(resources: Mapping[str, Any], missing: frozenset[str]) -> dict[str, Any]:
-    """OCI linux.resources without what needs a `missing` controller."""
-    found = {name: value for name, value in resources.items() if _SECTIONS.get(name) not in missing}
-    if "cpu" in found:
-        found["cpu"] = {name: value for name, value in found["cpu"].items() if _cpu_controller(name) not in missing}
-    return {name: value for name, value in found.items() if value}
+    def held(self, resources: Mapping[str, Any]) -> dict[str, Any]:
+        """OCI linux.resources without what needs a missing controller."""
+        found = {name: value for name, value in resources.items() if _SECTIONS.get(name) not in self.missing}
+        if "cpu" in found:
+            found["cpu"] = {name: value for name, value in found["cpu"].items() if _cpu_controller(name) not in self.missing}
+        return {name: value for name, value in found.items() if value}
+
+    def left_out(self, resources: Mapping[str, Any]) -> tuple[str, ...]:
+        """One line for all limits that are not held."""
+        names = [name for name in resources if _SECTIONS.get(name) in self.missing]
+        names += ["cpu"] if any(_cpu_controller(name) in self.missing for name in resources.get("cpu", ())) else []
+        if not names:
+            return ()
+        return (f"limits left out ({', '.join(sorted(names))}): no cgroup that could hold them is delegated to this user; {DELEGATE}",)
 
 
 def _cpu_controller(name: str) -> str:
     return "cpuset" if name in _CPUSET_FIELDS else "cpu"
 
 
-def left_out(resources: Mapping[str, Any], missing: frozenset[str]) -> tuple[str, ...]:
-    """One line for all limits that are not held."""
-    names = [name for name in resources if name != "cpu" and _SECTIONS.get(name) in missing]
-    names += ["cpu"] if any(_cpu_controller(name) in missing for name in resources.get("cpu", ())) else []
-    if not names:
-        return ()
-    return (f"limits left out ({', '.join(sorted(names))}): no cgroup that could hold them is delegated to this user; {DELEGATE}",)
+@functools.cache
+def current() -> Powers:
+    """This engine's. None of root's are missing: what his kernel lacks, that says itself."""
+    mine = privileges.current()
+    if not mine.rootless:
+        return Powers()
+    return Powers(True, mine.single_id, frozenset({*_SECTIONS.values(), "cpu", "cpuset"}) - cgroup.detect().controllers)
 
 
 def check(spec: ContainerSpec) -> None:
     """Unsupported for what an ordinary user's engine has no way to do."""
-    if not privileges.current().rootless:
+    if not current().rootless:
         return
     if spec.pid_mode == "host" and not cgroup.detect().mount_points:
         raise Unsupported("pid mode host: without a cgroup of its own nobody would find the container's processes again", hint=DELEGATE)
@@ -67,6 +76,6 @@ def _check_devices(mappings: Iterable[DeviceMapping]) -> None:
 
 
 def warnings(spec: ContainerSpec) -> tuple[str, ...]:
-    if privileges.current().rootless and spec.network_mode == "host":
+    if current().rootless and spec.network_mode == "host":
         return ("network mode host is that of this user's engine, not the machine's: its ports are not reachable from outside",)
     return ()

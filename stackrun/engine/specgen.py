@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from stackrun.api.types import ContainerSpec, ExecSpec, Mount, MountPoint, MountType, Resources
-from stackrun.engine import powers, security
+from stackrun.engine import security
+from stackrun.engine.powers import Powers
 from stackrun.engine.record import Definition
 from stackrun.errors import InvalidArgument
 from stackrun.kernel import caps, privileges
@@ -54,6 +55,7 @@ class Surroundings:
     files: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[Device, ...] = ()
     swap_accounting: bool = False
+    powers: Powers = field(default_factory=Powers)
 
 
 def oci_config(definition: Definition, around: Surroundings) -> dict[str, Any]:
@@ -67,8 +69,9 @@ def oci_config(definition: Definition, around: Surroundings) -> dict[str, Any]:
         "linux": {
             "namespaces": _namespaces(around.joined),
             "cgroupsPath": around.cgroup_path,
-            "resources": oci_resources(spec.resources, swap_accounting=around.swap_accounting) | _device_rules(spec, around.devices),
-            "devices": [] if privileges.current().rootless else [_device_node(device) for device in around.devices],
+            "resources": around.powers.held(oci_resources(spec.resources, swap_accounting=around.swap_accounting))
+            | _device_rules(spec, around),
+            "devices": [] if around.powers.rootless else [_device_node(device) for device in around.devices],
             "maskedPaths": list(security.masked_paths(spec, options)),
             "readonlyPaths": list(security.readonly_paths(spec, options)),
             "sysctl": dict(spec.sysctls),
@@ -166,7 +169,7 @@ def _mounts(definition: Definition, around: Surroundings) -> list[dict[str, Any]
     """Docker's default mounts, the engine's files, then the container's own, shallow before deep; a later one at the same place wins."""
     spec = definition.spec
     brought = [_bind(point.source, point.target, point.mode.split(",")) for point in definition.image_mounts]
-    own = [*brought, *(_mount_point(point, spec) for point in definition.mounts), *_bound_devices(around.devices)]
+    own = [*brought, *(_mount_point(point, spec) for point in definition.mounts), *_bound_devices(around)]
     files = [_bind(source, target, ("rbind", "rprivate")) for target, source in around.files.items()]
     taken = {one["destination"] for one in own}
     defaults = [one for one in _default_mounts(spec, around) if one["destination"] not in taken]
@@ -176,11 +179,10 @@ def _mounts(definition: Definition, around: Surroundings) -> list[dict[str, Any]
     return defaults + sorted(placed, key=lambda one: len(PurePosixPath(one["destination"]).parts))
 
 
-def _bound_devices(devices: Sequence[Device]) -> list[dict[str, Any]]:
-    """Nodes take root to make, so the host's own are shown."""
-    if not privileges.current().rootless:
-        return []
-    return [_bind(one.host_path, one.path, ("bind", "rprivate", "nosuid", "noexec")) for one in devices]
+def _bound_devices(around: Surroundings) -> list[dict[str, Any]]:
+    """Nodes take root to make, so without it the host's own are shown."""
+    shown = around.devices if around.powers.rootless else ()
+    return [_bind(one.host_path, one.path, ("bind", "rprivate", "nosuid", "noexec")) for one in shown]
 
 
 def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str, Any]]:
@@ -188,7 +190,7 @@ def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str,
     mounts = [
         _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-        _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_terminal_group()),
+        _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_terminal_group(around)),
         _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", access),
         _mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", access),
     ]
@@ -204,9 +206,9 @@ def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str,
     ]
 
 
-def _terminal_group() -> tuple[str, ...]:
-    """The group `tty` as every distribution numbers it, unless nobody can be given to another group."""
-    return () if privileges.current().single_id else ("gid=5",)
+def _terminal_group(around: Surroundings) -> tuple[str, ...]:
+    """The group `tty` as every distribution numbers it, unless nothing can be given to another group."""
+    return () if around.powers.single_id else ("gid=5",)
 
 
 def _mount(destination: str, kind: str, *options: str, source: str = "") -> dict[str, Any]:
@@ -244,11 +246,6 @@ def _tmpfs_options(point: MountPoint, asked: Mount | None, spec: ContainerSpec) 
 
 
 def oci_resources(limits: Resources, *, swap_accounting: bool) -> dict[str, Any]:
-    """What was `requested` and can be held here."""
-    return powers.held(requested(limits, swap_accounting=swap_accounting), powers.missing_controllers())
-
-
-def requested(limits: Resources, *, swap_accounting: bool) -> dict[str, Any]:
     """OCI linux.resources without device rules; a limit that was not given is absent.
 
     With a memory limit alone Docker allows as much swap again; said only where the kernel can hold it (`swap_accounting`).
@@ -285,9 +282,9 @@ def _cpu(limits: Resources) -> dict[str, Any]:
     return {name: value for name, value in cpu.items() if value}
 
 
-def _device_rules(spec: ContainerSpec, devices: Sequence[Device]) -> dict[str, Any]:
+def _device_rules(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
     """Without root there are none: containers may open what their user may open."""
-    return {} if privileges.current().rootless else {"devices": _rules(spec, devices)}
+    return {} if around.powers.rootless else {"devices": _rules(spec, around.devices)}
 
 
 def _rules(spec: ContainerSpec, devices: Sequence[Device]) -> list[dict[str, Any]]:

@@ -109,6 +109,7 @@ def test_a_directory_that_somebody_else_has_made_is_refused(short_tmp: Path, mon
 
 def test_an_ordinary_users_daemon_goes_by_way_of_his_namespaces(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = engines.Engine(root=str(short_tmp))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "stackrun.cli.daemon" in engines.daemon_program(place)
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     assert "stackrun.cli.rootless" in engines.daemon_program(place)
@@ -138,6 +139,7 @@ def test_a_daemon_listens_on_unix_sockets_alone() -> None:
 def test_the_nearest_word_names_the_engine(
     monkeypatch: pytest.MonkeyPatch, hosts: list[str] | None, root: str | None, environment: dict[str, str], host: str
 ) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name in ("STACKRUN_HOST", "STACKRUN_ROOT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
