@@ -16,7 +16,7 @@ from stackrun.engine import security
 from stackrun.engine.powers import Powers
 from stackrun.engine.record import Definition
 from stackrun.errors import InvalidArgument
-from stackrun.kernel import caps, privileges
+from stackrun.kernel import caps
 from stackrun.kernel.cgroup_devices import DEFAULT_RULES
 
 OCI_VERSION = "1.0.2"
