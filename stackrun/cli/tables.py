@@ -12,10 +12,17 @@ _LONG_UNITS = ((48, 1, "hour"), (24 * 14, 24, "day"), (24 * 60, 24 * 7, "week"),
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Left-aligned columns three spaces apart, without trailing blanks; ends with a newline."""
-    lines = [titles, *rows]
+    """Left-aligned columns three spaces apart, without trailing blanks; ends with a newline.
+
+    Cells hold labels and names of strangers: one that would steer the terminal or end the line is shown as what it is.
+    """
+    lines = [titles, *([_shown(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) + COLUMN_GAP for column in range(len(titles))]
     return "".join("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
+
+
+def _shown(cell: str) -> str:
+    return cell if cell.isprintable() else "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in cell)
 
 
 def ago(created_s: float, now_s: float | None = None) -> str:

@@ -29,6 +29,25 @@ def test_they_do_not_reach_the_terminal(machine: Machine, stack: str) -> None:
     assert "sleep" in machine.run("ps", cwd=Path(stack)).stdout
 
 
+def test_nor_from_an_images_labels(machine: Machine, evil_image: Callable[..., str]) -> None:
+    """Which stack, service and files a container belongs to are labels, which an image may bring."""
+    labels = (
+        "project=honest",
+        f"service=web{ESCAPE}",
+        f"project.config_files=/x{ESCAPE}",
+        f"project.working_dir=/{ESCAPE}",
+        "oneoff=False",
+    )
+    image = evil_image(changes=tuple(f"LABEL com.docker.compose.{one}" for one in (*labels, "container-number=1")))
+    machine.docker("run", "-d", "--name", "labelled", image, "sleep", "1000")
+    try:
+        for words in (("ls",), ("-p", "honest", "ps")):
+            told = machine.run(*words, code=None).stdout
+            assert "\x1b" not in told and "\\x1b]0;owned" in told, told
+    finally:
+        machine.docker("rm", "-f", "labelled")
+
+
 def test_nor_in_an_error(machine: Machine, stack: str) -> None:
     for words in (("exec", "-T", "web", f"/not{ESCAPE}there"), ("up", f"web{ESCAPE}"), ("-f", f"x{ESCAPE}", "ps")):
         done = machine.run(*words, cwd=Path(stack), code=None)

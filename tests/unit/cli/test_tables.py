@@ -56,3 +56,8 @@ def test_ports_name_address_and_protocol_once_each() -> None:
         {"PrivatePort": 53, "Type": "udp"},
     ]
     assert tables.ports(published) == "53/udp, 127.0.0.1:8088->8080/tcp, [::]:8088->8080/tcp"
+
+
+def test_a_cell_does_not_steer_the_terminal() -> None:
+    shown = tables.table(("NAME",), [["a\x1b]0;x\x07b\nc"], ["é日"]])
+    assert shown == "NAME\na\\x1b]0;x\\x07b\\nc\né日\n"
