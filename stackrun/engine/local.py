@@ -110,18 +110,10 @@ class LocalEngine:
             store=store, registry=self._registry, pool=self._pool, networks=self._networks, planner=self._planner, resolver=self._resolver
         )
         self._containers = Containers(
-            store=store,
-            registry=self._registry,
-            pool=self._pool,
-            images=self._images,
-            networks=self._networks,
-            mounts=MountResolver(self._volumes, self._registry, self._pool),
-            planner=self._planner,
-            connections=self._connections,
-            lifecycle=self._lifecycle,
-            execs=self._execs,
-            report=self._report,
-        )
+            store=store, registry=self._registry, pool=self._pool, images=self._images, networks=self._networks,
+            mounts=MountResolver(self._volumes, self._registry, self._pool), planner=self._planner, connections=self._connections,
+            lifecycle=self._lifecycle, execs=self._execs, report=self._report,
+        )  # fmt: skip
         self._handover = HandOver(
             store=store,
             registry=self._registry,
