@@ -122,7 +122,9 @@ class Examination:
         if not group.exists():
             yield Difference("cgroup", f"/{subject.cgroup_path}", MISSING, Repair.RESTART)
             return
-        apart = truth.group_difference(subject.cgroup_path, credentials.cgroup_paths(subject.pid))
+        joined = credentials.cgroup_paths(subject.pid)
+        ours = joined if self._layout.v1 else {"": joined.get("", "")}  # an ordinary user has no group in version 1 hierarchies
+        apart = truth.group_difference(subject.cgroup_path, ours)
         if apart is not None:
             yield apart
         if group.is_frozen() is not subject.paused:

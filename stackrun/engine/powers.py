@@ -15,7 +15,7 @@ from stackrun.api.types import ContainerSpec, DeviceMapping
 from stackrun.errors import Unsupported
 from stackrun.kernel import cgroup, privileges
 
-DELEGATE = "start it where one is: systemd-run --user --scope -p Delegate=yes stackrun daemon"
+DELEGATE = "start it where one is: systemd-run --user --scope stackrun daemon"
 _CPUSET_FIELDS = frozenset({"cpus", "mems"})
 _SECTIONS = {"memory": "memory", "pids": "pids", "blockIO": "io"}
 """Of OCI linux.resources → the controller that holds them; `cpu` is split between two."""

@@ -38,9 +38,7 @@ _ALWAYS_ENABLED = ("cpu", "cpuset", "io", "memory", "pids")
 _FREEZE_TIMEOUT_S = 10.0
 _CLEAR_TIMEOUT_S = 1.0
 UNDELEGATED = "undelegated"
-_DELEGATE = "start the engine where one is: systemd-run --user --scope -p Delegate=yes stackrun daemon"
-LEAF = "stackrun-daemon"
-"""Where the daemon itself goes in a delegated group, which may hold no processes beside its children (cgroups(7))."""
+_DELEGATE = "start the engine where one is: systemd-run --user --scope stackrun daemon"
 _POLL_MS = 5
 _SIGKILL = 9  # not from `signal`, which brings enum along
 
@@ -99,12 +97,20 @@ def detect(mountinfo: str | None = None, cgroup: str | None = None, v2_controlle
 
 
 def _delegated(v2: str, cgroup: str) -> Layout:
-    """An ordinary user's: the v2 group that systemd has delegated to him, as if it were the mount point (systemd.io/CGROUP_DELEGATION)."""
+    """An ordinary user's: the topmost v2 group above him that is his, as if it were the mount point (systemd.io/CGROUP_DELEGATION).
+
+    Beneath a user's systemd that is user@UID.service, and whoever is in a group below may be moved to another one below.  One that
+    holds processes itself can hand no controllers down (cgroups(7)), and is of no use.
+    """
     own = next((line.removeprefix("0::") for line in cgroup.splitlines() if line.startswith("0::")), "")
-    directory = (v2 + own).removesuffix(f"/{LEAF}").rstrip("/")
-    if not v2 or not os.access(f"{directory}/cgroup.subtree_control", os.W_OK) or not os.access(f"{directory}/cgroup.procs", os.W_OK):
+    found, directory = "", f"{v2}{own}".rstrip("/")
+    while v2 and directory.startswith(v2):
+        if all(os.access(f"{directory}/{name}", os.W_OK) for name in (".", "cgroup.procs", "cgroup.subtree_control")):
+            found = directory
+        directory = os.path.dirname(directory)
+    if not found or read_or_empty(f"{found}/cgroup.procs"):
         return Layout(UNDELEGATED, {}, "", frozenset())
-    return Layout("v2", {}, directory, frozenset(read_or_empty(f"{directory}/cgroup.controllers").split()))
+    return Layout("v2", {}, found, frozenset(read_or_empty(f"{found}/cgroup.controllers").split()))
 
 
 def _cgroup_mounts(mountinfo: str) -> list[tuple[str, str, list[str]]]:

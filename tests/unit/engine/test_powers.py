@@ -22,7 +22,7 @@ def test_limits_of_missing_controllers_are_left_out_and_named() -> None:
     mine = powers.Powers(rootless=True, missing=frozenset({"memory", "cpuset"}))
     assert mine.held(ASKED) == {"cpu": {"quota": 2}, "pids": {"limit": 3}}
     (said,) = mine.left_out(ASKED)
-    assert "limits left out (cpu, memory)" in said and "Delegate=yes" in said
+    assert "limits left out (cpu, memory)" in said and "systemd-run --user" in said
 
 
 def test_where_all_controllers_are_nothing_is_left_out() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stackrun.errors import InvalidArgument, Unsupported
+from stackrun.kernel import cgroup
 from stackrun.kernel.cgroup import Cgroup, Layout, create, detect
 
 V1_MOUNTS = """\
@@ -107,3 +108,22 @@ def test_unclean_paths_are_refused(tmp_path: Path, path: str) -> None:
         create(v1_layout(tmp_path), path, {})
     with pytest.raises(InvalidArgument):
         Cgroup.load(v1_layout(tmp_path / "memory"), path)
+
+
+def test_an_ordinary_user_without_a_group_of_his_has_none(tmp_path: Path) -> None:
+    assert cgroup._delegated(str(tmp_path / "nothing"), "0::/session\n").mode == cgroup.UNDELEGATED
+    assert cgroup._delegated("", "0::/\n").mount_points == ()
+
+
+def test_a_delegated_group_is_the_topmost_that_is_the_users_and_holds_no_process(tmp_path: Path) -> None:
+    shell = tmp_path / "user" / "app" / "shell"
+    shell.mkdir(parents=True)
+    for directory in (tmp_path / "user", tmp_path / "user" / "app", shell):
+        for name in ("cgroup.procs", "cgroup.subtree_control"):
+            (directory / name).touch()
+    (tmp_path / "user" / "cgroup.controllers").write_text("cpu memory pids\n")
+    (shell / "cgroup.procs").write_text("4711\n")
+    found = cgroup._delegated(str(tmp_path), "1:cpu:/\n0::/user/app/shell\n")
+    assert (found.mode, found.v2, found.controllers) == ("v2", f"{tmp_path}/user", {"cpu", "memory", "pids"})
+    (tmp_path / "user" / "cgroup.procs").write_text("1\n")
+    assert cgroup._delegated(str(tmp_path), "0::/user/app/shell\n").mode == cgroup.UNDELEGATED
