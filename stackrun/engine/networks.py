@@ -342,7 +342,8 @@ class EngineNetworks:
         if bridge is None:
             return self._all_places(container_id, specs, own_names, first=first, lead_out=lead_out, hairpin=hairpin)
         async with self._waking:
-            await self._pool.run(self._wake_bridge, bridge.id)
+            if not _has_bridge(self._networks[bridge.id]):
+                await self._pool.run(self._wake_bridge, bridge.id)
             return self._all_places(container_id, specs, own_names, first=first, lead_out=lead_out, hairpin=hairpin)
 
     def _all_places(
