@@ -97,6 +97,7 @@ class Truth:
         self._patience = Patience()
         self._due: asyncio.TimerHandle | None = None
         self._closed = False
+        self._failure = ""
         self._mending = asyncio.Lock()
         self.repairs = True
         self.is_held: Callable[[str], bool] = lambda project: False
@@ -130,10 +131,24 @@ class Truth:
         self._tasks.spawn(self._answer(), "look at the networks again")
 
     async def _answer(self) -> None:
-        if self.repairs and await self.repair_networks():
+        try:
+            done = await self.repair_networks() if self.repairs else ()
+        except StackrunError as error:
             self._patience.repaired(time.monotonic())
+            self._report_once(f"repair the networks: {error.message}")
+            self.look_again()
+        else:
+            self._failure = ""
+            if done:
+                self._patience.repaired(time.monotonic())
         if self.on_kernel_change is not None:
             self.on_kernel_change()
+
+    def _report_once(self, text: str) -> None:
+        """It is tried again and again."""
+        if text != self._failure:
+            self._failure = text
+            self._report(text)
 
     async def repair_networks(self, asked: Collection[str] = ()) -> tuple[Drift, ...]:
         """Level-triggered: puts bridges, links and the firewall back, and tells what was put back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
@@ -12,10 +13,13 @@ from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
 from engines import BUSYBOX, add_busybox, engine_on, execute, file_chunks, fresh_engine, remove_everything, run, until
 
+from stackrun.api.drift import Drift
 from stackrun.api.types import EndpointSpec, Mount, MountType, NetworkSpec, PortBinding, Resources, Ulimit
 from stackrun.engine.local import LocalEngine, instance
+from stackrun.errors import KernelError
 from stackrun.kernel import cgroup, cgroup_devices
 from stackrun.network.firewall import table_name
 
@@ -315,6 +319,27 @@ def test_a_link_of_somebody_else_in_the_bridges_place_is_told_and_left_alone(sho
             host("ip", "link", "delete", one.bridge)
             await one.engine.repair_networks()
             assert await drift(one.engine) == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_repair_that_fails_is_tried_again_and_told_once(short_tmp: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with web(short_tmp) as one:
+            truth, told, tries = one.engine.truth, asyncio.Event(), 0
+
+            async def failing(asked: object = ()) -> tuple[Drift, ...]:
+                nonlocal tries
+                tries += 1
+                if tries < 3:
+                    raise KernelError("add bridge", errno.EBUSY)
+                told.set()
+                return ()
+
+            truth.repairs, truth.repair_networks = True, failing  # type: ignore[method-assign]
+            truth.look_again()
+            await asyncio.wait_for(told.wait(), 10)
+            assert [one.message for one in caplog.records].count("repair the networks: add bridge: EBUSY (Device or resource busy)") == 1
 
     asyncio.run(scenario())
 
