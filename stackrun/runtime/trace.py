@@ -71,18 +71,37 @@ def mark(step: str, container_id: str = "", at_ns: int = 0) -> None:
 
 
 def table(lines: list[str]) -> str:
-    """The profile of each container: microseconds since its first step and since the step before, in any process."""
+    """The profile: microseconds since the first step, and since the same process's step before; medians where there are several
+    containers."""
     found: dict[str, list[tuple[int, str, str]]] = {}
     for line in lines:
         at, container_id, process, step = line.split(" ", 3)
-        found.setdefault(container_id, []).append((int(at), process, step))
-    return "\n".join("\n".join(_profile(container_id, sorted(marks))) for container_id, marks in found.items())
+        found.setdefault(container_id, []).append((int(at), process, _plain(step, container_id)))
+    spent: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    for marks in found.values():
+        _add(spent, sorted(marks))
+    rows = sorted((_median(at), _median(took), process, step) for (process, step), (at, took) in spent.items())
+    title = f"{len(found)} containers, medians" if len(found) > 1 else next(iter(found), "nothing was traced")
+    return "\n".join(
+        [title, f"{'at':>9} {'took':>8}  process  step", *(f"{at:9.0f} {took:8.0f}  {who:<8} {step}" for at, took, who, step in rows)]
+    )
 
 
-def _profile(container_id: str, marks: list[tuple[int, str, str]]) -> list[str]:
-    first = before = marks[0][0]
-    rows = [f"{container_id}: microseconds since the first step, and since the last", f"{'at':>9} {'took':>8}  process  step"]
+def _plain(step: str, container_id: str) -> str:
+    """The same for every container: of a path that holds its id only the name."""
+    return " ".join(word.rpartition("/")[2] if container_id and container_id in word else word for word in step.split(" "))
+
+
+def _add(spent: dict[tuple[str, str], tuple[list[float], list[float]]], marks: list[tuple[int, str, str]]) -> None:
+    first = marks[0][0]
+    last: dict[str, int] = {}
     for at, process, step in marks:
-        rows.append(f"{(at - first) / 1000:9.0f} {(at - before) / 1000:8.0f}  {process:<8} {step}")
-        before = at
-    return rows
+        ats, took = spent.setdefault((process, step), ([], []))
+        ats.append((at - first) / 1000)
+        # A process's first step has taken it since whoever came before.
+        took.append((at - last.get(process, max(last.values(), default=first))) / 1000)
+        last[process] = at
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

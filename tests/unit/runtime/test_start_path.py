@@ -34,13 +34,26 @@ def test_a_trace_is_one_line_a_step_in_the_order_of_time(tmp_path: Path, monkeyp
     trace.to_file("engine", str(tmp_path / "trace"))
     try:
         trace.mark("ask", "4f2a91c03b77aaaa", at_ns=1_000_000)
-        trace.mark("other", "bbbb", at_ns=1_000_000)
         trace.become("init", "4f2a91c03b77aaaa")
         trace.mark("execve", at_ns=1_250_000)
         trace.mark("mount proc on /proc", at_ns=1_100_000)
     finally:
         os.close(trace.fd)
     profile = trace.table((tmp_path / "trace").read_text().splitlines())
-    rows = [line.split() for line in profile.splitlines()]
-    assert [row[:2] for row in rows if row[-1] in ("ask", "/proc", "execve")] == [["0", "0"], ["100", "100"], ["250", "150"]]
-    assert [row[0] for row in rows if row[0].endswith(":")] == ["4f2a91c03b77:", "bbbb:"]
+    assert [line.split(None, 3) for line in profile.splitlines()[2:]] == [
+        ["0", "0", "engine", "ask"],
+        ["100", "100", "init", "mount proc on /proc"],
+        ["250", "150", "init", "execve"],
+    ]
+
+
+def test_the_profile_of_several_containers_is_their_median() -> None:
+    lines = [f"{start * 1000} c{start} engine ask" for start in (1, 2, 3)]
+    lines += [f"{(start + took) * 1000} c{start} init mount /x/c{start}aa/merged" for start, took in ((1, 5), (2, 7), (3, 90))]
+    assert trace.table(lines).splitlines() == [
+        "3 containers, medians",
+        "       at     took  process  step",
+        "        0        0  engine   ask",
+        "        7        7  init     mount merged",
+    ]
+    assert trace.table([]).splitlines()[0] == "nothing was traced"
