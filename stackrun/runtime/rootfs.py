@@ -205,11 +205,12 @@ class Filesystem:
 
     def execute(self, tree: Tree) -> None:
         options = self.mount.options
+        covers = self.mount.kind == "tmpfs" and _is_there(tree, self.mount.destination)
         target_fd = tree.open_directory(self.mount.destination)
         try:
             if (self.mount.destination, self.mount.kind) != ("/proc", "proc"):
                 tree.refuse_proc(target_fd, self.mount.destination)
-            if self.mount.kind == "tmpfs":
+            if covers:
                 options = _tmpfs_options(options, target_fd)
             if self.read_only_later or options.copies_up:
                 options = _writable(options)
@@ -228,8 +229,15 @@ class Filesystem:
             os.close(target_fd)
 
 
+def _is_there(tree: Tree, path: str) -> bool:
+    fd = tree.open_existing(path)
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
+
+
 def _tmpfs_options(options: mounts.Options, target_fd: int) -> mounts.Options:
-    """A tmpfs without a mode of its own takes that of the directory it covers, as runc does."""
+    """A tmpfs without a mode of its own takes that of the directory it covers, as runc does; where there was none, the kernel's (1777)."""
     if any(word.startswith("mode=") for word in options.data):
         return options
     copy = _copy(options)

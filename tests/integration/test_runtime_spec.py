@@ -231,6 +231,15 @@ def test_a_tmpfs_begins_with_what_it_covers(runtime: Runtime) -> None:
     assert runtime.output(script, lambda config: config["mounts"].append(mount)) == ["text", "2755 3 4", "4755 3 4", "p", "ro"]
 
 
+def test_a_tmpfs_has_the_mode_of_what_it_covers_and_the_kernels_where_there_was_nothing(runtime: Runtime) -> None:
+    (runtime.bundle / "rootfs/kept").mkdir(0o710)
+
+    def change(config: Config) -> None:
+        config["mounts"] += [{"destination": path, "type": "tmpfs", "source": "t"} for path in ("/kept", "/made/new")]
+
+    assert runtime.output("stat -c %a /kept /made/new", change) == ["710", "1777"]
+
+
 def test_a_tmpfs_too_small_for_that_is_an_error(runtime: Runtime) -> None:
     (runtime.bundle / "rootfs/data").mkdir()
     (runtime.bundle / "rootfs/data/big").write_bytes(b"x" * 100000)
