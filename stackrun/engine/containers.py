@@ -359,6 +359,8 @@ class Containers:
                 return
             if entry.state.running:
                 raise Conflict(_removal_refusal(entry))
+            if volumes:
+                await self._mounts.give(entry.definition.anonymous_volumes, entry.id)
             entry.situation = entry.with_state(status=Status.REMOVING)
             retired = await self._pool.run(self._retire, entry)
             self._registry.remove(entry)

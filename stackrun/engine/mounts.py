@@ -12,7 +12,7 @@ from stackrun.engine.creation import clean_path
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Registry
 from stackrun.engine.volumes import Volumes
-from stackrun.errors import InvalidArgument, KernelError
+from stackrun.errors import Conflict, InvalidArgument, KernelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,18 @@ class MountResolver:
         for name in anonymous:
             await self._pool.run(self._volumes.keep, name)
 
-    async def forget(self, anonymous: Sequence[str]) -> None:
+    async def give(self, anonymous: Sequence[str], container_id: str) -> None:
+        """Their container is about to be removed with them."""
         for name in anonymous:
-            await self._volumes.remove(name, force=True)
+            await self._pool.run(self._volumes.give, name, container_id)
+
+    async def forget(self, anonymous: Sequence[str]) -> None:
+        """But not those that another container has come to use (`volumes_from`)."""
+        for name in anonymous:
+            try:
+                await self._volumes.remove(name, force=True)
+            except Conflict:
+                await self._pool.run(self._volumes.keep, name)
 
     def _inherited(self, others: Sequence[str]) -> list[MountPoint]:
         """`volumes_from`: NAME[:ro|rw]."""

@@ -184,6 +184,12 @@ class Store:
         except FileNotFoundError:
             return ""
 
+    def give_volume(self, name: str, container_id: str) -> None:
+        """It goes with this container, whose removal follows."""
+        directory = self.volume_directory(name)
+        with naming(f"write {directory}/made-for"):
+            (directory / "made-for").write_text(container_id)
+
     def keep_volume(self, name: str) -> None:
         (self.volume_directory(name) / "made-for").unlink(missing_ok=True)
 

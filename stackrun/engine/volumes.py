@@ -34,11 +34,11 @@ class Volumes:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def load(self, containers: frozenset[str]) -> None:
-        """Blocks; once, at the engine's start. A volume that was being made for a container that is not among `containers` goes."""
+        """Blocks; once, at the engine's start. A volume of a container that is not among `containers`, being made or removed, goes."""
         self._volumes = {one.name: one for one in self._store.load_volumes()}
         for name in tuple(self._volumes):
             owner = self._store.volume_owner(name)
-            if owner in containers:
+            if owner in containers or (owner and self._registry.using_volume(name)):
                 self._store.keep_volume(name)
             elif owner:
                 del self._volumes[name]
@@ -47,6 +47,11 @@ class Volumes:
     def keep(self, name: str) -> None:
         """Blocks. It is no longer only its maker's."""
         self._store.keep_volume(name)
+
+    def give(self, name: str, container_id: str) -> None:
+        """Blocks. It goes with this container, also when this engine ends before it has come to that."""
+        if name in self._volumes:
+            self._store.give_volume(name, container_id)
 
     def list(self, filters: Filters) -> tuple[Volume, ...]:
         used = frozenset(mount.name for entry in self._registry for mount in entry.definition.mounts if mount.name)
