@@ -141,4 +141,5 @@ def service_of(summary: Summary) -> str:
 
 def number_of(summary: Summary) -> int:
     number = summary["Labels"].get(labels.CONTAINER_NUMBER, "0")
-    return int(number) if str(number).isdigit() else 0
+    text = str(number)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else 0

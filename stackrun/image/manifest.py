@@ -188,7 +188,7 @@ def _variant_rank(entry: Descriptor, wanted: Platform) -> int:
     level, limit = variant.removeprefix("v"), wanted.variant.removeprefix("v")
     if not wanted.variant:
         return 0  # nothing asked: any of them, a plain one first
-    return 1 + int(level) if level.isdecimal() and limit.isdecimal() and int(level) < int(limit) else -1
+    return 1 + int(level) if level.isdecimal() and limit.isdecimal() and len(level) < 4 and int(level) < int(limit) else -1
 
 
 # --- configuration -------------------------------------------------------------------------------

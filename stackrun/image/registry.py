@@ -253,7 +253,7 @@ def _listed(domain: str, registries: tuple[str, ...]) -> bool:
 def _range_start(response: http.client.HTTPResponse) -> int:
     value = response.headers.get("Content-Range", "")
     start = value.removeprefix("bytes ").partition("-")[0]
-    if not start.isdecimal():
+    if not start.isdecimal() or len(start) > 20:
         raise RegistryError(f"the registry answers a range request with {value!r}")
     return int(start)
 

@@ -449,11 +449,12 @@ def _time_offsets(linux: Message, found: dict[str, str]) -> list[tuple[str, int,
 
 def signal_number(text: str) -> int:
     """`9`, `KILL`, `SIGKILL`, `SIGRTMIN+3` → number; InvalidArgument in Docker's words."""
-    if text.isdigit() and 1 <= int(text) <= 64:
+    if text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= 64:
         return int(text)
     name, plus, offset = text.upper().partition("+")
     name = name if name.startswith("SIG") else f"SIG{name}"
     number = getattr(signals, name, None)
-    if not isinstance(number, int) or name.startswith("SIG_") or (plus and not offset.isdigit()):
+    is_offset = offset.isascii() and offset.isdigit() and len(offset) <= 2
+    if not isinstance(number, int) or name.startswith("SIG_") or (plus and not is_offset):
         raise InvalidArgument(f"invalid signal: {text}")
     return int(number) + int(offset or 0)

@@ -56,9 +56,9 @@ def service_of(container: Container) -> str:
 
 
 def number_of(container: Container) -> int:
-    """0 when the label is missing or no number."""
+    """0 when the label is missing or no number, or none that a container of ours has: an image may bring any."""
     text = container.spec.labels.get(labels.CONTAINER_NUMBER, "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else 0
 
 
 def is_one_off(container: Container) -> bool:
