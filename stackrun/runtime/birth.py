@@ -7,7 +7,6 @@ the pid that was written to --pid-file.  The command runs through a sealed inter
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 
@@ -220,10 +219,9 @@ def _bear(order: orders.Order, wishes: Wishes) -> launching.Born:
 
 
 def _take_care() -> None:
-    """Before anything is forked from this process: nobody may look into it, and its memory is to stay shared."""
+    """Before anything is forked from this process: nobody may look into it."""
     process.forbid_dump()
     identity.present()
-    gc.disable()
 
 
 def _hear_prepared(sock: sockets.Socket, record: Record, hooks: Hooks) -> tuple[dict[str, Any], list[int]]:

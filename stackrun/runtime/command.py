@@ -6,12 +6,14 @@ themselves are in `verbs`.
 
 from __future__ import annotations
 
+import gc
 import sys
 
 _BEARING = ("create", "exec", "run")
 
 
 def main(argv: list[str] | None = None) -> int:
+    gc.disable()  # the process ends before there is anything to collect, unless it waits, and then it makes nothing
     words = sys.argv[1:] if argv is None else argv
     # A word may also be a container's name, or an option's value: sealing it in vain does no harm.
     if any(word in words for word in _BEARING):
@@ -25,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
             return 1
     from stackrun.runtime import verbs
 
-    return verbs.run(words)
+    verbs.finish(words)
+    return 0  # never
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from stackrun.kernel import mounts, signals
 from stackrun.runtime import trace
 
 _ZYGOTE = "import sys; sys.path.append({root!r}); from stackrun.runtime.nursery import main; main({fd}{trace})"
-_VERB = "import sys; sys.path.append({root!r}); from stackrun.runtime.{module} import run; sys.exit(run(sys.argv[1:]))"
+_VERB = "import gc, sys; gc.disable(); sys.path.append({root!r}); from stackrun.runtime.{module} import finish; finish(sys.argv[1:])"
 _FLAGS = ("-I", "-S", "-X", "utf8", "-c")
 _INHERITED_FD = 3
 
@@ -71,7 +71,7 @@ def is_sealed() -> bool:
 
 
 def become_sealed(module: str, words: list[str]) -> None:
-    """Execute `run` of a module of this package on `words` in this process, by the sealed interpreter.  Does not come back."""
+    """Execute `finish` of a module of this package on `words` in this process, by the sealed interpreter.  Does not come back."""
     fd = sealed()
     code = _VERB.format(root=_package_root(), module=module)
     try:
