@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -227,12 +227,15 @@ class Store:
 
 def discard(retired: Path, *, on_error: Callable[[str], None]) -> None:
     """Removes a retired directory; what cannot be removed stays for the next start's sweep and is reported."""
-    trees.remove(retired, lambda name, error: on_error(f"remove {name} of {retired}: {error.strerror}"))
+    if retired.exists():
+        trees.remove(retired, lambda name, error: on_error(f"remove {name} of {retired}: {error.strerror}"))
 
 
 def _retire(directory: Path) -> Path:
+    """Somebody may have removed it already: then it is gone, as was asked for."""
     retired = directory.with_name(_REMOVING + directory.name)
-    directory.rename(retired)
+    with naming(f"rename {directory}"), suppress(FileNotFoundError):
+        directory.rename(retired)
     return retired
 
 

@@ -192,7 +192,7 @@ def test_a_process_at_any_step(scene: Scene, verb: str) -> None:
 # --- the daemon ---
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_CHANGES = frozenset(("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.posix_spawn", "socket.connect", "socket.sendmsg", "socket.sendto"))
+_CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.posix_spawn", "socket.connect", "socket.sendmsg", "socket.sendto"}
 
 
 class Countdown:
