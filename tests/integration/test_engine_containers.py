@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from stackrun.api.types import (
 )
 from stackrun.engine.local import LocalEngine
 from stackrun.errors import CommandNotFound, Conflict, InvalidArgument, NotFound, NotModified
+from stackrun.runtime import trace
 
 
 async def ready(engine: LocalEngine, name: str) -> None:
@@ -303,3 +305,21 @@ def test_the_record_is_what_inspect_says(short_tmp: Path) -> None:
             assert replace(view.spec, labels={}).mounts == mounts
 
     asyncio.run(scenario())
+
+
+def test_a_trace_tells_every_step_across_four_processes(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "fd", -1)
+    trace.to_file("engine", str(short_tmp / "trace"))
+
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            assert await finished(engine, "one", "true", network_mode="none") == (0, "")
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        os.close(trace.fd)
+    marks = [line.split(" ", 3) for line in (short_tmp / "trace").read_text().splitlines()]
+    assert len({container for _, container, _, _ in marks}) == 1
+    assert {process for _, _, process, _ in marks} == {"engine", "zygote", "shim", "init"}
+    assert {"begin the start", "clone init", "pivot_root", "see execve happen", "tell waiters"} <= {step for *_, step in marks}

@@ -365,3 +365,21 @@ def _mount_points() -> tuple[str, ...]:
     from stackrun.kernel import cgroup
 
     return cgroup.detect().mount_points
+
+
+def test_a_trace_tells_every_step_up_to_execve(runtime: Runtime) -> None:
+    runtime.configure("true")
+    command = runtime.command("run", "-b", str(runtime.bundle), "a")
+    command.insert(command.index("--root"), "--trace")
+    told = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stderr
+    steps = [line.split(None, 3)[2:] for line in told.splitlines()[2:]]
+    order = [
+        ["command", "be executed"],
+        ["command", "cgroups and limits"],
+        ["init", "join the cgroups"],
+        ["init", "mount proc on /proc"],
+        ["init", "pivot_root"],
+        ["command", "see execve happen"],
+        ["command", "remove cgroups and record"],
+    ]
+    assert [step for step in steps if step in order] == order
