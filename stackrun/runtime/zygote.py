@@ -56,6 +56,8 @@ class Zygote:
     def spawn(self, request: dict[str, Any], fds: Sequence[int]) -> tuple[int, int]:
         """Fork a shim for `request` (`shim.main`), which gets copies of `fds`: (pid, pidfd).  Unavailable when the zygote is gone."""
         with self._lock:
+            if self._pid_fd < 0:
+                raise Unavailable(f"spawn a shim: the zygote (pid {self.pid}) has been given up")
             try:
                 messages.send(self._connection, request, list(fds))
             except OSError as error:
@@ -85,14 +87,19 @@ class Zygote:
             return  # it has ended before
 
     def close(self) -> None:
-        """End the zygote.  Shims and containers go on.  Idempotent."""
-        if self._pid_fd < 0:
-            return
-        self._connection.close()
-        self._kill()
-        try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass  # somebody else has reaped it
-        os.close(self._pid_fd)
-        self._pid_fd = -1
+        """End the zygote.  Shims and containers go on.  Idempotent.
+
+        Whoever waits for an answer of it is told first that there is none: a descriptor must not be closed under them.
+        """
+        if self._pid_fd >= 0:
+            self._kill()
+        with self._lock:
+            if self._pid_fd < 0:
+                return
+            self._connection.close()
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass  # somebody else has reaped it
+            os.close(self._pid_fd)
+            self._pid_fd = -1
