@@ -105,7 +105,8 @@ class Chaos:
         with self.machine.start(*command, cwd=self.folder) as process:
             lost = self.kill(victim, process, after_s)
             out, err = process.communicate(timeout=60)
-        assert "Traceback" not in out + err, out + err
+        print(out + err)
+        assert "Traceback" not in out + err
         self.machine.run(*command, cwd=self.folder)
         self.check(verb)
         if verb == "change":
