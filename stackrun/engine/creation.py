@@ -16,6 +16,7 @@ MINIMUM_MEMORY_BYTES = 6 << 20
 RESTART_POLICIES = ("", "no", "always", "on-failure", "unless-stopped")
 LOG_DRIVERS = ("", "json-file", "local", "none")
 _NO_WORD = re.compile(r"[\s\x00-\x20\x7f#]")
+_EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/(?:tcp|udp|sctp)")
 _LOG_OPTIONS = frozenset({"max-size", "max-file", "compress", "labels", "env", "tag", "mode", "max-buffer-size"})
 
 
@@ -181,18 +182,23 @@ def _check_names(spec: ContainerSpec) -> None:
         for value in values:
             if _NO_WORD.search(value):
                 raise InvalidArgument(f"invalid {what} {value!r}: it holds a space or a control character")
+    for port in spec.exposed_ports:
+        found = _EXPOSED.fullmatch(port)
+        if not found or not all(0 < int(number) < 65536 for number in found.groups() if number):
+            raise InvalidArgument(f"invalid exposed port {port[:64]!r}", hint="write 80/tcp, 53/udp or 8000-8010/tcp")
     if {".", ".."} & set(spec.cgroup_parent.split("/")):
         raise InvalidArgument(f"invalid cgroup parent {spec.cgroup_parent!r}: it is no clean path")
 
 
 def _check_targets(spec: ContainerSpec) -> None:
     seen: set[str] = set()
-    for target in (*(one.target for one in spec.mounts), *spec.tmpfs):
+    for target in (*(one.target for one in spec.mounts), *spec.tmpfs, *spec.anonymous_volumes):
         if not target.startswith("/"):
             raise InvalidArgument(f"invalid mount config: mount path must be absolute: {target!r}")
-        clean = clean_path(target)
-        if clean == "/":
+        if clean_path(target) == "/":
             raise InvalidArgument("invalid specification: destination can't be '/'")
+    for target in (*(one.target for one in spec.mounts), *spec.tmpfs):
+        clean = clean_path(target)
         if clean in seen:
             raise InvalidArgument(f"Duplicate mount point: {clean}")
         seen.add(clean)

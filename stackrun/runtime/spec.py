@@ -262,9 +262,20 @@ def refuse_lacking(config: Message) -> None:
 
 def _text(holder: Message, name: str, where: str) -> str:
     value = holder.get(name, "")
-    if not isinstance(value, str) or "\0" in value:
+    if not _is_text(value):
         raise InvalidArgument(f"{_field(where, name)}: {value!r} is not a text")
-    return value
+    return str(value)
+
+
+def _is_text(value: object) -> bool:
+    """Something execve(2) and paths can take: no zero, and half a character only where it stands for a byte (PEP 383)."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _object(holder: Message, name: str, where: str) -> Message:
@@ -276,7 +287,7 @@ def _object(holder: Message, name: str, where: str) -> Message:
 
 def _texts(holder: Message, name: str, where: str) -> list[str]:
     values = holder.get(name) or []
-    if not isinstance(values, list) or not all(isinstance(one, str) and "\0" not in one for one in values):
+    if not isinstance(values, list) or not all(map(_is_text, values)):
         raise InvalidArgument(f"{_field(where, name)}: it must be a list of texts")
     return values
 
