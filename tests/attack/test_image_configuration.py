@@ -28,6 +28,32 @@ def test_values_of_the_wrong_kind(machine: Machine, registry: EvilRegistry, what
     assert "Traceback" not in (machine.state / "daemon.log").read_text()
 
 
+ODD: dict[str, Any] = {
+    "a port of letters": {"ExposedPorts": {"abc": {}}},
+    "a port of thousands of digits": {"ExposedPorts": {"9" * 5000: {}}},
+    "a port beyond all": {"ExposedPorts": {"65536/tcp": {}}},
+    "a signal of thousands of digits": {"StopSignal": "9" * 5000},
+    "a signal above the line": {"StopSignal": "²"},
+    "a user of a hundred thousand letters": {"User": "x" * 100_000},
+    "a directory that is none": {"WorkingDir": "a/../.."},
+    "a volume on nothing": {"Volumes": {"": {}}},
+    "a volume on a relative path": {"Volumes": {"data": {}}},
+    "a zero in the environment": {"Env": ["A=\0"]},
+    "half a character": {"Cmd": ["\ud800"]},
+    "a health check of no kind": {"Healthcheck": {"Test": ["x"]}},
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_odd_values_of_the_right_kind(machine: Machine, registry: EvilRegistry, what: str) -> None:
+    name = registry.image("1", LAYER, config={"Cmd": ["/it"], **ODD[what]})
+    machine.docker("pull", name)
+    done = machine.docker("run", "--rm", "-P", name, code=125)
+    assert "Error response from daemon: " in done.stderr and "internal" not in done.stderr and "gone" not in done.stderr, done.stderr
+    assert "Traceback" not in (machine.state / "daemon.log").read_text()
+    assert machine.docker("ps", "-aq").stdout == ""
+
+
 @pytest.mark.parametrize("nesting", ["[", '{"a":'])
 def test_nesting_without_end(machine: Machine, registry: EvilRegistry, nesting: str) -> None:
     done = machine.docker("pull", registry.raw("1", (nesting * 50_000).encode()), code=1)
