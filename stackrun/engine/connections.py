@@ -15,7 +15,9 @@ from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.errors import Conflict, Forbidden, NotFound
+from stackrun.kernel import netlink
 from stackrun.network.endpoint import Endpoint as WiredEndpoint
+from stackrun.network.endpoint import resolver_batch
 from stackrun.runtime.container import Handle
 
 
@@ -99,9 +101,19 @@ class Connections:
         """The resolver, if the container has one of its own, and its /etc/hosts."""
         plan = self._planner.resolver(entry.definition.spec, endpoints)
         if plan is not None:
+            if not self._resolver.serves(entry.id):
+                await self._pool.run(self._begin_to_resolve, entry, handle)
             await self._pool.run(self._resolver.serve, handle, plan, endpoints)
         hosts = self._store.container_directory(entry.id) / "hosts"
         await self._pool.run(replaced_text, hosts, self._planner.hosts_text(entry, endpoints))
+
+    def _begin_to_resolve(self, entry: Entry, handle: Handle) -> None:
+        """Blocks. It was on `bridge` alone so far; a resolv.conf that it has changed itself stays its own."""
+        spec = entry.definition.spec
+        handle.configure_network([(netlink.NETFILTER, resolver_batch())])
+        path = self._store.container_directory(entry.id) / "resolv.conf"
+        if path.read_text(encoding="utf-8", errors="replace") == self._planner.resolver_text(spec, own_dns=False):
+            replaced_text(path, self._planner.resolver_text(spec, own_dns=True))
 
     async def _record(self, entry: Entry, endpoints: tuple[Endpoint, ...]) -> None:
         specs = tuple(one.spec for one in endpoints if one.spec is not None)

@@ -148,12 +148,15 @@ class Planner:
         return {
             "hostname": f"{hostname}\n",
             "hosts": self.hosts_text(entry, endpoints),
-            "resolv.conf": files.resolver(
-                _host_resolver(), own_dns=own_dns, servers=spec.dns, search=spec.dns_search, options=spec.dns_options
-            ).text()
-            if spec.network_mode != "host" or spec.dns
-            else _host_text(_RESOLV_CONF),
-        }  # fmt: skip
+            "resolv.conf": self.resolver_text(spec, own_dns=own_dns),
+        }
+
+    def resolver_text(self, spec: ContainerSpec, *, own_dns: bool) -> str:
+        """Its /etc/resolv.conf; `own_dns`: our resolver answers there."""
+        if spec.network_mode == "host" and not spec.dns:
+            return _host_text(_RESOLV_CONF)
+        host = _host_resolver()
+        return files.resolver(host, own_dns=own_dns, servers=spec.dns, search=spec.dns_search, options=spec.dns_options).text()
 
     def hosts_text(self, entry: Entry, endpoints: Sequence[Endpoint]) -> str:
         spec = entry.definition.spec
@@ -251,4 +254,3 @@ def _host_text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-

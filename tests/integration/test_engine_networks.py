@@ -145,6 +145,22 @@ def test_connect_and_disconnect_a_running_container(short_tmp: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_container_of_the_default_bridge_learns_names_when_it_is_connected(short_tmp: Path) -> None:
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            await engine.create_network(NetworkSpec("back"))
+            await run(engine, "one")
+            await run(engine, "two", network_mode="back")
+            assert await resolved(engine, "one", "two") == []
+            await engine.connect_network("back", "one", EndpointSpec("back"))
+            assert len(await resolved(engine, "one", "two")) == len(await resolved(engine, "two", "one")) == 1
+            await engine.disconnect_network("back", "one")
+            await engine.connect_network("back", "one", EndpointSpec("back"))
+            assert (await execute(engine, "one", "ping", "-c1", "-W2", "two"))[0] == 0
+
+    asyncio.run(scenario())
+
+
 def test_an_ended_container_has_no_interface_though_its_connection_has_more_to_send(short_tmp: Path) -> None:
     """Its namespace outlives it then, for as long as the kernel goes on sending."""
 
