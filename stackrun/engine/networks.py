@@ -470,7 +470,7 @@ class EngineNetworks:
 
     def under_way(self, publications: Sequence[Publication]) -> int:
         """Connections that go on through these ports. Takes no lock: it only looks."""
-        return self._mechanism.under_way(publications)
+        return self._mechanism.under_way(publications) + self._host_ports.under_way(publications)
 
 
 def _names(network: str, own_names: Sequence[str], spec: EndpointSpec) -> tuple[str, ...]:

@@ -72,14 +72,17 @@ class Outside(ports.HostPorts):
         with self._lock:
             self._usher("retain", [_route(one) for one in publications])
 
-    def _usher(self, request: str, routes: list[tuple[str, str, int, str, int]], fds: Sequence[int] = ()) -> None:
+    def under_way(self, publications: Iterable[Publication]) -> int:
+        return int(self._usher("count", [_route(one) for one in publications])["under_way"])
+
+    def _usher(self, request: str, routes: list[tuple[str, str, int, str, int]], fds: Sequence[int] = ()) -> words.Message:
         with words.seqpacket() as sock:
             sock.settimeout(_TIMEOUT_S)
             try:
                 sock.connect(f"{self._run_dir}/usher.sock")
             except OSError as error:
                 raise Unavailable(f"the process that opens this user's host ports is gone: {error.strerror}") from None
-            _asked(sock, {"request": request, "routes": routes}, fds)
+            return _asked(sock, {"request": request, "routes": routes}, fds)[0]
 
 
 def _route(one: Publication) -> tuple[str, str, int, str, int]:

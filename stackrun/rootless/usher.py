@@ -15,6 +15,7 @@ import os
 import resource
 import socket
 import time
+from collections import Counter
 
 from stackrun.errors import KernelError
 from stackrun.kernel import process, syscalls
@@ -71,6 +72,7 @@ class Usher:
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._doors: dict[Key, TcpDoor | UdpDoor] = {}
+        self._under_way: Counter[Target] = Counter()
 
     def run(self, listener: socket.socket) -> None:
         self._reactor.watch(listener.fileno(), lambda: self._accept(listener))
@@ -96,41 +98,46 @@ class Usher:
         connection.close()
 
     def _answer(self, request: Message, fds: list[int]) -> Message:
-        """open: routes [protocol, host address, host port, container address, container port], each with its descriptor, which is
-        ours from then on (one that is open is turned, and nobody at the door notices); close: keys; retain: keys of all that are
-        to stay, answered with those that are missing."""
-        keys: list[Key] = [(one[0], one[1], one[2]) for one in request["routes"]]
-        if request["request"] == "open":
-            for key, route, fd in zip(keys, request["routes"], fds, strict=True):
-                if key in self._doors:
-                    os.close(fd)
-                    self._doors[key].turn((route[3], route[4]))
-                    continue
-                door = UdpDoor if key[0] == "udp" else TcpDoor
-                self._doors[key] = door(self._reactor, socket.socket(fileno=fd), (route[3], route[4]))
-        elif request["request"] == "close":
-            for key in keys:
-                self._close(key)
-        else:
-            for key in self._doors.keys() - keys:
-                self._close(key)
-            for key, route in zip(keys, request["routes"], strict=True):
-                if key in self._doors:
-                    self._doors[key].turn((route[3], route[4]))
-        return {"missing": [key for key in keys if key not in self._doors]}
+        """Routes are [protocol, host address, host port, container address, container port].  open: each with its descriptor, which
+        is ours from then on; close: those that still lead where they say; retain: no others stay, answered with those that are
+        missing; count: answered with the TCP connections that go on along them."""
+        routes: dict[Key, Target] = {(one[0], one[1], one[2]): (one[3], one[4]) for one in request["routes"]}
+        match request["request"]:
+            case "open":
+                for (key, target), fd in zip(routes.items(), fds, strict=True):
+                    self._open(key, target, fd)
+            case "close":
+                for key, target in routes.items():
+                    if key in self._doors and self._doors[key].target == target:
+                        self._doors.pop(key).close()
+            case "retain":
+                for key in self._doors.keys() - routes.keys():
+                    self._doors.pop(key).close()
+                for key, door in self._doors.items():
+                    door.turn(routes[key])
+        return {
+            "missing": [key for key in routes if key not in self._doors],
+            "under_way": sum(self._under_way[target] for target in set(routes.values())),
+        }
 
-    def _close(self, key: Key) -> None:
-        door = self._doors.pop(key, None)
-        if door is not None:
-            door.close()
+    def _open(self, key: Key, target: Target, fd: int) -> None:
+        """One that is open already is turned, and nobody at the door notices."""
+        if key in self._doors:
+            os.close(fd)
+            self._doors[key].turn(target)
+        elif key[0] == "udp":
+            self._doors[key] = UdpDoor(self._reactor, socket.socket(fileno=fd), target)
+        else:
+            self._doors[key] = TcpDoor(self._reactor, socket.socket(fileno=fd), target, self._under_way)
 
 
 class TcpDoor:
-    """A published TCP port: everybody who comes gets a connection to `target` of his own."""
+    """A published TCP port: everybody who comes gets a connection to `target` of his own, counted while it goes on."""
 
-    def __init__(self, reactor: Reactor, listener: socket.socket, target: Target) -> None:
+    def __init__(self, reactor: Reactor, listener: socket.socket, target: Target, under_way: Counter[Target]) -> None:
         self._reactor = reactor
         self._listener = listener
+        self._under_way = under_way
         self.target = target
         # What connections leave behind for a minute (TIME_WAIT) inherits this, and does not keep the next holder out then.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -146,7 +153,7 @@ class TcpDoor:
                 self._reactor.forget(self._listener.fileno())
                 self._reactor.after(_BREATH_S, self._go_on)
             return
-        Relay(self._reactor, client, self.target)
+        Relay(self._reactor, client, self.target, self._under_way)
 
     def _go_on(self) -> None:
         if self._listener.fileno() >= 0:
@@ -181,11 +188,13 @@ class _End:
 class Relay:
     """Two connected sockets; what one sends goes to the other, its end too.  Nothing is read before the last has been written."""
 
-    def __init__(self, reactor: Reactor, client: socket.socket, target: Target) -> None:
+    def __init__(self, reactor: Reactor, client: socket.socket, target: Target, under_way: Counter[Target]) -> None:
         self._reactor = reactor
+        self._target = target
+        self._under_way = under_way
+        under_way[target] += 1
         self._client = _End(client)
         self._server = _End(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-        self._is_connected = False
         for one in (client, self._server.sock):
             one.setblocking(False)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -205,7 +214,6 @@ class Relay:
         if self._server.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._reset()
             return
-        self._is_connected = True
         self._move()
 
     def _move(self) -> None:
@@ -219,11 +227,11 @@ class Relay:
             return
         for end, other in ((self._client, self._server), (self._server, self._client)):
             events = (0 if end.ended or other.waiting else READ) | (WRITE if end.waiting else 0)
-            self._reactor.watch(end.sock.fileno(), self._handler(end, events), events)
-
-    def _handler(self, end: _End, events: int) -> Callable[[], None]:
-        """A socket that nothing is awaited of only wakes us when its connection has broken."""
-        return (lambda: self._try(self._move)) if events else self._reset
+            if events:
+                self._reactor.watch(end.sock.fileno(), lambda: self._try(self._move), events)
+            else:
+                # epoll tells of a hang-up unasked, also while there is still something to read before it.
+                self._reactor.forget(end.sock.fileno())
 
     def _reset(self) -> None:
         """RST both ways (SO_LINGER of 0 s): nobody is to take half of it for the whole."""
@@ -233,10 +241,12 @@ class Relay:
         self._close()
 
     def _close(self) -> None:
+        if self._client.sock.fileno() < 0:
+            return
+        self._under_way -= Counter({self._target: 1})  # in place; a target that is down to none goes
         for end in (self._client, self._server):
-            if end.sock.fileno() >= 0:
-                self._reactor.forget(end.sock.fileno())
-                end.sock.close()
+            self._reactor.forget(end.sock.fileno())
+            end.sock.close()
 
 
 def _write(sink: _End) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from stackrun.network.reactor import Reactor
@@ -67,7 +68,7 @@ def test_both_directions_arrive_whole_and_each_ends_by_itself() -> None:
     reactor, listener = Reactor(), bound()
     address = listener.getsockname()
     with served(answer) as target:
-        door = TcpDoor(reactor, listener, target)
+        door = TcpDoor(reactor, listener, target, Counter())
         with running(reactor), socket.create_connection(address, timeout=10) as client:
             sender = threading.Thread(target=lambda: (client.sendall(BIG), client.shutdown(socket.SHUT_WR)))
             sender.start()
@@ -81,10 +82,9 @@ def test_a_container_that_refuses_is_a_reset_for_the_client() -> None:
     unused = bound()
     reactor, listener = Reactor(), bound()
     address = listener.getsockname()
-    door = TcpDoor(reactor, listener, unused.getsockname())
-    with running(reactor), socket.create_connection(address, timeout=10) as client:
-        with contextlib.suppress(ConnectionResetError):
-            assert client.recv(1) == b""
+    door = TcpDoor(reactor, listener, unused.getsockname(), Counter())
+    with running(reactor), contextlib.suppress(ConnectionResetError), socket.create_connection(address, timeout=10) as client:
+        assert client.recv(1) == b""
     door.close()
     unused.close()
 
@@ -92,7 +92,7 @@ def test_a_container_that_refuses_is_a_reset_for_the_client() -> None:
 def test_a_closed_door_refuses_also_where_a_copy_of_its_socket_is_held() -> None:
     listener = bound()
     address, copy = listener.getsockname(), listener.dup()
-    TcpDoor(Reactor(), listener, ("127.0.0.1", 1)).close()
+    TcpDoor(Reactor(), listener, ("127.0.0.1", 1), Counter()).close()
     with socket.socket() as client:
         assert client.connect_ex(address) != 0
     copy.close()
@@ -119,8 +119,39 @@ def test_what_is_not_to_be_retained_is_closed_and_what_is_missing_is_told() -> N
     usher, listener = Usher(Reactor()), bound()
     address = listener.getsockname()
     route = ["tcp", "127.0.0.1", address[1], "127.0.0.1", 1]
-    assert usher._answer({"request": "open", "routes": [route]}, [listener.detach()]) == {"missing": []}
+    assert usher._answer({"request": "open", "routes": [route]}, [listener.detach()]) == {"missing": [], "under_way": 0}
     other = ["tcp", "", 4321, "127.0.0.1", 1]
-    assert usher._answer({"request": "retain", "routes": [other]}, []) == {"missing": [("tcp", "", 4321)]}
+    assert usher._answer({"request": "retain", "routes": [other]}, []) == {"missing": [("tcp", "", 4321)], "under_way": 0}
     with socket.socket() as client:
         assert client.connect_ex(address) != 0
+
+
+def test_a_port_that_was_handed_over_is_not_closed_by_its_old_holder() -> None:
+    usher, listener = Usher(Reactor()), bound()
+    address = listener.getsockname()
+    old, new = (["tcp", "127.0.0.1", address[1], "127.0.0.1", port] for port in (1, 2))
+    usher._answer({"request": "open", "routes": [old]}, [listener.dup().detach()])
+    with socket.create_connection(address, timeout=10):  # waits to be let in
+        usher._answer({"request": "open", "routes": [new]}, [listener.detach()])
+        assert not usher._answer({"request": "close", "routes": [old]}, [])["missing"]
+        socket.create_connection(address, timeout=10).close()
+    assert usher._answer({"request": "close", "routes": [new]}, [])["missing"]
+
+
+def test_connections_are_counted_while_they_go_on() -> None:
+    counted: Counter[tuple[str, int]] = Counter()
+    seen: list[int] = []
+    reactor, listener = Reactor(), bound()
+    address = listener.getsockname()
+
+    def count(connection: socket.socket) -> None:
+        seen.append(counted.total())
+        read_all(connection)
+
+    with served(count) as target:
+        door = TcpDoor(reactor, listener, target, counted)
+        with running(reactor), socket.create_connection(address, timeout=10) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == b""
+        door.close()
+    assert seen == [1] and not counted
