@@ -69,9 +69,6 @@ bench: setup-test ## side by side with Docker, Docker Compose, runc and crun
 leaks: setup-test ## 300 containers at once, made and destroyed ten times: what is left of them
 	@$(BIN)/python tests/bench/leaks.py
 
-leaks: setup-test ## 300 containers at once, made and removed 10 times over: what stays behind
-	@$(BIN)/python tests/bench/leaks.py
-
 vm: setup-test ## the same core on pure cgroup v2: Debian's cloud kernel in qemu
 	@$(BIN)/python tests/vm/run.py
 
