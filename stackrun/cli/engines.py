@@ -100,7 +100,18 @@ def own_run_dir() -> str:
     for directory in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}"):
         if directory.startswith("/") and os.access(directory, os.W_OK | os.X_OK):
             return f"{directory}/stackrun"
-    return f"/tmp/stackrun-{os.geteuid()}"
+    own = f"/tmp/stackrun-{os.geteuid()}"
+    if os.path.lexists(own):
+        _check_own(own)  # or we would talk to whoever has made it before us
+    return own
+
+
+def _check_own(directory: str) -> None:
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise PermissionDenied(
+            f"{directory} is no directory that only this user can write to", hint=f"chmod go-w {directory}, or name another --root"
+        )
 
 
 def make_directories(engine: Engine) -> None:
@@ -112,11 +123,7 @@ def make_directories(engine: Engine) -> None:
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
-        status = os.lstat(directory)
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise PermissionDenied(
-                f"{directory} is no directory that only this user can write to", hint="remove it, or name another --root"
-            )
+        _check_own(directory)
 
 
 def connect(options: argparse.Namespace) -> Transport:

@@ -100,6 +100,18 @@ def test_without_a_login_his_sockets_are_in_a_directory_of_his_in_tmp(monkeypatc
     assert engines.own_run_dir() == "/tmp/stackrun-54321"
 
 
+def test_nobody_talks_to_a_socket_that_somebody_else_has_put_there(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    theirs = Path("/tmp/stackrun-54321")
+    theirs.mkdir()
+    try:
+        with pytest.raises(PermissionDenied, match="only this user can write to"):
+            engines.Engine(root=engines.own_root())
+    finally:
+        theirs.rmdir()
+
+
 def test_a_directory_that_somebody_else_has_made_is_refused(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (short_tmp / "run").mkdir(0o700)  # root's
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
