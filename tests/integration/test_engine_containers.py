@@ -17,6 +17,7 @@ from stackrun.api.types import (
     DeviceMapping,
     EndpointSpec,
     ExecSpec,
+    Filters,
     LogConfig,
     LogQuery,
     Mount,
@@ -323,3 +324,24 @@ def test_a_trace_tells_every_step_across_four_processes(short_tmp: Path, monkeyp
     assert len({container for _, container, _, _ in marks}) == 1
     assert {process for _, _, process, _ in marks} == {"engine", "zygote", "shim", "init"}
     assert {"begin the start", "clone init", "pivot_root", "see execve happen", "tell waiters"} <= {step for *_, step in marks}
+
+
+GROW = "x=0123456789abcdef; while :; do x=$x$x; done"
+
+
+@pytest.mark.parametrize(("script", "code"), [(GROW, 137), (f"({GROW}); exit 3", 3)], ids=["first", "other"])
+def test_whichever_process_the_kernel_kills_for_want_of_memory_is_told(short_tmp: Path, script: str, code: int) -> None:
+    """As with Docker: not only the first one's end counts, and the event comes once."""
+
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            limits = Resources(memory_bytes=32 << 20, memory_swap_bytes=32 << 20)
+            events = await engine.events(filters=Filters({"event": ("oom", "die")}))
+            assert (await finished(engine, "one", "sh", "-c", script, resources=limits, network_mode="none"))[0] == code
+            assert [(await anext(events)).action for _ in range(2)] == ["oom", "die"]
+            assert (await engine.container("one")).state.oom_killed
+            await events.aclose()
+            await finished(engine, "two", "sh", "-c", "exit 137", resources=limits, network_mode="none")
+            assert not (await engine.container("two")).state.oom_killed
+
+    asyncio.run(scenario())
