@@ -34,7 +34,7 @@ def why_not() -> str:
 
 
 class OrdinaryUser:
-    """`subordinate_ids`: whether he has a range of them. `close` removes him and all that is his."""
+    """`subordinate_ids`: whether he has a range of them; `cgroup`: where his commands are to run. `close` removes all that is his."""
 
     def __init__(self, name: str, *, subordinate_ids: bool = True) -> None:
         self.name = name
@@ -44,6 +44,7 @@ class OrdinaryUser:
         self.run_dir = Path(f"/tmp/stackrun-{self.uid}")
         self._ids = range(FIRST_ID, FIRST_ID + 65_536) if subordinate_ids else range(0)
         self._set_ids(f"{self._ids[0]}-{self._ids[-1]}" if self._ids else "")
+        self.cgroup: Path | None = None
         self._tun_mode = stat.S_IMODE(TUN.stat().st_mode)
         TUN.chmod(0o666)  # as udev's rules have it
 
@@ -65,9 +66,10 @@ class OrdinaryUser:
         return done
 
     def command(self, *argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        entered = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.cgroup / "cgroup.procs")] if self.cgroup else []
         environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "NO_COLOR": "1", **(env or {})}
         return subprocess.run(
-            ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--init-groups", *argv],
+            [*entered, "setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--init-groups", *argv],
             cwd=cwd or self.home, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 

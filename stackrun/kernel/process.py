@@ -66,6 +66,8 @@ def allow_dump() -> None:
 def in_pid_namespace_of(pid: int) -> tuple[int, ...]:
     """Everybody in the pid namespace of a container's init, by the caller's numbers: who its processes are when no cgroup tells."""
     own = _pid_namespace(str(pid))
+    if own == _pid_namespace("self"):
+        return (pid,)  # not a container's alone
     return tuple(sorted(int(name) for name in os.listdir("/proc") if name.isdecimal() and own and _pid_namespace(name) == own))
 
 

@@ -15,7 +15,7 @@ import fcntl
 import os
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound
-from stackrun.kernel import cgroup, signals, syscalls
+from stackrun.kernel import cgroup, process, signals, syscalls
 from stackrun.runtime import state
 from stackrun.runtime.hooks import Hooks
 
@@ -140,9 +140,16 @@ class Record:
             raise NotFound("container not running")
         return pid_fd
 
+    def members(self) -> tuple[int, ...]:
+        """Without a cgroup, those of its pid namespace."""
+        group = self.group()
+        if group.directories:
+            return group.pids()
+        return process.in_pid_namespace_of(self.values["pid"]) if self.is_alive() else ()
+
     def signal(self, signum: int, *, all_processes: bool = False) -> None:
         if all_processes:
-            for pid in self.group().pids():
+            for pid in self.members():
                 _send(pid, signum)
         else:
             pid_fd = self.open_init()

@@ -359,7 +359,8 @@ class Shim:
     def _on_signal(self, message: Message, _: list[int]) -> Answer:
         signum = message["signum"]
         if message["all"]:
-            for pid in self._born.group.pids():
+            group = self._born.group
+            for pid in group.pids() if group.directories else process.in_pid_namespace_of(self._born.pid):
                 _send(pid, signum)
         else:
             self._signal(self._born.pid_fd, signum)

@@ -15,7 +15,7 @@ import sys
 import time
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, PermissionDenied, StackrunError, Unsupported
-from stackrun.kernel import cgroup_devices, process
+from stackrun.kernel import cgroup_devices
 from stackrun.runtime import jsontext, options, trace
 from stackrun.runtime.options import FLAG, LIST, NUMBER, VALUE, Option
 from stackrun.runtime.record import SPEC_VERSION, Record, all_records
@@ -382,7 +382,7 @@ def _process(arguments: Arguments, record: Record) -> dict[str, Any]:
 
 def _ps(arguments: Arguments) -> None:
     record = Record.load(arguments.root, arguments.id)
-    pids = record.group().pids() or (process.in_pid_namespace_of(record.values["pid"]) if record.is_alive() else ())
+    pids = record.members()
     if arguments.format == "json":
         print(jsontext.dumps(pids))
         return

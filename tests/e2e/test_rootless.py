@@ -17,6 +17,8 @@ from load import Load
 from machine import EXAMPLES, busybox_tar, free_port, http_get
 from ordinary_user import OrdinaryUser, why_not
 
+from stackrun.kernel import cgroup
+
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "can")
 
 STACK = """
@@ -187,6 +189,33 @@ def test_the_shop(user: OrdinaryUser) -> None:
     hosts = {json.loads(http_get(f"http://127.0.0.1:{port}/"))["host"] for _ in range(20)}
     assert len(hosts) == 2
     user.run("down", "-v", "-t", "1", cwd=folder, env=env)
+
+
+@pytest.mark.skipif(not cgroup.detect().v2, reason="nothing can be delegated without cgroup v2")
+def test_a_delegated_cgroup_holds_the_containers() -> None:
+    delegated = Path(cgroup.detect().v2, f"srd{os.getpid()}")
+    owner = OrdinaryUser(delegated.name)
+    try:
+        (delegated / "shell").mkdir(parents=True)
+        for path in (delegated, delegated / "shell"):
+            for name in (".", "cgroup.procs", "cgroup.subtree_control"):
+                os.chown(path / name, owner.uid, owner.uid)
+        owner.cgroup = delegated / "shell"
+        folder = owner.folder("one", compose_yaml="services: {one: {image: host, command: [sleep, '99'], stop_grace_period: 0s}}")
+        owner.run("up", "-d", cwd=folder)
+        docker = ["docker", "-H", f"unix://{owner.run_dir}/stackrun.sock"]
+        assert owner.command(*docker, "pause", "one-one-1").returncode == 0
+        (group,) = (delegated / "stackrun").glob("*/cgroup.freeze")
+        assert group.read_text() == "1\n"
+        assert owner.command(*docker, "unpause", "one-one-1").returncode == 0
+        owner.run("down", cwd=folder)
+        owner.run("daemon", "stop")
+        assert owner.gone_within(10), owner.processes()
+    finally:
+        owner.close()
+        for name in ("stackrun", "shell", "."):
+            with contextlib.suppress(FileNotFoundError):
+                (delegated / name).rmdir()
 
 
 def test_with_one_id_alone_containers_run_as_root_only() -> None:
