@@ -38,8 +38,11 @@ def _mapped(mapping: DeviceMapping) -> Iterator[Device]:
 
 def every() -> tuple[Device, ...]:
     """All of the host's nodes, for a privileged container; an ordinary user's those that he may open."""
-    usable = os.R_OK | os.W_OK if privileges.current().rootless else os.F_OK
-    found = (_device(path, path, "rwm") for path in _below("/dev") if path.split("/")[2] not in _OWN and os.access(path, usable))
+    paths = [path for path in _below("/dev") if path.split("/")[2] not in _OWN]
+    if privileges.current().rootless:
+        # They are bound, and neither a link nor the host's terminals would be the container's then.
+        paths = [path for path in paths if os.access(path, os.R_OK | os.W_OK) and not os.path.islink(path) and path != "/dev/ptmx"]
+    found = (_device(path, path, "rwm") for path in paths)
     return tuple(one for one in found if one is not None)
 
 
