@@ -285,8 +285,10 @@ class Lifecycle:
 
     async def _take_interfaces(self, entry: Entry, was: Situation) -> None:
         """Its addresses are free after that. It takes the kernel 10 ms and more: who waits for the exit code has been told before."""
-        if was.endpoints:
-            await self._attempt(f"take the interfaces of {entry.name} away", self._networks.discard, was.endpoints)
+        try:
+            await self._networks.discard(was.endpoints)
+        except StackrunError as error:
+            self._report(f"take the interfaces of {entry.name} away: {error.message}")
         self._networks.release(entry.id)
 
     async def _record(self, entry: Entry) -> None:

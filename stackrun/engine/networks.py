@@ -72,6 +72,8 @@ class EngineNetworks:
         self._networks: dict[str, Network] = {}
         self._making: set[str] = set()
         self._waking = asyncio.Lock()
+        self._discarded: list[str] = []
+        self._discarding = asyncio.Lock()
         self._taken: dict[str, dict[str, str]] = {}
 
     # --- start and end of the engine ---
@@ -450,9 +452,17 @@ class EngineNetworks:
             wired = self._mechanism.plan_endpoint(endpoint.network_id, endpoint.endpoint_id, ipv4_address=endpoint.ipv4_address)
             self._mechanism.detach(wired)
 
-    def discard(self, endpoints: Sequence[Endpoint]) -> None:
-        """Takes the interfaces of a container that has ended away. Takes no lock: nobody else knows them."""
-        self._mechanism.discard(endpoint.endpoint_id for endpoint in endpoints if endpoint.endpoint_id)
+    async def discard(self, endpoints: Sequence[Endpoint]) -> None:
+        """Takes the interfaces of a container that has ended away.
+
+        Those of containers that end together go together, since the kernel waits 10 ms and more for each turn: who comes meanwhile
+        waits for the next turn, and finds his done then.
+        """
+        self._discarded += [endpoint.endpoint_id for endpoint in endpoints if endpoint.endpoint_id]
+        async with self._discarding:
+            mine, self._discarded = self._discarded, []
+            if mine:
+                await self._pool.run(self._mechanism.discard, mine)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         with self._kernel:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import select
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -51,9 +50,6 @@ class Networks:
         self._networks: dict[str, Network] = {}
         self._publications: dict[_Key, Publication] = {}
         self._notes: list[str] = []
-        self._discarded: list[str] = []
-        self._discarding = threading.Lock()
-        self._turn = threading.Lock()
         self._route = Connection(netlink.ROUTE)
         self._nft = nft.connect()
 
@@ -202,15 +198,10 @@ class Networks:
 
         The kernel does so with the namespace, but that lives on without processes for as long as a TCP connection has
         something left to send, 100 s and more, and would answer in the place of the addresses' next holder.
-        Those of containers that end together go together: who comes meanwhile waits for the next turn, and finds his done then.
         """
-        with self._discarding:
-            self._discarded += [host_interface(endpoint_id) for endpoint_id in endpoint_ids]
-        with self._turn:
-            with self._discarding:
-                names, self._discarded = self._discarded, []
-            if names:
-                bridge.delete_all(self._route, names)
+        names = [host_interface(endpoint_id) for endpoint_id in endpoint_ids]
+        if names:
+            bridge.delete_all(self._route, names)
 
     # --- published ports -----------------------------------------------------------------------
 
