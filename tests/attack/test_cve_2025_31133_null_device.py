@@ -31,7 +31,7 @@ def run(machine: Machine, dev: Path, *options: str) -> tuple[int, str, str]:
 def test_a_link_is_refused(machine: Machine, dev: Path, target: str) -> None:
     (dev / "null").symlink_to(target)
     code, out, told = run(machine, dev)
-    assert code != 0 and "WRITABLE" not in out and "/dev/null" in told, told
+    assert code != 0 and out == "", told
 
 
 @pytest.mark.parametrize("kind", ["file", "fifo", "directory", "another device"])
@@ -47,7 +47,7 @@ def test_anything_else_is_refused(machine: Machine, dev: Path, kind: str) -> Non
         case _:
             os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 5))
     code, out, told = run(machine, dev)
-    assert code != 0 and out == "" and "/dev/null" in told, told
+    assert code != 0 and out == "", told
 
 
 def test_the_null_device_is_taken(machine: Machine, dev: Path) -> None:
