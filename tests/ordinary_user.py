@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import pwd
+import secrets
 import shutil
 import signal
 import stat
@@ -15,9 +16,10 @@ from pathlib import Path
 from machine import REPOSITORY, STACKRUN
 
 TUN = Path("/dev/net/tun")
-FIRST_ID = 100_000_000
+_FIRST_ID = 100_000_000
 
 
+@functools.cache
 def why_not() -> str:
     """Why an ordinary user can have no engine with a way out here; empty: he can."""
     for program, package in (("newuidmap", "uidmap"), ("slirp4netns", "slirp4netns"), ("useradd", "passwd")):
@@ -34,28 +36,27 @@ def why_not() -> str:
 
 
 class OrdinaryUser:
-    """`subordinate_ids`: whether he has a range of them; `cgroup`: where his commands are to run. `close` removes all that is his."""
+    """`subordinate_ids`: whether he has a range of them, from `first_id`; `cgroup`: where his commands are to run.
+
+    `close` removes him and all that is his.
+    """
 
     def __init__(self, name: str, *, subordinate_ids: bool = True) -> None:
         self.name = name
-        subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", name], check=True)
-        self.uid = pwd.getpwnam(name).pw_uid
+        # Not the next free number: usermod refuses one that a process of its last owner still has.
+        self.uid = 40_000 + secrets.randbelow(20_000)
+        none = ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", "--uid", str(self.uid), *none, name], check=True)
         self.home = Path("/home", name)
         self.run_dir = Path(f"/tmp/stackrun-{self.uid}")
-        self._ids = range(FIRST_ID, FIRST_ID + 65_536) if subordinate_ids else range(0)
-        self._set_ids(f"{self._ids[0]}-{self._ids[-1]}" if self._ids else "")
         self.cgroup: Path | None = None
+        self.first_id = _FIRST_ID + 65_536 * secrets.randbelow(1000)
+        self._ids = range(self.first_id, self.first_id + 65_536) if subordinate_ids else range(0)
+        if self._ids:
+            extent = f"{self._ids[0]}-{self._ids[-1]}"
+            subprocess.run(["usermod", "--add-subuids", extent, "--add-subgids", extent, name], check=True)
         self._tun_mode = stat.S_IMODE(TUN.stat().st_mode)
         TUN.chmod(0o666)  # as udev's rules have it
-
-    def _set_ids(self, wanted: str) -> None:
-        for kind in ("uid", "gid"):
-            lines = Path(f"/etc/sub{kind}").read_text().splitlines() if Path(f"/etc/sub{kind}").exists() else []
-            for start, count in (line.split(":")[1:] for line in lines if line.split(":")[0] == self.name):
-                last = int(start) + int(count) - 1
-                subprocess.run(["usermod", f"--del-sub{kind}s", f"{start}-{last}", self.name], check=True)
-            if wanted:
-                subprocess.run(["usermod", f"--add-sub{kind}s", wanted, self.name], check=True)
 
     def run(
         self, *args: str, cwd: Path | None = None, code: int | None = 0, env: Mapping[str, str] | None = None
@@ -115,6 +116,7 @@ class OrdinaryUser:
                 continue
         self.gone_within(10)
         TUN.chmod(self._tun_mode)
-        shutil.rmtree(self.run_dir, ignore_errors=True)
+        for directory in (self.run_dir, f"/tmp/stackrun-runtime-{self.uid}"):
+            shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(self.home)
-        subprocess.run(["userdel", self.name], check=True)
+        subprocess.run(["userdel", "--force", self.name], check=True, capture_output=True)  # zombies may bear his number

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from machine import STACKRUN, busybox_tar
-from ordinary_user import FIRST_ID, OrdinaryUser, why_not
+from ordinary_user import OrdinaryUser, why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "can")
 RUNTIME = str(STACKRUN.with_name("stackrun-runtime"))
@@ -73,15 +73,15 @@ def test_a_container_is_created_started_entered_and_deleted(user: OrdinaryUser, 
 
 
 def test_subordinate_ids_are_mapped_by_newuidmap(user: OrdinaryUser, bundle: Path) -> None:
-    extents = [{"containerID": 0, "hostID": user.uid, "size": 1}, {"containerID": 1, "hostID": FIRST_ID, "size": 1000}]
+    extents = [{"containerID": 0, "hostID": user.uid, "size": 1}, {"containerID": 1, "hostID": user.first_id, "size": 1000}]
     configured(bundle, "sh", "-c", "touch /tmp/of-root && chown 5:5 /tmp/of-root", uidMappings=extents, gidMappings=extents)
     done = user.command(RUNTIME, "run", "three", cwd=bundle)
     assert done.returncode == 0, done.stderr
-    assert (bundle / "rootfs/tmp/of-root").stat().st_uid == FIRST_ID + 4
+    assert (bundle / "rootfs/tmp/of-root").stat().st_uid == user.first_id + 4
 
 
 def test_ids_of_others_are_refused_by_name(user: OrdinaryUser, bundle: Path) -> None:
-    extents = [{"containerID": 0, "hostID": 0, "size": 1}, {"containerID": 1, "hostID": FIRST_ID, "size": 1000}]
+    extents = [{"containerID": 0, "hostID": 0, "size": 1}, {"containerID": 1, "hostID": user.first_id, "size": 1000}]
     configured(bundle, "true", uidMappings=extents, gidMappings=extents)
     done = user.command(RUNTIME, "run", "four", cwd=bundle)
     assert done.returncode == 1 and "newuidmap" in done.stderr and "/etc/subuid" in done.stderr, done.stderr
