@@ -126,6 +126,10 @@ class Lifecycle:
             self._networks.release(entry.id)
             await self._start_failed(entry, error)
             raise
+        except Exception as error:  # a bug of ours; whoever waits for the container's end is not to wait for good
+            self._networks.release(entry.id)
+            await self._start_failed(entry, StackrunError(f"internal error: {type(error).__name__}: {error}"))
+            raise
         except BaseException:
             self._networks.release(entry.id)
             raise
