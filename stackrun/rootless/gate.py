@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ KINDS = ("user", "mount", "network")
 """The namespaces of the house, in the order they are to be entered."""
 LOOK_AGAIN_S = 1.0
 MEND_S = 2.0
+_REFUSAL_S = 10.0
 _RESOLV_CONF = "/etc/resolv.conf"
 _TUN = "/dev/net/tun"
 _NO_WAY_OUT = "containers have no way out of this machine"
@@ -55,6 +57,7 @@ def main(fd: int, run_dir: str) -> None:
 
 def _refuse(listener: socket.socket, error: Exception) -> None:
     """Whoever has started us waits for an answer to his first request."""
+    listener.settimeout(_REFUSAL_S)
     connection, _ = listener.accept()
     with connection, contextlib.suppress(ConnectionError):
         words.receive(connection)
@@ -208,12 +211,12 @@ class House:
         return True
 
     def close(self) -> None:
-        """Ends everybody who serves here, and leaves nothing."""
+        """Ends everybody who serves here, and leaves nothing; the socket goes last, since without it another gate may begin."""
         for pid in (self.uplink_pid, self.usher_pid):
             if pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        for name in ("house.json", "usher.sock", "gate.sock", "resolv.conf"):
+        for name in ("house.json", "usher.sock", "resolv.conf", "gate.sock"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self.run_dir}/{name}")
 
@@ -307,13 +310,14 @@ class Gate:
 
     def _look(self) -> None:
         """Without a daemon, whoever lives here decides."""
-        if not self._connections:
-            if self._house.is_empty():
-                self._listener.close()
-                self._house.close()
-                self._reactor.stop()
-                return
-            self._reactor.after(LOOK_AGAIN_S, self._look)
+        if self._connections:
+            return
+        if self._house.is_empty() and not select.select([self._listener], [], [], 0)[0]:
+            self._house.close()
+            self._listener.close()
+            self._reactor.stop()
+            return
+        self._reactor.after(LOOK_AGAIN_S, self._look)
 
     def _watch_usher(self) -> None:
         self._reactor.watch(self._house.usher_pid_fd, self._usher_ended)
