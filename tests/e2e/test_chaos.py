@@ -83,6 +83,7 @@ class Chaos:
     is_up: bool = False
     took_s: dict[str, float] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    seen_bridges: set[str] = field(default_factory=set)
 
     def command(self, verb: str) -> list[str]:
         if verb == "down":
@@ -119,6 +120,7 @@ class Chaos:
         told = os.pidfd_open(process.pid)
         select.select([told], [], [], after_s)
         os.close(told)
+        self.seen_bridges |= self.bridges()
         if victim == "command line":
             process.kill()
         elif victim == "shim":
@@ -130,6 +132,11 @@ class Chaos:
             daemon = _number(self.machine.state / "run/stackrun.pid")
             _kill(daemon if victim == "daemon" else _zygote(daemon))
         return set()
+
+    def bridges(self) -> set[str]:
+        """Of the networks that are recorded now, the default one aside."""
+        records = [_json(path) for path in (self.machine.state / "networks").glob("*.json")]
+        return {f"sr-{one['id'][:12]}" for one in records if one and "chaos" in json.dumps(one)}
 
     def pids(self) -> dict[str, int]:
         """Of the containers that run, by name, from their shims' records."""
@@ -161,6 +168,8 @@ class Chaos:
             if service in CHANGING:
                 assert f"GENERATION={self.generation}" in one["Config"]["Env"], f"{name} is not what the file says"
         self.seen |= {one["Id"] for one in found}
+        self.seen_bridges |= self.bridges()
+        assert len(self.bridges()) == 2
         assert set(os.listdir(self.machine.state / "containers")) == {one["Id"] for one in found}
         assert set(self.pids()) == WHOLE - {JOB}
         shims = {_parent(pid) for pid in self.pids().values()}
@@ -184,6 +193,7 @@ class Chaos:
         assert not list((state / "stacks").glob("**/.*.*[0-9]")), "half written files"
         mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
         assert mounted == []
+        assert not self.seen_bridges.intersection(os.listdir("/sys/class/net"))
         trees = [path for path in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()) if (path / "stackrun").is_dir()]
         assert [path for tree in trees for id in self.seen if (path := tree / "stackrun" / id).exists()] == []
 
