@@ -61,8 +61,8 @@ def prison_status(machine: object) -> str:
 
     assert isinstance(machine, Machine)
     done = machine.docker("run", "--rm", "--cap-add", "ALL", "host", "cat", "/proc/self/status")
-    machine.docker("run", "-d", "--name", "c", "--cap-add", "ALL", "host", "sleep", "100")
-    entered = machine.docker("exec", "--privileged", "--user", "1000", "c", "cat", "/proc/self/status")
-    machine.docker("rm", "-f", "c")
+    machine.docker("run", "-d", "--name", "entered", "--cap-add", "ALL", "host", "sleep", "100")
+    entered = machine.docker("exec", "--privileged", "--user", "1000", "entered", "cat", "/proc/self/status")
+    machine.docker("rm", "-f", "entered")
     assert "CapInh:\t0000000000000000" in entered.stdout
     return done.stdout

@@ -29,7 +29,7 @@ def shop(machine: Machine) -> Iterator[Path]:
 def test_the_stack_is_looked_after_all_the_same(machine: Machine, shop: Path, evil_image: Callable[..., str], what: str) -> None:
     labels = {"project": "shop", "service": "evil", "oneoff": "False", **ODD[what]}
     image = evil_image(changes=tuple(f"LABEL com.docker.compose.{name}={value}" for name, value in labels.items()))
-    machine.docker("run", "-d", "--name", "evil", image, "sleep", "1000")
+    machine.docker("run", "-d", "--init", "--name", "evil", image, "sleep", "1000")
     before = machine.inspect("shop-web-1")["Id"]
     try:
         assert "evil" in machine.run("ps", cwd=shop).stdout, "it is a member, as far as labels go"
