@@ -166,8 +166,7 @@ class Record:
 
     def remove(self) -> list[str]:
         """Kill what still runs and remove everything; why hooks failed."""
-        if self.is_alive():
-            _kill_init(self.open_init())
+        self._end_init()
         group = self.group()
         group.kill(KILL_TIMEOUT_S)
         group.delete()
@@ -175,6 +174,13 @@ class Record:
         failures = hooks.run_all("poststop", "stopped", {**self.hook_state(), "pid": 0}) if hooks else []
         _remove_tree(self.directory)
         return failures
+
+    def _end_init(self) -> None:
+        try:
+            pid_fd = self.open_init()
+        except NotFound:
+            return  # it may end by itself at any moment, as after a hook of its own that failed
+        _kill_init(pid_fd)
 
     def forget(self) -> None:
         """Remove a directory whose `create` was killed before it had written anything down."""
