@@ -16,8 +16,8 @@ MISSING = [name for name in TOOLS if not shutil.which(name)]
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}")
 def test_limits_hold_on_pure_v2() -> None:
-    command = [sys.executable, "tests/vm/run.py", "--timeout", "600"]
+    command = [sys.executable, "tests/vm/run.py", "--timeout", "900"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
-    assert passed and int(passed[1]) >= 12, done.stdout
+    assert passed and int(passed[1]) >= 90, done.stdout

@@ -26,7 +26,14 @@ PACKAGES = "linux-image-cloud-amd64,initramfs-tools,python3,busybox-static,nftab
 STUB = "#!/bin/sh\nmount -o ro /dev/vdb /mnt && exec sh /mnt/checkout/tests/vm/init\n"
 """The base disk's part of `init`: all else comes with the checkout, so that changing it does not mean a new base disk."""
 DEFAULT_COMMAND = "python3 -m pytest -p no:cacheprovider -q -rs " + " ".join(
-    f"tests/integration/{name}.py" for name in ("test_cgroup_groups", "test_runtime_cgroup")
+    f"tests/integration/{name}"
+    for name in (
+        "test_cgroup_groups.py",
+        "test_runtime_cgroup.py",
+        "test_runtime_container.py",
+        "test_runtime_hooks.py",
+        "test_engine_containers.py::test_whichever_process_the_kernel_kills_for_want_of_memory_is_told",
+    )
 )
 
 
