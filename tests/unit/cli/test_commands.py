@@ -22,7 +22,7 @@ from fakes.stacks import FakeStacks
 from stackrun.api import labels
 from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackSummary, UpOptions
 from stackrun.api.types import ContainerSpec
-from stackrun.cli import main, render
+from stackrun.cli import logs, main, render
 from stackrun.errors import ComposeError, Diagnostic
 from stackrun.server.app import serve
 
@@ -275,6 +275,31 @@ def test_ctrl_c_stops_a_stack_in_the_foreground(interrupted: Daemon, stackrun: A
     assert out.splitlines() == ["web-1           | serving", "web-1 exited with code 143"]
     assert "Gracefully stopping... (press Ctrl+C again to force)" in told
     assert [(one[0], one[2:]) for one in interrupted.stacks.requests[1:]] == [("stop", ((), 5.0))]
+
+
+class LosesTheException:
+    """Ctrl-C comes while this is finalized, and what the handler raises is lost with it."""
+
+    def __del__(self) -> None:
+        press_ctrl_c()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_heard_though_its_exception_is_lost(
+    daemon: Daemon, stack_file: None, stackrun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.add("shop-web-1", Behaviour(output=((1, b"serving\n"),)), start=False)
+    daemon.stacks = LiveStacks(daemon.engine)
+    wait = logs.Follower.wait
+    lost = [LosesTheException()]
+
+    def waited(self: logs.Follower) -> None:
+        lost.clear()
+        wait(self)
+
+    monkeypatch.setattr(logs.Follower, "wait", waited)
+    assert stackrun("up", "-t", "5")[0] == 130
+    assert [one[0] for one in daemon.stacks.requests] == ["up", "stop"]
 
 
 def test_ctrl_c_twice_kills_it(interrupted: Daemon, stackrun: Any) -> None:
