@@ -235,10 +235,11 @@ def process_of(*arguments: str, **more: Any) -> Config:
 # --- life and death ---
 
 
-def test_exit_code_comes_after_everything_is_gone(lab: Lab) -> None:
+def test_after_its_exit_code_is_told_everything_of_a_container_goes(lab: Lab) -> None:
     handle = lab.start("a", "sh", "-c", "exit 3")
     event = wait_exit(handle)
     assert (event["code"], event["signal"], event["oom"]) == (3, 0, False)
+    handle.await_removal()
     assert lab.remains("a") == [str(lab.root / "run/a/exit.json")]
     assert container.read_exit(handle.run_dir) == {key: event[key] for key in ("code", "signal", "oom", "at_ns")}
     assert next_event(handle) is None
