@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,3 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(part in item.path.parts for part in ("integration", "e2e", "attack")):
             item.add_marker(skip)
+
+
+def pytest_configure() -> None:
+    """Whoever runs us in the background ignores SIGINT (POSIX, 2.11 of the shell), and so would every program that we start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

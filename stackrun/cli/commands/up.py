@@ -133,7 +133,10 @@ class _Foreground:
         self._follower = Follower(lambda: transport(engine), stack.name, shown, self._show, tuple(options.services))
 
     def run(self) -> int:
-        before = signal.signal(signal.SIGINT, self._interrupt)
+        before = signal.getsignal(signal.SIGINT)
+        if before is signal.SIG_IGN:  # in the background of a shell without job control: Ctrl-C is meant for others
+            return self._run()
+        signal.signal(signal.SIGINT, self._interrupt)
         try:
             return self._run()
         finally:
