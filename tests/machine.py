@@ -33,6 +33,7 @@ class Machine:
         self.state = self.root / "state"
         self.environment = {**os.environ, "STACKRUN_ROOT": str(self.state), "XDG_STATE_HOME": str(self.root / "user"), "NO_COLOR": "1"}
         self.environment.pop("STACKRUN_HOST", None)
+        self._followers: list[subprocess.Popen[bytes]] = []
 
     @property
     def socket(self) -> Path:
@@ -60,9 +61,12 @@ class Machine:
         )  # fmt: skip
 
     def start_to(self, output: IO[str], *args: str, cwd: Path | None = None) -> subprocess.Popen[bytes]:
-        """The same with both outputs in one file."""
-        command = [STACKRUN, *args]
-        return subprocess.Popen(command, cwd=cwd or self.root, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        """The same with both outputs in one file; `close` ends it if a test that failed did not."""
+        started = subprocess.Popen(
+            [STACKRUN, *args], cwd=cwd or self.root, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        self._followers.append(started)
+        return started
 
     def docker(self, *args: str, code: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """The real docker client on our engine."""
@@ -123,6 +127,10 @@ class Machine:
         _wait_for_exit(pid_fd)
 
     def close(self) -> None:
+        for one in self._followers:
+            if one.poll() is None:
+                one.kill()
+                one.wait()
         try:
             self._take_down()
         finally:
