@@ -49,6 +49,17 @@ class Words(NamedTuple):
 SILENT = Words()
 
 
+class OfContainer:
+    """An action about the container `name`."""
+
+    __slots__ = ()
+    name: str
+
+    @property
+    def resource(self) -> str:
+        return f"Container {self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class CreateNetwork:
     spec: NetworkSpec
@@ -157,7 +168,7 @@ class WriteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateContainer:
+class CreateContainer(OfContainer):
     """`name` is the final one; `temporary_name` is used while its predecessor still holds that name."""
 
     service: str
@@ -168,16 +179,12 @@ class CreateContainer:
     verb: ClassVar[str] = "create"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return Words("Recreate", "") if self.temporary_name else Words("Creating", "Created")
 
 
 @dataclass(frozen=True, slots=True)
-class StartContainer:
+class StartContainer(OfContainer):
     """`id` is empty for a container that this plan creates: then it is found by its final name.
 
     `beside`: the container whose published ports and aliases it waits for (`TakeOver`); empty: there is none.
@@ -191,16 +198,12 @@ class StartContainer:
     verb: ClassVar[str] = "start"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return Words("Starting", "Started")
 
 
 @dataclass(frozen=True, slots=True)
-class StopContainer:
+class StopContainer(OfContainer):
     name: str
     id: str
     cause: str
@@ -210,16 +213,12 @@ class StopContainer:
     verb: ClassVar[str] = "stop"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return SILENT if self.replaced else Words("Stopping", "Stopped")
 
 
 @dataclass(frozen=True, slots=True)
-class RestartContainer:
+class RestartContainer(OfContainer):
     name: str
     id: str
     cause: str
@@ -227,16 +226,12 @@ class RestartContainer:
     verb: ClassVar[str] = "restart"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return Words("Restarting", "Started")
 
 
 @dataclass(frozen=True, slots=True)
-class KillContainer:
+class KillContainer(OfContainer):
     name: str
     id: str
     signal: str
@@ -244,16 +239,12 @@ class KillContainer:
     verb: ClassVar[str] = "kill"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return Words("Killing", "Killed")
 
 
 @dataclass(frozen=True, slots=True)
-class SignalContainer:
+class SignalContainer(OfContainer):
     """Tells it that something it reads has changed; it is expected to run on."""
 
     name: str
@@ -263,16 +254,12 @@ class SignalContainer:
     verb: ClassVar[str] = "signal"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return Words("Signalling", "Signalled")
 
 
 @dataclass(frozen=True, slots=True)
-class ExecInContainer:
+class ExecInContainer(OfContainer):
     """The same by a command of its own, which must exit 0."""
 
     name: str
@@ -282,16 +269,12 @@ class ExecInContainer:
     verb: ClassVar[str] = "exec"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return Words("Executing", "Executed")
 
 
 @dataclass(frozen=True, slots=True)
-class NoteContents:
+class NoteContents(OfContainer):
     """Writes down which content of its live files a container has been told of, since its labels cannot be changed."""
 
     name: str
@@ -303,16 +286,12 @@ class NoteContents:
     verb: ClassVar[str] = "note"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return SILENT
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveContainer:
+class RemoveContainer(OfContainer):
     name: str
     id: str
     cause: str
@@ -322,26 +301,18 @@ class RemoveContainer:
     verb: ClassVar[str] = "remove"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return SILENT if self.replaced else Words("Removing", "Removed")
 
 
 @dataclass(frozen=True, slots=True)
-class RenameContainer:
+class RenameContainer(OfContainer):
     """The last step of a recreation. `id` is empty for a container that this plan creates."""
 
     name: str
     id: str
     cause: str = ""
     verb: ClassVar[str] = "rename"
-
-    @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
 
     @property
     def words(self) -> Words:
@@ -376,7 +347,7 @@ class WaitFor:
 
 
 @dataclass(frozen=True, slots=True)
-class Monitor:
+class Monitor(OfContainer):
     """Done when a replacement is running, healthy if it has a healthcheck, and has stayed so for `monitor_s`.
 
     `name` is its final one, `watched` the one it has meanwhile; `on_failure` what then becomes of the update.
@@ -392,16 +363,12 @@ class Monitor:
     verb: ClassVar[str] = "wait until ready"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return SILENT
 
 
 @dataclass(frozen=True, slots=True)
-class TakeOver:
+class TakeOver(OfContainer):
     """What waited since its start beside another leads to it now; the other has `drain_s` to finish what it has begun."""
 
     service: str
@@ -414,16 +381,12 @@ class TakeOver:
     verb: ClassVar[str] = "take over"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return Words("", "Took over")
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(OfContainer):
     """Between two batches of an update. `name`: whoever is replaced after it."""
 
     service: str
@@ -433,16 +396,12 @@ class Pause:
     verb: ClassVar[str] = "pause"
 
     @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
-
-    @property
     def words(self) -> Words:
         return SILENT
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(OfContainer):
     """Fails when more than `allowed` of the replacements that end with the nodes `of` have failed."""
 
     service: str
@@ -453,10 +412,6 @@ class Tally:
     on_failure: str = ""
     cause: str = ""
     verb: ClassVar[str] = "count failures"
-
-    @property
-    def resource(self) -> str:
-        return f"Container {self.name}"
 
     @property
     def words(self) -> Words:
