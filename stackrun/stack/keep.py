@@ -32,6 +32,8 @@ class Round:
     """Services that are brought back."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Services that should run and cannot yet → what for: `db to be healthy`."""
+    resting: frozenset[str] = frozenset()
+    """Services that should run, could, and rest."""
 
 
 def decide_round(
@@ -51,7 +53,8 @@ def decide_round(
     services = declared.desired.services
     down = {name: need for name, need in blocked.items() if name in held or not _is_started(services[name], observed)}
     waiting = {name: f"{need.service} to be {CONDITION_WORDS[need.condition]}" for name, need in down.items()}
-    return Round((*components(holds), *components(revival)), touched(revival.nodes, observed), waiting)
+    rest = frozenset(one.name for one in wanted if one.name in resting and one.name not in blocked and not _is_started(one, observed))
+    return Round((*components(holds), *components(revival)), touched(revival.nodes, observed), waiting, rest)
 
 
 def components(plan: Plan) -> tuple[Plan, ...]:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from stackrun.api import labels
@@ -48,11 +47,11 @@ class Patience:
 class Keeper:
     """`run` in a task of its own. One task a kept stack; between events none of them runs."""
 
-    def __init__(self, engine: Engine, keeping: Keeping, journal: Journal, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: Engine, keeping: Keeping, journal: Journal) -> None:
         self._engine = engine
         self._keeping = keeping
         self._journal = journal
-        self._clock_s = clock_s
+        self._clock_s = keeping.clock_s
         self._stirred: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -98,10 +97,8 @@ class Keeper:
         while True:
             await self._woken(stirred, due_s)
             stirred.clear()
-            now_s = self._clock_s()
-            resting = {name: one.until_s - now_s for name, one in patience.items() if one.until_s > now_s}
             try:
-                done = await self._keeping.round(project, resting)
+                done = await self._keeping.round(project, {name: one.until_s for name, one in patience.items()})
             except StackrunError as error:
                 _log.warning("keep %s: %s", project, error)
                 due_s = self._clock_s() + pause_s(7)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -36,9 +37,9 @@ class Locks:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What the last round knew."""
+    """What the last round knew. `until_s`: services that rest → until when, by the clock of `Keeping`."""
 
-    resting: Mapping[str, float] = field(default_factory=dict)
+    until_s: Mapping[str, float] = field(default_factory=dict)
     waiting: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -53,6 +54,7 @@ class Keeping:
         self._under_way: dict[str, dict[asyncio.Task[None], frozenset[str]]] = {}
         """What rounds have begun, and the services it is about."""
         self._told: dict[str, _Told] = {}
+        self.clock_s: Callable[[], float] = time.monotonic
         self.on_declared: Callable[[str], None] = lambda project: None
         """Told of every stack that has been declared anew, or for which something a round began has ended."""
 
@@ -94,13 +96,13 @@ class Keeping:
         if declared is None:
             raise NotFound(f"stack {project} is not up", hint="`stackrun up` declares what is to be kept")
         told = self._told.get(project, _Told())
-        left = declared.stopped | declared.held
+        left, now_s = declared.stopped | declared.held, self.clock_s()
         return Keep(
             project,
             kept=declared.kept,
             stopped=tuple(sorted(declared.stopped)),
             held=tuple(sorted(declared.held)),
-            resting={name: one for name, one in sorted(told.resting.items()) if name not in left},
+            resting={name: one - now_s for name, one in sorted(told.until_s.items()) if name not in left and one > now_s},
             waiting={name: one for name, one in sorted(told.waiting.items()) if name not in left},
         )
 
@@ -129,10 +131,10 @@ class Keeping:
             async with self._locks.of(project):
                 await self.give_way(project)
 
-    async def round(self, project: str, resting: Mapping[str, float]) -> Round | None:
+    async def round(self, project: str, until_s: Mapping[str, float]) -> Round | None:
         """Begins to bring back what was lost and can come back now; None when this stack is not kept.
 
-        `resting`: service → seconds for which it is left alone.
+        `until_s`: service → until when, by `clock_s`, it is left alone.
         """
         async with self._locks.of(project):
             declared = await self.declared(project)
@@ -144,8 +146,9 @@ class Keeping:
             observed = await with_stop_signals(observed, self._engine, wanted)
             observed = await asyncio.to_thread(with_private_files, observed, wanted)
             busy = frozenset().union(*self._under_way.get(project, {}).values())
-            found = decide_round(declared, observed, frozenset(resting), busy)
-            self._told[project] = _Told(resting, found.waiting)
+            resting = frozenset(name for name, end_s in until_s.items() if end_s > self.clock_s())
+            found = decide_round(declared, observed, resting, busy)
+            self._told[project] = _Told({name: until_s[name] for name in found.resting}, found.waiting)
             for plan in found.plans:
                 self._begin(project, plan, observed)
             return found

@@ -50,7 +50,8 @@ class Kept(Scene):
         super().__init__(folder)
         self.operations = StackOperations(self.engine, state_dir=str(self.state), keeps=True)
         self.clock = Clock()
-        self.keeper = Keeper(self.engine, self.operations.keeping, self.operations.journal, self.clock)
+        self.operations.keeping.clock_s = self.clock
+        self.keeper = Keeper(self.engine, self.operations.keeping, self.operations.journal)
         self.begun = self.ended = 0
         self.operations.keeping.round = self._counted  # type: ignore[method-assign]
         self.write(STACK)
@@ -74,9 +75,9 @@ class Kept(Scene):
     async def is_left(self) -> bool:
         return not self.keeper._stirred
 
-    async def _counted(self, project: str, resting: Mapping[str, float]) -> Round | None:
+    async def _counted(self, project: str, until_s: Mapping[str, float]) -> Round | None:
         self.begun += 1
-        found = await Keeping.round(self.operations.keeping, project, resting)
+        found = await Keeping.round(self.operations.keeping, project, until_s)
         self.ended += 1
         return found
 
@@ -221,9 +222,14 @@ def test_what_falls_again_and_again_rests_longer_and_longer(kept: Play) -> None:
         await stage.engine.exit("shop-web-1", 1)
         await stage.settles()
         assert (await stage.states())["shop-web-1"] == "exited"
-        stage.clock.now_s += 1
+        assert (await stage.operations.keep(stage.source, None)).resting == {"web": 1.0}
+        stage.clock.now_s += 0.75
+        assert (await stage.operations.keep(stage.source, None)).resting == {"web": 0.25}
+        stage.clock.now_s += 0.25
         stage.keeper.look("shop")
         await stage.becomes(RUNNING)
+        await stage.settles()
+        assert (await stage.operations.keep(stage.source, None)).resting == {}  # though it would have to, if it fell now
         for seconds, pause in ((2, 4), (4, 8), (8, 16)):
             await stage.engine.exit("shop-web-1", 1)
             await stage.settles()
