@@ -63,12 +63,13 @@ class Kept(Scene):
         return await self.states() == states
 
     async def settles(self) -> None:
-        """Everything that has happened until now has been looked at, and what came of that."""
+        """Everything that has happened until now has been looked at, what came of that is done, and that has been looked at too."""
         begun = self.begun
         self.keeper.look("shop")
 
         async def settled() -> bool:
-            return begun < self.begun == self.ended and not self.keeper._stirred["shop"].is_set()
+            under_way = self.operations.keeping._under_way.get("shop")
+            return begun < self.begun == self.ended and not under_way and not self.keeper._stirred["shop"].is_set()
 
         await until(settled)
 
