@@ -15,7 +15,7 @@ from stackrun.kernel import cgroup, cgroup_devices, process, seccomp, signals, s
 from stackrun.runtime import entry, identity, init, jsontext, launching, membership, messages, pipes, spec, state, steps, trace
 from stackrun.runtime import order as orders
 from stackrun.runtime.hooks import Hooks
-from stackrun.runtime.record import SPEC_VERSION, Record
+from stackrun.runtime.record import SPEC_VERSION, Lock, Record
 from stackrun.runtime.undo import Undo
 
 TYPE_CHECKING = False
@@ -119,7 +119,8 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
         record.save(listener={"path": profile.get("listenerPath", ""), "metadata": profile.get("listenerMetadata", "")})
     trace.mark("configuration, filter, record")
     console = connected(wishes.console_socket)
-    born = _bear(_order(record, bundle, config, wishes, program), wishes)
+    order = _order(record, bundle, config, wishes, program)
+    born = _bear(order, wishes, record.lock)
     trace.mark("clone init")
     steps.say(born.sock, steps.PREPARE)
     checked = born.order.spec
@@ -197,14 +198,14 @@ def _belong_to_caller(wanted: spec.Process, wishes: Wishes) -> None:
         wanted.environment.update(LISTEN_FDS=str(wishes.listen_fds), LISTEN_PID="1")
 
 
-def _bear(order: orders.Order, wishes: Wishes) -> launching.Born:
+def _bear(order: orders.Order, wishes: Wishes, lock: Lock) -> launching.Born:
     """The container up to where its init waits to be told `prepare`.  On failure nothing of it is left."""
     _take_care()
     request = order.request
     with Undo() as undo:
         door = state.listen(request["run_dir"])
         undo.add(door.close)
-        order.alone = init.Alone(door, wishes.preserved_fds, wishes.joins_keyring, wishes.pivots)
+        order.alone = init.Alone(door, lock, wishes.preserved_fds, wishes.joins_keyring, wishes.pivots)
         with spec.Typed("linux.resources"):
             order.group = cgroup.create(cgroup.detect(), request["cgroup_path"], order.spec.resources)
         undo.add(order.group.delete)

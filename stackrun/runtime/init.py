@@ -18,19 +18,22 @@ from stackrun.runtime import executable, identity, interpreter, membership, root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stackrun.runtime.order import Order
+    from stackrun.runtime.record import Lock
     from stackrun.runtime.spec import Process
 
 
 class Alone:
     """What a container without a shim has instead (`stackrun-runtime`).
 
-    `door` is the listening socket where `start` knocks, `preserved` are descriptors for 3, 4 …, which numbers are free.
+    `door` is the listening socket where `start` knocks, `lock` what `create` holds meanwhile, `preserved` are descriptors for
+    3, 4 …, which numbers are free.
     """
 
-    __slots__ = ("door", "joins_keyring", "pivots", "preserved")
+    __slots__ = ("door", "joins_keyring", "lock", "pivots", "preserved")
 
-    def __init__(self, door: sockets.Socket, preserved: tuple[int, ...], joins_keyring: bool, pivots: bool) -> None:
+    def __init__(self, door: sockets.Socket, lock: Lock, preserved: tuple[int, ...], joins_keyring: bool, pivots: bool) -> None:
         self.door = door
+        self.lock = lock
         self.preserved = preserved
         self.joins_keyring = joins_keyring
         self.pivots = pivots
@@ -60,6 +63,8 @@ def run(launch: Launch, sock: sockets.Socket) -> None:
         trace.become("init")
         trace.mark("be cloned into new namespaces")
         process.set_name("stackrun-init")
+        if launch.alone:
+            launch.alone.lock.let_go()
         if not launch.spec.in_user_namespace:
             membership.complete(launch.group)
         trace.mark("join the cgroups")

@@ -45,7 +45,11 @@ class Lock:
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)  # closing would not do: an init on its way has a copy
+        fcntl.flock(self._fd, fcntl.LOCK_UN)  # closing would not do: a child on its way may still have a copy
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Of a copy that a child has: the lock would outlive a command that is killed, as long as the child lives (flock(2))."""
         os.close(self._fd)
 
 
@@ -58,6 +62,8 @@ class Record:
         self.id = container_id
         self.directory = f"{root}/{container_id}"
         self.run_dir = f"{self.directory}/run"
+        self.lock = Lock(self.directory)
+        """`with`: one verb that changes something at a time.  NotFound when the container is gone."""
         self.values: dict[str, Any] = {}
 
     @classmethod
@@ -79,10 +85,6 @@ class Record:
             raise NotFound("container does not exist")
         record.values = values
         return record
-
-    def locked(self) -> Lock:
-        """`with`: one verb that changes something at a time.  NotFound when the container is gone."""
-        return Lock(self.directory)
 
     def save(self, **values: Any) -> None:
         self.values.update(values)
@@ -185,7 +187,7 @@ class Record:
     def forget(self) -> None:
         """Remove a directory whose `create` was killed before it had written anything down."""
         if os.path.isdir(self.directory):
-            with self.locked():
+            with self.lock:
                 if state.read(f"{self.directory}/container.json") is None:
                     _remove_tree(self.directory)
 

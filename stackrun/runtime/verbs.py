@@ -203,7 +203,7 @@ def _create(arguments: Arguments) -> None:
 
     wishes = _wishes(arguments)
     record = Record.reserve(arguments.root, arguments.id)
-    with record.locked(), _undone(arguments, record):
+    with record.lock, _undone(arguments, record):
         made = birth.create(record, os.path.abspath(arguments.bundle), wishes)
     arguments.log.warn(made.warnings, is_foreground=False)
 
@@ -217,16 +217,16 @@ def _run_container(arguments: Arguments) -> int:
         foreground.adopt_orphans()
     record = Record.reserve(arguments.root, arguments.id)
     with _undone(arguments, record):
-        with record.locked():
+        with record.lock:
             made = birth.create(record, os.path.abspath(arguments.bundle), wishes)
         arguments.log.warn(made.warnings, is_foreground=wishes.is_foreground)
         if not wishes.is_foreground:
-            with record.locked():
+            with record.lock:
                 birth.start(record)
             return 0
         with foreground.Signals(made) as signals:
             foreground.follow_size(made.console_fd)
-            with record.locked():
+            with record.lock:
                 birth.start(record)
             trace.mark("see execve happen")
             code = foreground.attend(made, signals)
@@ -273,7 +273,7 @@ def _start(arguments: Arguments) -> None:
     from stackrun.runtime import birth
 
     record = Record.load(arguments.root, arguments.id)
-    with record.locked():
+    with record.lock:
         birth.start(record)
 
 
@@ -286,7 +286,7 @@ def _state(arguments: Arguments) -> None:
 
 def _pause(arguments: Arguments) -> None:
     record = Record.load(arguments.root, arguments.id)
-    with record.locked():
+    with record.lock:
         if record.status() not in ("created", "running"):
             raise Conflict(f"container not running or created: {record.status()}")
         record.group().freeze()
@@ -294,7 +294,7 @@ def _pause(arguments: Arguments) -> None:
 
 def _resume(arguments: Arguments) -> None:
     record = Record.load(arguments.root, arguments.id)
-    with record.locked():
+    with record.lock:
         if not record.is_alive() or not record.group().is_frozen():
             raise Conflict("container not paused")
         record.group().thaw()
@@ -311,7 +311,7 @@ def _kill(arguments: Arguments) -> None:
 def _delete(arguments: Arguments) -> None:
     try:
         record = Record.load(arguments.root, arguments.id)
-        with record.locked():
+        with record.lock:
             status = record.status()
             if status not in ("created", "stopped") and not arguments.force:
                 raise Conflict(f"cannot delete container {record.id} that is not stopped: {status}")
@@ -418,7 +418,7 @@ def _update(arguments: Arguments) -> None:
 
     record = Record.load(arguments.root, arguments.id)
     wanted = update.resources(arguments)
-    with record.locked():
+    with record.lock:
         if not record.is_alive():
             raise Conflict("container not running")
         if wanted.get("devices"):

@@ -82,3 +82,20 @@ def test_at_any_moment(runtime: Runtime, verb: str) -> None:
         killed_after(runtime, whole_s * (step + 0.5) / STEPS, *words)
         runtime.run("delete", "--force", "a")
         check_gone(runtime)
+
+
+def test_while_init_waits_at_its_door_already(runtime: Runtime) -> None:
+    """Init outlives its `create` then, which must not hold the container's lock any more: all further commands would hang."""
+    pid_file = runtime.root / "pid"
+    os.mkfifo(runtime.root / ".pid")  # which `create` opens for writing last of all, and waits for a reader
+    command = runtime.command("create", "-b", str(runtime.bundle), "--pid-file", str(pid_file), "a")
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{process.pid}/wchan").read_text() not in ("wait_for_partner", "fifo_open"):
+        assert time.monotonic() < deadline, "it does not come to write the pid"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert runtime.state("a")["status"] == "created"
+    runtime.run("delete", "--force", "a")
+    check_gone(runtime)
