@@ -16,6 +16,7 @@
     ├── CommandNotFound            400  exit 127 the container's command does not exist
     ├── CommandNotExecutable       400  exit 126 it exists and cannot be executed
     ├── RegistryError              500  exit 1
+    ├── BuildFailed                500  exit 1   a step of an image's build ended with a code
     ├── DeadlineExceeded           500  exit 1
     └── ExecuteFailed              500  exit 1   a plan was carried out only in part
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXIT_BUG",
     "EXIT_INTERRUPTED",
+    "BuildFailed",
     "CommandNotExecutable",
     "CommandNotFound",
     "ComposeError",
@@ -197,6 +199,14 @@ class CommandNotExecutable(StackrunError):
 
 class RegistryError(StackrunError):
     pass
+
+
+class BuildFailed(StackrunError):
+    """A command of a build ended with `code`, which is not 0."""
+
+    def __init__(self, message: str, code: int = 1, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 class DeadlineExceeded(StackrunError):

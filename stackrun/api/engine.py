@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Protocol, runtime_checkable
 
 from stackrun.api.archives import PathStat
+from stackrun.api.builds import BuildSpec
 from stackrun.api.types import (
     NO_FILTERS,
     AttachQuery,
@@ -153,6 +154,15 @@ class ImageEngine(Protocol):
         self, archive: AsyncIterator[bytes], *, reference: str = "", message: str = "", changes: tuple[str, ...] = ()
     ) -> AsyncIterator[Progress]:
         """A tar of a root file system becomes an image of one layer. The last line's `status` is its id."""
+        ...
+
+    async def build_image(self, context: AsyncIterator[bytes], spec: BuildSpec) -> AsyncIterator[Progress]:
+        """`context` is a tar, plain or compressed.  The lines are those of Docker's classic builder; the last but one has `aux` {"ID": …}.
+
+        A failure after the first line is raised from the iterator: BuildFailed when a command's code was not 0.  Closing the iterator
+        ends the build; neither leaves a container, a layer or a file.  Unsupported for `contexts` and `secrets` where the engine is
+        not ours.
+        """
         ...
 
     async def tag_image(self, ref: str, reference: str) -> None: ...

@@ -172,6 +172,8 @@ class AsyncTransport:
     def __init__(self, host: str, *, tls: TlsFiles | None = None) -> None:
         self.address = Address(host, tls)
         self.api_version = ""
+        self.is_ours = False
+        """Whether the engine is stackrun's, as it said when the version was agreed on."""
         self._idle: list[_Connection] = []
 
     async def request(
@@ -198,6 +200,7 @@ class AsyncTransport:
     async def negotiate(self) -> None:
         response = await self.request("HEAD", "/_ping")
         await response.read()
+        self.is_ours = response.headers.get("server", "").startswith("stackrun/")
         self.api_version = agreed_version(response.headers.get("api-version", ""))
 
     async def close(self) -> None:

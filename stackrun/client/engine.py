@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from stackrun.api import filters as docker_filters
 from stackrun.api.archives import PathStat
+from stackrun.api.builds import BuildSpec
 from stackrun.api.routes import as_numbers
 from stackrun.api.types import (
     NO_FILTERS,
@@ -38,7 +39,7 @@ from stackrun.api.types import (
     VolumeSpec,
     WaitCondition,
 )
-from stackrun.api.wire import archives, containers, images, networks, specs, system
+from stackrun.api.wire import archives, builds, containers, images, networks, specs, system
 from stackrun.client.address import TlsFiles
 from stackrun.client.async_http import AsyncResponse, AsyncTransport
 from stackrun.client.streams import HttpStream, log_lines
@@ -238,6 +239,15 @@ class HttpEngine:
         }  # fmt: skip
         return _progress(await self._request("POST", "/images/create", query, body=archive, headers=_TAR))
 
+    async def build_image(self, context: AsyncIterator[bytes], spec: BuildSpec) -> AsyncIterator[Progress]:
+        await self._agree()
+        if (spec.contexts or spec.secrets) and not self._transport.is_ours:
+            what = "secrets" if spec.secrets else "named contexts"
+            raise Unsupported(f"building with {what} is beyond Docker's classic builder, which this engine has",
+                              hint="build it on stackrun's own engine, or without them")  # fmt: skip
+        query, headers = builds.spec_to_query(spec), builds.spec_to_headers(spec)
+        return _build_lines(await self._request("POST", "/build", query, body=context, headers=(*_TAR, *headers)))
+
     async def tag_image(self, ref: str, reference: str) -> None:
         repository, tag = _split_reference(reference)
         await self._json("POST", f"/images/{ref}/tag", {"repo": repository, "tag": tag})
@@ -347,6 +357,16 @@ async def _exit(response: AsyncResponse) -> ExitStatus:
 async def _progress(response: AsyncResponse) -> AsyncIterator[Progress]:
     try:
         async for told in response.lines():
+            yield images.progress_from_json(told)
+    finally:
+        response.close()
+
+
+async def _build_lines(response: AsyncResponse) -> AsyncIterator[Progress]:
+    try:
+        async for told in response.lines():
+            if error := builds.failure_from_json(told):
+                raise error
             yield images.progress_from_json(told)
     finally:
         response.close()

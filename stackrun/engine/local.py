@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stackrun.api.archives import PathStat
+from stackrun.api.builds import BuildSpec
 from stackrun.api.drift import Drift
+from stackrun.api.filters import EVENT_KEYS, check
 from stackrun.api.types import (
     NO_FILTERS,
     AttachQuery,
@@ -49,6 +51,7 @@ from stackrun.api.types import (
 )
 from stackrun.engine import host
 from stackrun.engine.adoption import Adoption
+from stackrun.engine.chronicle import Chronicle
 from stackrun.engine.connections import Connections
 from stackrun.engine.containers import Containers
 from stackrun.engine.copying import Copies
@@ -69,6 +72,7 @@ from stackrun.engine.store import Store
 from stackrun.engine.streams import ProcessStream, TextStream
 from stackrun.engine.tasks import Tasks
 from stackrun.engine.volumes import Volumes
+from stackrun.errors import Unsupported
 from stackrun.image.store import ImageStore
 from stackrun.kernel import cgroup
 from stackrun.network.dns_client import DnsClient
@@ -90,7 +94,8 @@ class LocalEngine:
         self._layout = cgroup.detect()
         self._pool = Pool()
         self._tasks = Tasks(self._report)
-        self._events = Events()
+        self._chronicle = Chronicle(root, lambda work: self._tasks.spawn(self._pool.run(work), "note events"))
+        self._events = Events(keep=self._chronicle.add)
         self._registry = Registry()
         self._resolver = Resolver(DnsClient(run_dir), self._tasks)
         self._images = Images(ImageStore(root), self._registry, self._events, self._pool)
@@ -176,6 +181,7 @@ class LocalEngine:
         await self._lifecycle.close()
         self._networks.close()
         self._pool.close()
+        self._chronicle.close()
         self._resolver.close()
         self._launcher.close()
         self._store.close()
@@ -294,6 +300,9 @@ class LocalEngine:
     ) -> AsyncIterator[Progress]:
         return await self._images.import_(archive, reference, message, changes)
 
+    async def build_image(self, context: AsyncIterator[bytes], spec: BuildSpec) -> AsyncIterator[Progress]:
+        raise Unsupported("building images is not supported yet")
+
     async def tag_image(self, ref: str, reference: str) -> None:
         await self._images.tag(ref, reference)
 
@@ -371,7 +380,12 @@ class LocalEngine:
         )
 
     async def events(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:
-        return self._events.subscribe(since_s=since_s, until_s=until_s, filters=filters)
+        """With those of earlier daemons, as far as they are on disk."""
+        check(filters, EVENT_KEYS)
+        since_ns, known_from_ns, earlier = round(since_s * 1e9), self._events.remembered_from_ns, []
+        if (since_s or until_s) and since_ns < known_from_ns:
+            earlier = await self._pool.run(self._chronicle.read, since_ns, known_from_ns)
+        return self._events.subscribe(since_s=since_s, until_s=until_s, filters=filters, earlier=earlier)
 
 
 def instance(root: str) -> str:

@@ -11,6 +11,7 @@ from stackrun.api.engine import Engine
 from stackrun.api.stacks import Stacks
 from stackrun.errors import NotFound, Unavailable, Unsupported
 from stackrun.server.archives import Archives
+from stackrun.server.builds import Builds
 from stackrun.server.containers import Containers
 from stackrun.server.http import Reply, Request, listen
 from stackrun.server.images import Images
@@ -27,6 +28,7 @@ class App:
             Containers(engine),
             Archives(engine),
             Images(engine),
+            Builds(engine),
             Networks(engine),
             Volumes(engine),
             StackRoutes(stacks, on_shutdown),

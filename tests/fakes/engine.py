@@ -5,7 +5,7 @@ Nothing in it waits for real time: processes end, report health and print as a t
 
 from __future__ import annotations
 
-from fakes.archives import FakeArchives
+from fakes.builds import FakeBuilds
 from fakes.processes import Behaviour
 from fakes.world import Gate
 
@@ -15,7 +15,7 @@ from stackrun.api.types import Info, Status, Version
 __all__ = ["Behaviour", "FakeEngine", "Gate"]
 
 
-class FakeEngine(FakeArchives):
+class FakeEngine(FakeBuilds):
     """`images` exist from the beginning.  See World for what a test can say and do."""
 
     async def version(self) -> Version:

@@ -115,9 +115,16 @@ def auth_from_header(header: str) -> RegistryAuth | None:
         asked = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
     except ValueError:
         raise InvalidArgument("invalid X-Registry-Auth header: it is not the base64url form of a JSON object") from None
+    return auth_from_object(asked)
+
+
+def auth_from_object(asked: Any) -> RegistryAuth | None:
     return RegistryAuth(**read(_AUTH, asked)) if asked else None
 
 
 def auth_to_header(auth: RegistryAuth | None) -> str:
-    asked = {key: value for key, value in write(_AUTH, auth).items() if value} if auth else {}
-    return base64.urlsafe_b64encode(json.dumps(asked).encode()).decode()
+    return base64.urlsafe_b64encode(json.dumps(auth_to_object(auth)).encode()).decode()
+
+
+def auth_to_object(auth: RegistryAuth | None) -> dict[str, str]:
+    return {key: value for key, value in write(_AUTH, auth).items() if value} if auth else {}

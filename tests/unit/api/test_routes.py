@@ -49,7 +49,7 @@ def test_a_wrong_path_or_method_is_no_route(method: str, path: str) -> None:
 
 
 def test_what_docker_has_and_we_lack_is_known_by_its_purpose() -> None:
-    assert routes.lacking("POST", "/build") == "building images"
+    assert routes.lacking("POST", "/grpc") == "building images with BuildKit"
     assert routes.lacking("GET", "/containers/x/stats") == "statistics"
     assert routes.lacking("POST", "/plugins/x/enable") == "plugins"
     assert not any(routes.match(method, path.replace("{id}", "x")) for method, path, _ in routes.LACKING if "*" not in path)

@@ -58,7 +58,7 @@ def test_a_ping_tells_what_clients_negotiate_by(server: Served) -> None:
         ("PUT", "/containers/json", NotFound, "^page not found$"),
         ("GET", "/v1.99/info", InvalidArgument, "too new"),
         ("GET", "/v1.5/info", InvalidArgument, "too old"),
-        ("POST", "/build", Unsupported, "does not support building images"),
+        ("POST", "/grpc", Unsupported, "does not support building images with BuildKit"),
         ("GET", "/services", Unavailable, "not a swarm manager"),
         ("GET", "/containers/json?filters=x", InvalidArgument, "^invalid filter$"),
         ("POST", "/containers/x/wait?condition=foo", InvalidArgument, '^invalid condition: "foo"$'),
