@@ -17,6 +17,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def run(place: Engine, hosts: tuple[str, ...], ready_fd: int = -1, *, gate_fd: i
 async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int, gate_fd: int) -> None:
     paths = tuple(socket_path(host) for host in (place.host, *hosts))
     os.makedirs(place.run_dir, 0o711, exist_ok=True)
+    opened_s = time.time()
     engine = LocalEngine.open(place.root, place.run_dir, Outside(gate_fd, place.run_dir) if gate_fd >= 0 else None)
     try:
         stacks = StackOperations(engine, state_dir=f"{place.root}/stacks", keeps=True, truth=engine)
@@ -96,9 +98,10 @@ async def _serve(place: Engine, hosts: tuple[str, ...], ready_fd: int, gate_fd: 
             preloading = asyncio.create_task(stacks.preload())
             witness = Witness(engine, stacks.journal, stacks.busy)
             keeper = Keeper(engine, stacks.keeping, stacks.journal)
-            async with _at_work(witness.watch(), "the witness"), _at_work(keeper.run(), "the keeper"):
+            async with _at_work(witness.watch(opened_s), "the witness"), _at_work(keeper.run(), "the keeper"):
                 await _first_of(serving, asyncio.create_task(ended.wait()))
             await preloading
+        await asyncio.to_thread(stacks.journal.settle)
     finally:
         await engine.close()
         _log.info("ended; containers keep running")

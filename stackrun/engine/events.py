@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 from stackrun.api.filters import EVENT_KEYS, check, event_matches
@@ -15,6 +15,7 @@ REMEMBERED = 1024
 """Events kept for `since`; dockerd keeps 256."""
 QUEUED_MAX = 65_536
 """Events that wait for one slow subscriber; beyond, its stream ends."""
+
 
 class Subscription(AsyncGenerator[Event, None]):
     """One listener's stream: registered from the start, and gone when it is closed, whether it was ever listened to or not."""
@@ -70,29 +71,41 @@ class Subscription(AsyncGenerator[Event, None]):
 
 
 class Events:
-    """Published to on the loop's thread."""
+    """Published to on the loop's thread. `keep` is given each event, for those who ask when this process is gone."""
 
-    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, clock_ns: Callable[[], int] = time.time_ns, keep: Callable[[Event], None] = lambda event: None) -> None:
         self._clock_ns = clock_ns
+        self._keep = keep
         self._past: deque[Event] = deque(maxlen=REMEMBERED)
         self._subscriptions: set[Subscription] = set()
 
     def publish(self, kind: str, action: str, identity: str, attributes: Mapping[str, str]) -> Event:
         event = Event(kind, action, identity, attributes, self._clock_ns())
         self._past.append(event)
+        self._keep(event)
         for subscription in tuple(self._subscriptions):
             subscription.offer(event)
         return event
 
-    def subscribe(self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS) -> AsyncGenerator[Event, None]:
-        """Registered on return. InvalidArgument "invalid filter 'x'" for a key that Docker lacks."""
+    @property
+    def remembered_from_ns(self) -> int:
+        """What was before is known to `keep` alone."""
+        return self._past[0].time_ns if self._past else self._clock_ns()
+
+    def subscribe(
+        self, *, since_s: float = 0.0, until_s: float = 0.0, filters: Filters = NO_FILTERS, earlier: Iterable[Event] = ()
+    ) -> AsyncGenerator[Event, None]:
+        """Registered on return. InvalidArgument "invalid filter 'x'" for a key that Docker lacks.
+
+        `earlier`: what happened before all that is remembered here.
+        """
         check(filters, EVENT_KEYS)
         until_ns = round(until_s * 1e9)
         subscription = Subscription(filters, until_ns, self._clock_ns, self._subscriptions.discard)
         self._subscriptions.add(subscription)
         if since_s or until_s:
             since_ns = round(since_s * 1e9)
-            for event in self._past:
+            for event in (*earlier, *self._past):
                 if event.time_ns >= since_ns and (not until_ns or event.time_ns <= until_ns):
                     subscription.offer(event)
         return subscription

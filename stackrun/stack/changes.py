@@ -22,7 +22,6 @@ QUEUED_MAX = 65_536
 """Changes that wait for one slow reader; beyond, its stream ends."""
 _TYPES = Filters({"type": ("container", "network", "volume")})
 _MINE = Filters({"label": (labels.PROJECT,)})
-_ALL = 1 << 30
 _COMPOSE = "com.docker.compose."
 
 
@@ -79,7 +78,7 @@ class Changes:
                 found += [change] if change else []
         projects = (self._project,) if self._project else await asyncio.to_thread(self._journal.projects)
         for project in projects:
-            noted = await asyncio.to_thread(self._journal.read, project, limit=_ALL)
+            noted = await asyncio.to_thread(self._journal.every_count, project)
             found += [decided(project, one) for one in noted if self._query.since_s <= one.time_s <= until_s]
         for change in sorted(found, key=lambda one: (one.time_ns // 1000, one.type == "stack")):  # as exactly as a decision's time is
             self._offer(change)

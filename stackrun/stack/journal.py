@@ -18,13 +18,14 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stackrun.api.stacks import Decision as Decision
+from stackrun.kernel.linefile import LineFile
 from stackrun.stack import naming
 
 FILE_BYTES_MAX = 256 * 1024
@@ -42,6 +43,8 @@ Listener = Callable[[str, Decision], None]
 """Is told the project and the decision, in whatever thread noted it."""
 _Key = tuple[str, str, str]
 """did, cause, by."""
+_Identity = tuple[str, str, str, str, float]
+"""resource, did, cause, by, when it happened first."""
 
 
 class Journal:
@@ -65,29 +68,41 @@ class Journal:
             for decision, _ in counted:
                 for listener in tuple(self._listeners):
                     listener(project, decision)
-            news = [decision for decision, written in counted if written]
-            if not news:
-                return
-            try:
-                self._append(project, [_line(one) for one in news])
-                self._failing = False
-            except OSError as error:
-                if not self._failing:
-                    _log.warning("cannot note what became of %s in %s: %s", project, self._folder, error.strerror)
-                self._failing = True
+            self._write(project, [decision for decision, written in counted if written])
+
+    def settle(self) -> None:
+        """Writes what was only counted so far: for a process that ends."""
+        with self._lock:
+            unwritten: dict[str, list[Decision]] = {}
+            for place, recent in self._recent.items():
+                for key, one in recent.items():
+                    if self._written_s.get((*place, key), one.time_s) < one.time_s:
+                        self._written_s[(*place, key)] = one.time_s
+                        unwritten.setdefault(place[0], []).append(one)
+            for project, decisions in unwritten.items():
+                self._write(project, decisions)
 
     def read(self, project: str, service: str = "", limit: int = 100) -> tuple[Decision, ...]:
         """The last `limit`, oldest first; of one service alone when it is given. What cannot be read is left out."""
+        told: dict[_Identity, Decision] = {}
+        for one in self._known(project, service):
+            if told.get(_identity(one), one).times <= one.times:
+                told[_identity(one)] = one
+        return tuple(sorted(told.values(), key=lambda one: one.time_s)[-limit:] if limit else ())
+
+    def every_count(self, project: str) -> tuple[Decision, ...]:
+        """Oldest first; what repeats itself once for each time that its count was written, and as it is counted now."""
+        told = {(_identity(one), one.times): one for one in self._known(project, "")}
+        return tuple(sorted(told.values(), key=lambda one: one.time_s))
+
+    def _known(self, project: str, service: str) -> list[Decision]:
+        """What is on disk, then what was counted last. `service` empty: of all."""
         if not naming.is_name(project):
-            return ()
+            return []
         with self._lock:
-            told = {_identity(one): one for one in self._stored(project, service)}
-            for (name, _), counted in self._recent.items():
-                for one in counted.values() if name == project else ():
-                    if told.get(_identity(one), one).times <= one.times:
-                        told[_identity(one)] = one
-        found = [one for one in told.values() if not service or one.service == service]
-        return tuple(sorted(found, key=lambda one: one.time_s)[-limit:] if limit else ())
+            stored = list(self._stored(project, service))
+            counted = [one for (name, _), recent in self._recent.items() if name == project for one in recent.values()]
+        return [one for one in (*stored, *counted) if not service or one.service == service]
 
     def projects(self) -> tuple[str, ...]:
         """Those that have a history."""
@@ -137,11 +152,21 @@ class Journal:
 
     # --- files
 
+    def _write(self, project: str, news: Sequence[Decision]) -> None:
+        if not news:
+            return
+        try:
+            self._append(project, [_line(one) for one in news])
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                _log.warning("cannot note what became of %s in %s: %s", project, self._folder, error.strerror)
+            self._failing = True
+
     def _append(self, project: str, lines: Iterable[bytes]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._only_writer():
-            for batch in _batches(lines):
-                self._write(project, batch)
+            self._file(project).append(lines)
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
@@ -153,56 +178,13 @@ class Journal:
         finally:
             os.close(folder)
 
-    def _write(self, project: str, batch: bytes) -> None:
-        """All of it or nothing, as far as the disk lets us; after a line that was torn it begins a new one."""
-        current, old = self._files(project)
-        file = os.open(current, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            size = os.fstat(file).st_size
-            if size and size + len(batch) > FILE_BYTES_MAX:
-                os.rename(current, old)
-                os.close(file)
-                file, size = os.open(current, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), 0
-            torn = size and os.pread(file, 1, size - 1) != b"\n"
-            _write_whole(file, size, (b"\n" if torn else b"") + batch)
-        finally:
-            os.close(file)
-
     def _stored(self, project: str, service: str) -> Iterator[Decision]:
         """As they were written, oldest file first; a line that is no decision costs itself alone. `service` empty: of all."""
         mark = f'"service":{json.dumps(service)}'.encode() if service else b""
-        current, old = self._files(project)
-        for path in (old, current):
-            try:
-                content = path.read_bytes()
-            except OSError:
-                continue
-            yield from filter(None, (_decision(line) for line in content.split(b"\n") if mark in line))
+        yield from filter(None, (_decision(line) for line in self._file(project).lines() if mark in line))
 
-    def _files(self, project: str) -> tuple[Path, Path]:
-        return self._folder / f"{project}.jsonl", self._folder / f"{project}.old.jsonl"
-
-
-def _write_whole(file: int, size: int, data: bytes) -> None:
-    """OSError, and the file as it was, when the disk is full."""
-    try:
-        while data:
-            data = data[os.write(file, data) :]
-    except OSError:
-        os.ftruncate(file, size)
-        raise
-
-
-def _batches(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """As many lines at a time as a file can hold."""
-    batch = b""
-    for line in lines:
-        if batch and len(batch) + len(line) > FILE_BYTES_MAX:
-            yield batch
-            batch = b""
-        batch += line
-    if batch:
-        yield batch
+    def _file(self, project: str) -> LineFile:
+        return LineFile(self._folder / f"{project}.jsonl", self._folder / f"{project}.old.jsonl", FILE_BYTES_MAX)
 
 
 def _bounded(decision: Decision) -> Decision:
@@ -228,6 +210,6 @@ def _decision(line: bytes) -> Decision | None:
         return None
 
 
-def _identity(decision: Decision) -> tuple[str, str, str, str, float]:
+def _identity(decision: Decision) -> _Identity:
     """The same for every count of one that repeats itself."""
     return (decision.resource, decision.did, decision.cause, decision.by, decision.first_s)

@@ -157,3 +157,16 @@ def test_a_slow_loop_is_written_now_and_then(tmp_path: Path) -> None:
     for number in range(60):
         journal.note("shop", [looped(number * 60)])
     assert 50 <= Journal(str(tmp_path)).read("shop")[0].times <= 60
+
+
+def test_counts_are_written_by_a_process_that_ends(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path))
+    for number in range(7):
+        journal.note("shop", [looped(number)])
+    counted = journal.read("shop")
+    assert Journal(str(tmp_path)).read("shop")[0].times == 4
+    journal.settle()
+    written = file(tmp_path).read_bytes()
+    assert Journal(str(tmp_path)).read("shop") == counted and counted[0].times == 7
+    journal.settle()
+    assert file(tmp_path).read_bytes() == written
