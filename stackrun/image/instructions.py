@@ -1,6 +1,8 @@
 """The instructions of a Dockerfile as values: what `dockerfile` reads and the builder carries out.
 
-Texts are as written, with quotes removed where they are words, and not yet expanded: what `$NAME` is depends on the stage.
+Texts are as written, with their quotes, escapes and variables: `substitution.expand` takes those away once the stage's variables are
+known, from paths, values of ENV, LABEL and ARG, ports, users, --chown, --chmod and --checksum.  Commands (RUN, CMD, ENTRYPOINT,
+HEALTHCHECK, SHELL), MAINTAINER and ONBUILD are never expanded.
 `line` is where the instruction begins, counted from 1.
 """
 
@@ -109,7 +111,7 @@ class RunMount:
 
 @dataclass(frozen=True, slots=True)
 class Run(Instruction):
-    """Shell form has `text` (with `heredocs`), exec form `words`."""
+    """Shell form has `text` (with `heredocs`, which it announces), exec form `words`."""
 
     words: tuple[str, ...] = ()
     text: str = ""
@@ -118,6 +120,16 @@ class Run(Instruction):
     mounts: tuple[RunMount, ...] = ()
     network: str = ""
     security: str = ""
+
+    @property
+    def script(self) -> str:
+        """What the shell is given: a here-document that stands alone is the script itself, else the shell reads it by its own rules.
+
+        A script that begins with `#!` is a program, not for the shell.
+        """
+        if len(self.heredocs) == 1 and len(self.text.split()) == 1 and self.text.startswith("<<"):
+            return self.heredocs[0].content
+        return self.text + "".join(f"\n{one.content}{one.name}" for one in self.heredocs)
 
 
 @dataclass(frozen=True, slots=True)
