@@ -5,12 +5,12 @@ The order comes from the `depends_on` label that every container carries, so it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from stackrun.api.types import Container, MountType, Status
+from stackrun.api.types import Container, Status
 from stackrun.errors import InvalidArgument
+from stackrun.stack.anonymous import handed_over
 from stackrun.stack.desired import KIND
-from stackrun.stack.facts import is_anonymous
 from stackrun.stack.observed import Observed, is_one_off, needs_of, service_of
 from stackrun.stack.plan import (
     Action,
@@ -37,10 +37,11 @@ def decide_down(
     services: tuple[str, ...] = (),
     volumes: bool = False,
     timeout_s: float | None = None,
+    owed: Collection[str] = (),
 ) -> Plan:
     """Dependents stop before what they need. `known`: the file's services, whose orphans stay; None: everything goes.
 
-    With `services`, theirs alone, and networks and volumes stay.
+    With `services`, theirs alone, and networks and named volumes stay. `owed`: anonymous volumes that an earlier one, cut short, has left.
     """
     draft = Draft()
     chosen = [one for one in observed.containers if _goes(one, known, services)]
@@ -48,6 +49,9 @@ def decide_down(
     removals = [
         draft.add(RemoveContainer(one.name, one.id, "down", volumes=volumes), [stops[one.id]] if one.id in stops else ()) for one in chosen
     ]
+    anonymous = sorted({*handed_over(chosen), *(name for name in owed if name in observed.volumes)})
+    for name in anonymous if volumes else ():
+        draft.add(RemoveVolume(name, "down", keep_in_use=True), removals)
     if services:
         return draft.finished()
     _notice_orphans(draft, observed, chosen)
@@ -55,18 +59,10 @@ def decide_down(
         draft.add(RemoveNetwork(network.id, network.name, "down", keep_in_use=True), removals)
     for volume in observed.own_volumes() if volumes else ():
         draft.add(RemoveVolume(volume.name, "down", keep_in_use=True), removals)
-    for name in _handed_over(chosen) if volumes else ():
-        draft.add(RemoveVolume(name, "down", keep_in_use=True), removals)
     plan = draft.finished()
     if not plan:
         draft.notices.append(Notice(f"Project {observed.project}", "no resource found to remove"))
     return draft.finished()
-
-
-def _handed_over(containers: Iterable[Container]) -> list[str]:
-    """Anonymous volumes that a container has from its predecessor: to the engine they have a name, and stay when it goes."""
-    named = (mount.source for one in containers for mount in one.spec.mounts if mount.type is MountType.VOLUME)
-    return sorted({name for name in named if is_anonymous(name)})
 
 
 def _goes(container: Container, known: frozenset[str] | None, services: tuple[str, ...]) -> bool:

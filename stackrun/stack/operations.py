@@ -34,7 +34,7 @@ from stackrun.api.stacks import (
     UpOptions,
 )
 from stackrun.api.types import Container, Filters
-from stackrun.errors import ComposeError, Conflict, ExecuteFailed, InvalidArgument, NotFound, StackrunError
+from stackrun.errors import ComposeError, Conflict, ExecuteFailed, InvalidArgument, KernelError, NotFound, StackrunError
 from stackrun.stack import lifecycle
 from stackrun.stack.account import Account
 from stackrun.stack.changes import Changes
@@ -50,6 +50,7 @@ from stackrun.stack.journal import Journal
 from stackrun.stack.keep import touched
 from stackrun.stack.keeping import Keeping, Locks
 from stackrun.stack.observed import Observed, observe, observe_containers, observe_images, refreshed, with_private_files, with_stop_signals
+from stackrun.stack.owed import Owed, anonymous_removals
 from stackrun.stack.past import Past, held_before, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
@@ -116,6 +117,7 @@ class StackOperations:
         self._locks = Locks()
         self.keeping = Keeping(engine, self._locks, self._carried_out, state_dir if keeps else None)
         self._past = Past(engine, state_dir)
+        self._owed = Owed(state_dir)
         self.journal = Journal(state_dir)
         means = Means(self.plan, self.up, self.keeping.declared, self._while_held, self.journal)
         self._drift = DriftCheck(engine, truth, means)
@@ -258,16 +260,19 @@ class StackOperations:
 
     async def down(self, source: StackSource, options: DownOptions) -> AsyncIterator[StackEvent]:
         project, known = await asyncio.to_thread(_identity, source)
+        owed = frozenset() if options.services else await asyncio.to_thread(self._owed.volumes, project)
 
         def plan(observed: Observed) -> Plan:
             kept = None if options.remove_orphans else known
             return lifecycle.decide_down(
-                observed, known=kept, services=options.services, volumes=options.volumes, timeout_s=options.timeout_s
+                observed, known=kept, services=options.services, volumes=options.volumes, timeout_s=options.timeout_s, owed=owed
             )
 
         async def forget(observed: Observed) -> None:
             if not options.services:
                 await asyncio.to_thread(forget_private, self._state_dir, observed.project)
+            if options.volumes:
+                await asyncio.to_thread(self._owed.settle, project, owed - observed.volumes.keys())
 
         def leave(declared: Declared) -> Declared | None:
             return declared.without(options.services) if options.services else None
@@ -411,13 +416,25 @@ class StackOperations:
         if not plan:
             return Outcome()
         account = Account(plan, observed, by)
+        going = anonymous_removals(plan)
+        if going:
+            await self._note_owed(observed.project, going.values(), emit)
         try:
             heard, ids = account.heard(emit), observed.ids()
             outcome = await execute(plan, self._engine, observed.project, heard, ids=ids, parallelism=self._parallelism)
             account.finished(outcome)
         finally:
             await asyncio.to_thread(self.journal.note, observed.project, account.decisions())
+        if gone := [name for number, name in going.items() if number not in outcome.failures and number not in outcome.skipped]:
+            await asyncio.to_thread(self._owed.settle, observed.project, gone)
         return outcome
+
+    async def _note_owed(self, project: str, volumes: Iterable[str], emit: Emit) -> None:
+        try:
+            await asyncio.to_thread(self._owed.note, project, volumes)
+        except KernelError as error:
+            hint = "if this is interrupted, an anonymous volume may stay: `docker volume ls`"
+            emit(StackEvent(f"Project {project}", Phase.DONE, "Warning", str(error), hint))
 
     async def _while_held(self, project: str, work: Callable[[], Awaitable[None]]) -> None:
         lock = await self._acquired(project)

@@ -7,15 +7,15 @@ free for the new one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from stackrun.api import labels
-from stackrun.api.types import Container, ContainerSpec, Mount, MountType, Network, Status, Volume
+from stackrun.api.types import Container, Network, Status, Volume
 from stackrun.compose import model
 from stackrun.errors import NotFound
+from stackrun.stack.anonymous import handed_over, with_anonymous_volumes
 from stackrun.stack.content import content_digest, told_path
 from stackrun.stack.desired import Dependency, Desired, DesiredNetwork, DesiredService, DesiredVolume, container_spec
 from stackrun.stack.observed import Observed, has_healthcheck, healthy, is_on, service_of
@@ -32,6 +32,7 @@ from stackrun.stack.plan import (
     PullImage,
     RemoveContainer,
     RemoveNetwork,
+    RemoveVolume,
     RenameContainer,
     Settled,
     SignalContainer,
@@ -42,9 +43,6 @@ from stackrun.stack.plan import (
 )
 from stackrun.stack.rolling import DRAIN_S, Replaced, Roller, Rollout, Surroundings, obstacle
 from stackrun.stack.verdict import PLAIN, Policy, Slot, Verdict, Verdicts, completed, is_orphan, judge, selection
-
-_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
-"""The name an engine gives to a volume that nobody named."""
 
 
 def decide(desired: Desired, observed: Observed, policy: Policy = PLAIN) -> Plan:
@@ -276,6 +274,9 @@ class _Writer:
             implied = any(stop > create for stop in stopped)  # such a stop waits for the creation itself; an earlier one has other reasons
             removal = RemoveContainer(one.name, one.id, slot.cause, self._policy.renew_anonymous_volumes, replaced=True)
             removals.append(self._draft.add(removal, stopped if implied else (create, *stopped)))
+        if self._policy.renew_anonymous_volumes:
+            for volume in handed_over(slot.old):
+                self._draft.add(RemoveVolume(volume, slot.cause, keep_in_use=True), removals)
         ready = removals or [create]
         if any(one.name == name for one in slot.old):
             ready = [self._draft.add(RenameContainer(name, ""), removals)]
@@ -488,16 +489,3 @@ def _running(slot: Slot) -> list[Container]:
 
 def _resources(service: DesiredService) -> list[str]:
     return [*(f"Network {name}" for name in service.networks), *(f"Volume {name}" for name in service.volumes)]
-
-
-def with_anonymous_volumes(spec: ContainerSpec, old: Container) -> ContainerSpec:
-    """The replacement takes over the volumes that nobody named, unless something else is mounted there now."""
-    taken = {mount.target for mount in spec.mounts if mount.source or mount.type is not MountType.VOLUME} | set(spec.tmpfs)
-    carried = {
-        mount.target: Mount(MountType.VOLUME, mount.target, mount.name, read_only=not mount.read_write)
-        for mount in old.mounts
-        if mount.type is MountType.VOLUME and _ANONYMOUS.fullmatch(mount.name) and mount.target not in taken
-    }
-    if not carried:
-        return spec
-    return replace(spec, mounts=(*(mount for mount in spec.mounts if mount.target not in carried), *carried.values()))

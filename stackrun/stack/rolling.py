@@ -17,12 +17,14 @@ from dataclasses import dataclass, field, replace
 
 from stackrun.api.types import Container, PortBinding, PublishedPort, Status
 from stackrun.compose.model import UpdateConfig
+from stackrun.stack.anonymous import handed_over
 from stackrun.stack.desired import DesiredService
 from stackrun.stack.plan import (
     Draft,
     Monitor,
     Pause,
     RemoveContainer,
+    RemoveVolume,
     RenameContainer,
     StartContainer,
     TakeOver,
@@ -239,6 +241,8 @@ class Roller:
         removals = [
             self._draft.add(RemoveContainer(old.name, old.id, one.cause, volumes, replaced=True), (turn.done, *verdict)) for old in one.old
         ]
+        for volume in handed_over(one.old) if volumes else ():
+            self._draft.add(RemoveVolume(volume, one.cause, keep_in_use=True), removals)
         if one.watched == one.name:
             return removals
         return [self._draft.add(RenameContainer(one.name, one.id, f"was {one.watched}" if one.id else ""), removals)]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from fakes.engine import Behaviour, FakeEngine
+from fakes.engine import Behaviour, FakeEngine, Gate
 from unit.stack.stage import SHOP, Play, Scene
 
-from stackrun.api.stacks import Phase, StackEvent, Stacks, StackSource, StackSummary, UpOptions
+from stackrun.api.stacks import DownOptions, Phase, StackEvent, Stacks, StackSource, StackSummary, UpOptions
 from stackrun.api.types import ContainerSpec, ImageConfig
 from stackrun.compose.load import load
 from stackrun.errors import ComposeError, Conflict, InvalidArgument, NotFound, RegistryError, StackrunError
@@ -50,6 +50,69 @@ def test_down_v_takes_an_anonymous_volume_that_was_handed_over(play: Play) -> No
         assert {one.name for one in await stage.engine.volumes()} == before and len(before) == 2
         assert await stage.down(volumes=True) == DONE
         assert not await stage.engine.volumes()
+
+    play(scene)
+
+
+async def _with_handed_over(stage: Scene, more: str = "") -> str:
+    """`web` has a successor now; gives the name of the anonymous volume that went over to it."""
+    stage.write(f"name: shop\nservices:\n  web: {{image: 'busybox:1', volumes: [/index]{more}}}\n")
+    await stage.up()
+    await stage.up(force_recreate=True)
+    (volume,) = await stage.engine.volumes()
+    return volume.name
+
+
+async def _cut_off(stage: Scene, gate: Gate, operation: AsyncIterator[StackEvent]) -> None:
+    """As whoever carries it out is killed at the gate; another one has the same state from then on."""
+    await gate.reached.wait()
+    await operation.aclose()  # type: ignore[attr-defined]
+    gate.release()
+    stage.operations = StackOperations(stage.engine, state_dir=str(stage.state))
+
+
+def test_down_v_takes_what_another_one_cut_short_has_left(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        name = await _with_handed_over(stage)
+        gate = stage.engine.hold("remove_volume")
+        await _cut_off(stage, gate, await stage.operations.down(stage.source, DownOptions(volumes=True)))
+        assert await stage.states() == {} and [one.name for one in await stage.engine.volumes()] == [name]
+        assert await stage.down() == DONE
+        assert [one.name for one in await stage.engine.volumes()] == [name], "nobody said -v"
+        assert await stage.down(volumes=True) == DONE
+        assert not await stage.engine.volumes() and not list(stage.state.glob(".owed/*"))
+
+    play(scene)
+
+
+def test_what_is_owed_and_gone_meanwhile_is_forgotten(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        name = await _with_handed_over(stage)
+        gate = stage.engine.hold("remove_volume")
+        await _cut_off(stage, gate, await stage.operations.down(stage.source, DownOptions(volumes=True)))
+        await stage.engine.remove_volume(name)
+        assert await stage.down(volumes=True) == DONE
+        assert not list(stage.state.glob(".owed/*"))
+
+    play(scene)
+
+
+def test_down_v_of_a_service_takes_its_anonymous_volumes(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        await _with_handed_over(stage)
+        assert await stage.down(volumes=True, services=("web",)) == DONE
+        assert not await stage.engine.volumes()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("more", ["", ", deploy: {update_config: {order: stop-first}}"])
+def test_renewing_anonymous_volumes_takes_those_that_were_handed_over(play: Play, more: str) -> None:
+    async def scene(stage: Scene) -> None:
+        before = await _with_handed_over(stage, more)
+        await stage.up(force_recreate=True, renew_anonymous_volumes=True)
+        (volume,) = await stage.engine.volumes()
+        assert volume.name != before
 
     play(scene)
 
