@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from stackrun.errors import InvalidArgument
-from stackrun.image.dockerfile_words import json_words, split_statement
+from stackrun.image.dockerfile_words import json_words, split_statement, well_formed
 from stackrun.image.instructions import Heredoc
 from stackrun.image.substitution import expand_words, raw_words
 
@@ -33,11 +33,15 @@ class Lines:
     """The statements of a text; what is wrong with its lines goes to `faults`, as (line, error)."""
 
     def __init__(self, text: str) -> None:
-        self.lines = text.removeprefix("\ufeff").split("\n")
+        self.lines = well_formed(text).removeprefix("\ufeff").split("\n")
         if not self.lines[-1]:
             self.lines.pop()  # what ends with a newline has no further line
         self.next = 0
         self.faults: list[tuple[int, InvalidArgument]] = []
+        for number, line in enumerate(self.lines, 1):
+            if "\0" in line:
+                self._fault(number, "the file is no text: it has a NUL character", "name the Dockerfile itself")
+                break
         self.directives = self._read_directives()
         self.escape = self.directives.get("escape", "\\")
 

@@ -14,6 +14,11 @@ from stackrun.errors import InvalidArgument
 _SPACES = re.compile(r"[\t\v\f\r ]+")
 
 
+def well_formed(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can express and no file name or process can take."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def split_statement(text: str, escape: str) -> tuple[str, list[str], str]:
     """Keyword, flags (`--from=x`) and the rest."""
     parts = _SPACES.split(text.strip(), maxsplit=1)
@@ -112,7 +117,7 @@ def json_words(text: str) -> tuple[str, ...] | None:
     if not all(isinstance(word, str) for word in parsed):
         message = "when using JSON array syntax, arrays must be comprised of strings only"
         raise InvalidArgument(message, hint='write every word in double quotes: ["a", "1"]')
-    return tuple(word.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for word in parsed)
+    return tuple(well_formed(word) for word in parsed)
 
 
 def _no_constant(text: str) -> None:

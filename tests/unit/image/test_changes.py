@@ -22,6 +22,9 @@ from stackrun.image.changes import apply_changes
         ("VOLUME /a /b", {"Volumes": {"/a": {}, "/b": {}}}),
         ("WORKDIR /w", {"WorkingDir": "/w"}),
         ("LABEL a=b c=d", {"Labels": {"a": "b", "c": "d"}}),
+        ("STOPSIGNAL SIGINT", {"StopSignal": "SIGINT"}),
+        ("HEALTHCHECK --interval=1m CMD true", {"Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 60_000_000_000}}),
+        ("ONBUILD RUN make", {"OnBuild": ["RUN make"]}),
     ],
 )
 def test_each_instruction(change: str, expected: dict[str, Any]) -> None:
@@ -36,8 +39,39 @@ def test_later_ones_add_or_replace() -> None:
     assert config == {"Env": ["A=3", "B=2"], "Cmd": ["y"]}
 
 
+def test_variables_are_those_of_the_configuration() -> None:
+    config: dict[str, Any] = {"Env": ["A=1"]}
+    apply_changes(config, ["ENV B=$A", "LABEL b=${B:-2}", "WORKDIR /w", "WORKDIR $A"])
+    assert config == {"Env": ["A=1", "B=1"], "Labels": {"b": "1"}, "WorkingDir": "/w/1"}
+
+
+def test_an_entrypoint_takes_away_a_command_that_was_there_before_the_changes() -> None:
+    config: dict[str, Any] = {"Cmd": ["old"]}
+    apply_changes(config, ['ENTRYPOINT ["e"]'])
+    assert config == {"Entrypoint": ["e"]}
+    apply_changes(config, ['CMD ["new"]', 'ENTRYPOINT ["f"]'])
+    assert config == {"Cmd": ["new"], "Entrypoint": ["f"]}
+
+
 @pytest.mark.parametrize(
-    "change", ["STOPSIGNAL SIGINT", "RUN x", "CMD", "", "ENV", "ENV A", "ENV A=1 B", "EXPOSE http", "EXPOSE 0", "EXPOSE 9-1", 'LABEL a="b']
+    "change",
+    [
+        "STOPSIGNAL SIGNONE",
+        "RUN x",
+        "FROM x",
+        "ONBUILD FROM x",
+        "WORKDIR $NONE",
+        "USER a\nRUN x",
+        "CMD",
+        "",
+        "ENV",
+        "ENV A",
+        "ENV A=1 B",
+        "EXPOSE http",
+        "EXPOSE 0",
+        "EXPOSE 9-1",
+        'LABEL a="b',
+    ],
 )
 def test_others_are_refused(change: str) -> None:
     with pytest.raises(InvalidArgument):
