@@ -29,8 +29,6 @@ Show = Callable[[str, bool], None]
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """SGR codes: cyan, yellow, green, magenta, blue, then the bright ones; red is for errors."""
 RUNNING = ("running", "paused", "restarting")
-LOOK_S = 0.5
-"""How soon whoever waits sees what a signal handler has said, which can wake nobody."""
 
 
 class Prefixes:
@@ -150,7 +148,7 @@ class Follower:
         self._again: set[str] = set()
         self._exit_awaited: set[str] = set()
         self._changed = threading.Event()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
 
     def watch(self, query: dict[str, Any], *, exits: bool) -> None:
         """Follows what runs now and whatever starts later; `query` is that of the logs route, `exits` tells exit codes too.
@@ -167,22 +165,12 @@ class Follower:
     def wait(self) -> None:
         """Until no container of the stack runs any more and everything of them has been shown."""
         while self._running() or (self._exits and self._exit_awaited):
-            while not self._changed.wait(LOOK_S) and not self._failure:
-                pass
+            self._changed.wait()
             self._changed.clear()
-            if failure := self._failure:
-                self._failure = None
-                raise failure
+            if self._failure:
+                raise self._failure
         for thread in list(self._threads.values()):
             thread.join()
-
-    def break_off(self, error: BaseException) -> None:
-        """Raised within LOOK_S by whoever waits, or by the next who does. Takes no lock, so a signal handler may call it."""
-        self._failure = error
-
-    def go_on(self) -> None:
-        """What broke it off has been dealt with."""
-        self._failure = None
 
     def _running(self) -> list[project.Summary]:
         try:
@@ -202,7 +190,7 @@ class Follower:
         try:
             work(*arguments)
         except Exception as error:
-            self.break_off(error)
+            self._failure = error
             self._changed.set()
 
     def _watch_events(self, transport: Transport, subscribed: Response) -> None:

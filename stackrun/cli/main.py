@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from stackrun.cli import exit
+from stackrun.cli import exit, interrupts
 from stackrun.cli.options import AsWritten, Parser, add_stack_options
 from stackrun.errors import InvalidArgument
 
@@ -62,8 +62,9 @@ COMPLETE = "__complete"
 def main() -> int:
     """The `stackrun` program. Returns the exit code."""
     try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
+        with interrupts.heard():
+            code = run(sys.argv[1:])
+            sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt) as error:
         return exit.report(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from typing import Any
@@ -133,21 +132,6 @@ class _Foreground:
         self._follower = Follower(lambda: transport(engine), stack.name, shown, self._show, tuple(options.services))
 
     def run(self) -> int:
-        before = signal.getsignal(signal.SIGINT)
-        if before is signal.SIG_IGN:  # in the background of a shell without job control: Ctrl-C is meant for others
-            return self._run()
-        signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            return self._run()
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _interrupt(self, number: int, frame: object) -> None:
-        """Python loses an exception that comes while something is finalized; whoever waits for the logs is told by another way."""
-        self._follower.break_off(KeyboardInterrupt())
-        raise KeyboardInterrupt
-
-    def _run(self) -> int:
         try:
             self._follower.watch({"since": f"{time.time():.9f}"}, exits=True)
             if self._options.watch:
@@ -177,7 +161,6 @@ class _Foreground:
         self._display.line(text, error=error)
 
     def _end(self) -> None:
-        self._follower.go_on()
         print("Gracefully stopping... (press Ctrl+C again to force)", file=sys.stderr, flush=True)
         asked = {"source": self._request["source"], "services": self._options.services}
         try:

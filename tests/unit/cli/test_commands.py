@@ -20,11 +20,12 @@ from fakes.engine import Behaviour, FakeEngine
 from fakes.stacks import FakeStacks
 
 from stackrun.api import labels
-from stackrun.api.stacks import DownOptions, Phase, StackEvent, StackSummary, UpOptions
+from stackrun.api.stacks import Change, DownOptions, Phase, StackEvent, StackSummary, UpOptions
 from stackrun.api.types import ContainerSpec
-from stackrun.cli import logs, main, render
+from stackrun.cli import logs, main, operations, render
 from stackrun.errors import ComposeError, Diagnostic
 from stackrun.server.app import serve
+from stackrun.stack import watch
 
 
 class Switch:
@@ -284,22 +285,39 @@ class LosesTheException:
         press_ctrl_c()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class EndlessStacks(LiveStacks):
+    async def _changed(self) -> AsyncIterator[Change]:
+        await asyncio.Event().wait()
+        yield Change(0, "container", "start", "1", "shop")
+
+
+@pytest.mark.parametrize(
+    ("argv", "waits", "asked"),
+    [
+        (["up"], (logs.Follower, "wait"), ["up", "stop"]),
+        (["up", "--watch"], (watch.Watch, "changed"), ["plan", "stop"]),
+        (["watch"], (watch.Watch, "changed"), ["plan"]),
+        (["logs", "-f"], (logs.Follower, "wait"), []),
+        (["events"], (operations._Told, "__iter__"), ["changes"]),
+    ],
+    ids=["up", "up-watch", "watch", "logs-f", "events"],
+)
 def test_ctrl_c_is_heard_though_its_exception_is_lost(
-    daemon: Daemon, stack_file: None, stackrun: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    daemon.add("shop-web-1", Behaviour(output=((1, b"serving\n"),)), start=False)
-    daemon.stacks = LiveStacks(daemon.engine)
-    wait = logs.Follower.wait
+    daemon: Daemon, stack_file: None, stackrun: Any, monkeypatch: pytest.MonkeyPatch,
+    argv: list[str], waits: tuple[type, str], asked: list[str],
+) -> None:  # fmt: skip
+    daemon.add("shop-web-1", Behaviour(output=((1, b"serving\n"),)), start=argv != ["up"])
+    daemon.stacks = EndlessStacks(daemon.engine)
+    wait = getattr(*waits)
     lost = [LosesTheException()]
 
-    def waited(self: logs.Follower) -> None:
+    def waited(self: object) -> object:
         lost.clear()
-        wait(self)
+        return wait(self)
 
-    monkeypatch.setattr(logs.Follower, "wait", waited)
-    assert stackrun("up", "-t", "5")[0] == 130
-    assert [one[0] for one in daemon.stacks.requests] == ["up", "stop"]
+    monkeypatch.setattr(*waits, waited)
+    assert stackrun(*argv)[0] == 130
+    assert [one[0] for one in daemon.stacks.requests] == asked
 
 
 def test_ctrl_c_twice_kills_it(interrupted: Daemon, stackrun: Any) -> None:
