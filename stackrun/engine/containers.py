@@ -48,6 +48,7 @@ from stackrun.engine.registry import Entry, Registry, Waiter
 from stackrun.engine.specgen import oci_resources
 from stackrun.engine.store import Store, discard
 from stackrun.engine.streams import ProcessStream
+from stackrun.engine.tasks import Tasks
 from stackrun.engine.usage import tree_size_bytes
 from stackrun.errors import Conflict, InvalidArgument, NotFound, NotModified, StackrunError, Unavailable
 from stackrun.runtime import container as runtime
@@ -72,11 +73,13 @@ class Containers:
         connections: Connections,
         lifecycle: Lifecycle,
         execs: Execs,
+        tasks: Tasks,
         report: Callable[[str], None],
     ) -> None:
         self._store = store
         self._registry = registry
         self._pool = pool
+        self._tasks = tasks
         self._images = images
         self._networks = networks
         self._mounts = mounts
@@ -370,7 +373,7 @@ class Containers:
         entry.resolve(WaitCondition.REMOVED, ExitStatus(entry.state.exit_code))
         if volumes:
             await self._mounts.forget(entry.definition.anonymous_volumes)
-        await self._pool.run_disk(discard, retired, on_error=self._report)
+        self._tasks.spawn(self._pool.run_disk(discard, retired, on_error=self._report), f"remove {retired}")
 
     def _retire(self, entry: Entry) -> Path:
         """Blocks."""

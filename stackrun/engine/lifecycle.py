@@ -234,11 +234,11 @@ class Lifecycle:
         self.publish(entry, "die", {"exitCode": str(exit_.code), "execDuration": str(_ran_s(was, exit_))})
         self._tell_waiters(entry, exit_.code, again)
         trace.mark("tell waiters", entry.id)
+        self._take_interfaces(entry, was)
         await self._record(entry)
-        await self._take_interfaces(entry, was)
         if handle is not None:
             await self._attempt(f"see what is left of {entry.name} removed", handle.await_removal)
-        trace.mark("record the end, take interfaces", entry.id)
+        trace.mark("record the end, see the rest removed", entry.id)
         entry.ended.set()
         if not again:
             self.on_ended(entry)
@@ -287,13 +287,17 @@ class Lifecycle:
         if self._resolver.serves(entry.id):
             await self._attempt(f"forget the names of {entry.name}", self._resolver.drop, entry.id)
 
-    async def _take_interfaces(self, entry: Entry, was: Situation) -> None:
-        """Its addresses are free after that. It takes the kernel 10 ms and more: who waits for the exit code has been told before."""
+    def _take_interfaces(self, entry: Entry, was: Situation) -> None:
+        """Its addresses are free after that, and nobody else waits for it."""
+        taking = self._networks.discard(entry.id, was.endpoints)
+        if taking is not None:
+            self._tasks.spawn(self._taken_away(entry.name, taking), f"take the interfaces of {entry.name} away")
+
+    async def _taken_away(self, name: str, taking: asyncio.Task[None]) -> None:
         try:
-            await self._networks.discard(was.endpoints)
+            await taking
         except StackrunError as error:
-            self._report(f"take the interfaces of {entry.name} away: {error.message}")
-        self._networks.release(entry.id)
+            self._report(f"take the interfaces of {name} away: {error.message}")
 
     async def _record(self, entry: Entry) -> None:
         """State can be lost with the machine anyway, so a full disk is reported and no reason to stop here."""

@@ -117,7 +117,7 @@ class LocalEngine:
         self._containers = Containers(
             store=store, registry=self._registry, pool=self._pool, images=self._images, networks=self._networks,
             mounts=MountResolver(self._volumes, self._registry, self._pool), planner=self._planner, connections=self._connections,
-            lifecycle=self._lifecycle, execs=self._execs, report=self._report,
+            lifecycle=self._lifecycle, execs=self._execs, tasks=self._tasks, report=self._report,
         )  # fmt: skip
         self._handover = HandOver(
             store=store,

@@ -34,7 +34,7 @@ from stackrun.engine.events import Events
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.store import Store
-from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
+from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, StackrunError, Unsupported
 from stackrun.kernel.interfaces import Holdings
 from stackrun.network import ipam
 from stackrun.network.endpoint import Endpoint as WiredEndpoint
@@ -74,6 +74,7 @@ class EngineNetworks:
         self._waking = asyncio.Lock()
         self._discarded: list[str] = []
         self._discarding = asyncio.Lock()
+        self._leaving: dict[str, asyncio.Task[None]] = {}
         self._taken: dict[str, dict[str, str]] = {}
 
     # --- start and end of the engine ---
@@ -270,7 +271,8 @@ class EngineNetworks:
         for entry, _ in self._registry.on_network(network.id):
             if not entry.state.running:
                 async with entry.lock:
-                    pass  # one that has just ended: what it had here is still being taken away
+                    pass  # one that is just ending
+        await self._nobody_leaves()
         if any(entry.state.running for entry, _ in self._registry.on_network(network.id)) or self._taken.get(network.id):
             raise Forbidden(f"error while removing network: network {network.name} id {network.id} has active endpoints")
         del self._networks[network.id]
@@ -291,6 +293,7 @@ class EngineNetworks:
         """The bridge of `bridge` goes with the last container that is on it, running or not: an idle engine leaves the host as it was."""
         network = self.find("bridge")
         if _has_bridge(network) and not self._registry.on_network(network.id):
+            await self._nobody_leaves()
             async with self._waking:
                 if not self._taken.get(network.id):
                     await self._pool.run(self._retire_bridge, network.id)
@@ -334,19 +337,32 @@ class EngineNetworks:
         lead_out: bool = True,
         hairpin: bool = False,
     ) -> tuple[Place, ...]:
-        """Takes an address on each network; `release` gives them back.
+        """Takes an address on each network; `release` gives them back.  One that somebody is just leaving is waited for.
 
         Interfaces are eth`first` and up.  `lead_out`: one of them gets the default route.  `hairpin`: the container may reach itself
         through its published ports.
         """
-        networks = [self.find(spec.network) for spec in specs]
-        bridge = next((one for one in networks if one.name == "bridge"), None)
-        if bridge is None:
+        await self._nobody_leaves(container_id)
+
+        def taken() -> tuple[Place, ...]:
             return self._all_places(container_id, specs, own_names, first=first, lead_out=lead_out, hairpin=hairpin)
+
+        try:
+            return await self._awake(specs, taken)
+        except StackrunError:
+            if not await self._nobody_leaves():
+                raise
+        return await self._awake(specs, taken)
+
+    async def _awake(self, specs: Sequence[EndpointSpec], taken: Callable[[], tuple[Place, ...]]) -> tuple[Place, ...]:
+        """`taken`, while the bridge of `bridge` is there if it is one of the networks."""
+        bridge = next((one for one in (self.find(spec.network) for spec in specs) if one.name == "bridge"), None)
+        if bridge is None:
+            return taken()
         async with self._waking:
             if not _has_bridge(self._networks[bridge.id]):
                 await self._pool.run(self._wake_bridge, bridge.id)
-            return self._all_places(container_id, specs, own_names, first=first, lead_out=lead_out, hairpin=hairpin)
+            return taken()
 
     def _all_places(
         self, container_id: str, specs: Sequence[EndpointSpec], own_names: Sequence[str], *, first: int, lead_out: bool, hairpin: bool
@@ -452,17 +468,36 @@ class EngineNetworks:
             wired = self._mechanism.plan_endpoint(endpoint.network_id, endpoint.endpoint_id, ipv4_address=endpoint.ipv4_address)
             self._mechanism.detach(wired)
 
-    async def discard(self, endpoints: Sequence[Endpoint]) -> None:
-        """Takes the interfaces of a container that has ended away.
+    def discard(self, container_id: str, endpoints: Sequence[Endpoint]) -> asyncio.Task[None] | None:
+        """Takes the interfaces of a container that has ended away, then gives its addresses back; None when it had no interface.
 
         Those of containers that end together go together, since the kernel waits 10 ms and more for each turn: who comes meanwhile
-        waits for the next turn, and finds his done then.
+        waits for the next turn, and finds his done then.  Nobody needs to wait but who wants the addresses, or the bridge gone.
         """
-        self._discarded += [endpoint.endpoint_id for endpoint in endpoints if endpoint.endpoint_id]
-        async with self._discarding:
-            mine, self._discarded = self._discarded, []
-            if mine:
-                await self._pool.run(self._mechanism.discard, mine)
+        names = [endpoint.endpoint_id for endpoint in endpoints if endpoint.endpoint_id]
+        if not names:
+            self.release(container_id)
+            return None
+        self._discarded += names
+        self._leaving[container_id] = asyncio.get_running_loop().create_task(self._see_off(container_id))
+        return self._leaving[container_id]
+
+    async def _see_off(self, container_id: str) -> None:
+        try:
+            async with self._discarding:
+                mine, self._discarded = self._discarded, []
+                if mine:
+                    await self._pool.run(self._mechanism.discard, mine)
+        finally:
+            self.release(container_id)
+            del self._leaving[container_id]
+
+    async def _nobody_leaves(self, container_id: str = "") -> bool:
+        """Waits for the interfaces that are being taken away, of one container or of all; False when there were none."""
+        leaving = [task for key, task in self._leaving.items() if container_id in ("", key)]
+        if leaving:
+            await asyncio.wait(leaving)
+        return bool(leaving)
 
     def publish(self, publications: Sequence[Publication]) -> None:
         with self._kernel:

@@ -161,12 +161,12 @@ def test_a_container_of_the_default_bridge_learns_names_when_it_is_connected(sho
     asyncio.run(scenario())
 
 
-def test_an_ended_container_has_no_interface_though_its_connection_has_more_to_send(short_tmp: Path) -> None:
-    """Its namespace outlives it then, for as long as the kernel goes on sending."""
+def test_who_gets_an_ended_containers_address_does_not_share_it_though_a_connection_has_more_to_send(short_tmp: Path) -> None:
+    """The namespace outlives its container then, for as long as the kernel goes on sending."""
 
     async def scenario() -> None:
         async with fresh_engine(short_tmp) as engine:
-            await engine.create_network(NetworkSpec("net"))
+            await engine.create_network(NetworkSpec("net", pools=(IpamPool("10.213.8.0/24"),)))
             await run(engine, "reader", "sh", "-c", "nc -l -p 7000 > /dev/null", network_mode="net")
 
             async def connection(name: str, state: str, *, queue: int = 0) -> bool | None:
@@ -183,7 +183,10 @@ def test_an_ended_container_has_no_interface_though_its_connection_has_more_to_s
             link = Path("/sys/class/net", f"srv{endpoint.endpoint_id[:12]}")
             assert link.exists()
             await engine.stop_container("sender", timeout_s=0)
+            its_address = (EndpointSpec("net", ipv4_address=endpoint.ipv4_address),)
+            await run(engine, "next", network_mode="net", endpoints=its_address)
             assert not link.exists()
+            assert (await engine.container("next")).endpoints[0].ipv4_address == endpoint.ipv4_address
 
     asyncio.run(scenario())
 
