@@ -17,6 +17,8 @@ NAMES = (
 """Index is the kernel's number (linux/capability.h)."""
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
 SYS_ADMIN = 1 << NUMBERS["CAP_SYS_ADMIN"]
+SYS_NICE = 1 << NUMBERS["CAP_SYS_NICE"]
+SYS_PTRACE = 1 << NUMBERS["CAP_SYS_PTRACE"]
 SYS_RESOURCE = 1 << NUMBERS["CAP_SYS_RESOURCE"]
 
 

@@ -104,6 +104,16 @@ def exit_code(status: int) -> tuple[int, int]:
     return os.WEXITSTATUS(status), 0
 
 
+def close_all_but(kept: tuple[int, ...]) -> None:
+    """Close every descriptor that is not in `kept`; those in it that are no descriptors (-1) do not matter."""
+    first = 0
+    for fd in sorted({fd for fd in kept if fd >= 0}):
+        if fd > first:
+            syscalls.close_range(first, fd - 1)
+        first = fd + 1
+    syscalls.close_range(first)
+
+
 def detach_standard_streams() -> None:
     """Point 0, 1 and 2 at /dev/null."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

@@ -11,8 +11,8 @@ import os
 import time
 
 from stackrun.errors import Conflict, InvalidArgument, KernelError, NotFound, StackrunError, Unsupported
-from stackrun.kernel import cgroup, cgroup_devices, process, seccomp, signals, sockets, syscalls
-from stackrun.runtime import entry, identity, init, jsontext, launching, membership, messages, pipes, spec, state, steps, trace
+from stackrun.kernel import cgroup, cgroup_devices, process, seccomp, signals, sockets
+from stackrun.runtime import entry, identity, init, jsontext, launching, pipes, spec, state, steps, trace
 from stackrun.runtime import order as orders
 from stackrun.runtime.hooks import Hooks
 from stackrun.runtime.record import SPEC_VERSION, Lock, Record
@@ -122,7 +122,7 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
     order = _order(record, bundle, config, wishes, program)
     born = _bear(order, wishes, record.lock)
     trace.mark("clone init")
-    steps.say(born.sock, steps.PREPARE)
+    steps.say_on(born.sock, steps.PREPARE)
     checked = born.order.spec
     record.save(
         pid=born.pid,
@@ -347,35 +347,22 @@ def enter(record: Record, command: dict[str, Any], wishes: Wishes, group: str) -
     wanted.streams = () if terminal else (0, 1, 2)
     wanted.preserved = wishes.preserved_fds
     console = connected(wishes.console_socket)
-    pid, sock = _send_in(wanted)
+    _take_care()
+    entered = launching.send_in(wanted)
     os.close(init_fd)
-    steps.say(sock, steps.PREPARE)
-    made = Process(pid, syscalls.pidfd_open(pid))
-    with sock:
-        message, fds = steps.hear(sock, steps.PREPARED)
-        made.warnings = message["warnings"]
-        made.take_console(fds, wishes, console, record.id)
-        steps.say(sock, steps.EXECUTE)
-        _await_execve(sock, record, made.pid)
+    made = Process(entered.pid, entered.pid_fd)
+    made.warnings = entered.warnings
+    try:
+        with entered.sock as sock:
+            made.take_console([entered.console] if entered.console >= 0 else [], wishes, console, record.id)
+            entered.console = -1
+            steps.say_on(sock, steps.EXECUTE)
+            _await_execve(sock, record, made.pid)
+    except BaseException:
+        entered.abandon()
+        raise
     write_pid(wishes.pid_file, made.pid)
     return made
-
-
-def _send_in(wanted: entry.Entry) -> tuple[int, sockets.Socket]:
-    """(pid, conversation) of a child of this process that is inside the container."""
-    _take_care()
-    ours, theirs = messages.pair()
-    helper, helper_fd = membership.clone(wanted.group, 0, signals.SIGCHLD, wanted.init_pid)
-    if not helper:
-        ours.close()
-        entry.run(wanted, theirs)
-    theirs.close()
-    os.close(helper_fd)
-    try:
-        pid: int = steps.hear(ours, steps.SPAWNED)[0]["pid"]
-    finally:
-        os.waitpid(helper, 0)
-    return pid, ours
 
 
 def _kept_program(record: Record) -> bytes:

@@ -1,8 +1,9 @@
 """A second process into a running container (exec), from fork to execve.
 
-The forked process joins the container's cgroup, then all its namespaces by init's pidfd, the pid namespace last: that
-one takes effect for children, so one more clone makes the process proper, as a child of the shim (CLONE_PARENT), which
-can then wait for it.  Both are non-dumpable, so that the container cannot look into them on their way (CVE-2016-9962).
+A helper joins the container's cgroup and all its namespaces by init's pidfd.  Its own pid stays the host's, where nobody inside
+can see it, until it has become the container's user, with the container's rights and no descriptor but those it passes on; only
+then does it clone the process proper, as a child of the shim (CLONE_PARENT), into the pid namespace.  Both are non-dumpable
+(CVE-2016-9962); and whoever may trace all the same (CAP_SYS_PTRACE) finds a process that can do no more than its program will.
 """
 
 from __future__ import annotations
@@ -63,10 +64,11 @@ def run(entry: Entry, sock: sockets.Socket) -> None:
         trace.mark("join the cgroups")
         _join_namespaces(entry)
         trace.mark("join the namespaces")
-        pid, pid_fd = syscalls.clone3(syscalls.CLONE_PARENT)
+        _prepare(entry, sock)
+        path, is_finished = _assume(entry, sock)
+        pid = _clone(is_finished)
         if not pid:
-            _run_inside(entry, sock)
-        os.close(pid_fd)
+            _run_inside(entry, path, sock, is_finished)
         steps.say(sock, steps.SPAWNED, pid=pid)
     except BaseException as error:
         steps.say_failed(sock, error)
@@ -88,27 +90,59 @@ def _join_namespaces(entry: Entry) -> None:
         raise KernelError(f"join the container's namespaces: {error.call}", error.errno) from error
 
 
-def _run_inside(entry: Entry, sock: sockets.Socket) -> None:
+def _prepare(entry: Entry, sock: sockets.Socket) -> None:
+    """All that takes the runtime's rights, and what others are to hear of it; a terminal's master is sent, not passed on."""
+    wanted = entry.process
+    warnings = entry.warnings + init.join_keyring(entry.container_id)
+    warnings += identity.limits(wanted) + identity.missing_capabilities(wanted)
+    root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    identity.resolve(wanted, root_fd)
+    console = _open_terminal(entry, root_fd) if entry.terminal else _take_streams(entry.streams, root_fd)
+    identity.own_streams(wanted.uid)
+    trace.mark("limits, user, streams")
+    steps.say(sock, steps.PREPARED, (console,) if console >= 0 else (), warnings=warnings)
+    process.close_all_but((0, 1, 2, *entry.preserved, sock.fileno(), trace.fd))
+
+
+def _assume(entry: Entry, sock: sockets.Socket) -> tuple[str, bool]:
+    """(path of the command, whether rights and filter are the container's already).
+
+    They are where the filter lets by what is still to be called; else it is for the process proper to take them.
+    """
+    wanted = entry.process
+    identity.assume(wanted, entry.seccomp)
+    path = executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
+    is_finished = identity.may_finish_early(wanted, entry.seccomp)
+    if is_finished:
+        identity.finish(wanted, entry.seccomp)
+    trace.mark("user, capabilities, working directory")
+    return path, is_finished
+
+
+def _clone(is_filtered: bool) -> int:
+    """A sibling of the calling process, in the pid namespace it has joined; 0 in that.  Filters often know clone(2) alone."""
+    if is_filtered:
+        return syscalls.clone(syscalls.CLONE_PARENT)
+    pid, pid_fd = syscalls.clone3(syscalls.CLONE_PARENT)
+    if pid:
+        os.close(pid_fd)
+    return pid
+
+
+def _run_inside(entry: Entry, path: str, sock: sockets.Socket, is_finished: bool) -> None:
+    """What only the process proper can do for itself."""
+    wanted = entry.process
     try:
-        steps.hear(sock, steps.PREPARE)
-        wanted = entry.process
-        os.setsid()
-        warnings = entry.warnings + init.join_keyring(entry.container_id)
-        warnings += identity.limits(wanted) + identity.missing_capabilities(wanted)
-        root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        identity.resolve(wanted, root_fd)
-        console = _open_terminal(entry, root_fd) if entry.terminal else _take_streams(entry.streams, root_fd)
-        os.close(root_fd)
-        identity.own_streams(wanted.uid)
-        trace.mark("session, limits, user, streams")
-        steps.say(sock, steps.PREPARED, (console,) if console >= 0 else (), warnings=warnings)
-        if console >= 0:
-            os.close(console)
         steps.hear(sock, steps.EXECUTE)
         trace.mark("hear execute")
-        identity.assume(wanted, entry.seccomp)
-        path = executable.find(wanted.arguments[0], wanted.environment.get("PATH", executable.DEFAULT_PATH))
-        init.execute(path, wanted, entry.seccomp, sock, entry.preserved)
+        os.setsid()
+        if entry.terminal:
+            terminal.control(0)
+        if wanted.dies_with_parent:
+            process.die_with_parent()
+        if not is_finished:
+            wanted.scheduling.apply()
+        init.execute(path, wanted, entry.seccomp, sock, entry.preserved, is_finished=is_finished)
     except BaseException as error:
         steps.say_failed(sock, error)
     finally:
@@ -124,7 +158,7 @@ def _take_streams(streams: tuple[int, ...], root_fd: int) -> int:
 
 def _open_terminal(entry: Entry, root_fd: int) -> int:
     master, slave = terminal.open_pair(root_fd)
-    init.take_terminal(slave)
+    init.take_streams((slave, slave, slave), -1)
     if entry.process.console_size:
         terminal.set_size(master, *entry.process.console_size)
     return master

@@ -16,7 +16,7 @@ import os
 import resource
 
 from stackrun.errors import KernelError, Unsupported
-from stackrun.kernel import caps, privileges, process, seccomp, syscalls
+from stackrun.kernel import caps, privileges, process, seccomp, seccomp_verdict, syscalls
 from stackrun.runtime import passwd
 from stackrun.runtime.spec import CAPABILITY_SETS
 
@@ -51,8 +51,7 @@ def resolve(wanted: Process, root_fd: int) -> None:
 
 
 def limits(wanted: Process) -> list[str]:
-    """rlimits and scheduling of the calling process.  What its rights do not reach is left out: the warnings say so."""
-    wanted.scheduling.apply()
+    """rlimits of the calling process.  What its rights do not reach is left out: the warnings say so."""
     if wanted.personality >= 0:
         syscalls.personality(wanted.personality)
     return [warning for one in wanted.rlimits if (warning := _limit(*one))]
@@ -131,7 +130,7 @@ def own_streams(uid: int) -> None:
 
 
 def assume(wanted: Process, seccomp_program: bytes) -> None:
-    """Become the user, with the capabilities wanted and, for the filter still to come, CAP_SYS_ADMIN."""
+    """Become the user, with the capabilities wanted and, for the filter and the scheduling still to come, CAP_SYS_ADMIN and _NICE."""
     if wanted.no_new_privileges:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     early = _enter(wanted.cwd)
@@ -139,7 +138,8 @@ def assume(wanted: Process, seccomp_program: bytes) -> None:
     caps.drop_bounding(bounding, present())
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
     _take_ids(wanted)
-    kept = caps.SYS_ADMIN & present() if _filter_needs_rights(wanted, seccomp_program) else 0
+    kept = caps.SYS_ADMIN if _filter_needs_rights(wanted, seccomp_program) else 0
+    kept = (kept | (caps.SYS_NICE if wanted.scheduling.is_set else 0)) & present()
     syscalls.capset(effective | kept, permitted | kept, inheritable)
     # The change of user has undone both (prctl(2)).
     process.forbid_dump()
@@ -183,6 +183,13 @@ def finish(wanted: Process, seccomp_program: bytes, tell: Callable[[int], None] 
     caps.set_ambient(ambient & permitted & inheritable)
     if seccomp_program and not first:
         _install(seccomp_program, tell)
+
+
+def may_finish_early(wanted: Process, seccomp_program: bytes) -> bool:
+    """Whether `finish` may be called before the clone of a process that others may trace: nobody could do more with that then."""
+    if not wanted.capabilities[CAPABILITY_SETS.index("bounding")] & caps.SYS_PTRACE or wanted.scheduling.is_set:
+        return False
+    return not seccomp_program or seccomp_verdict.allows_execve(seccomp_program)
 
 
 def _install(seccomp_program: bytes, tell: Callable[[int], None]) -> None:

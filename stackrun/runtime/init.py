@@ -110,6 +110,7 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     if spec.domainname:
         syscalls.setdomainname(spec.domainname)
     warnings += identity.oom_score(spec.process) + identity.limits(spec.process) + identity.missing_capabilities(spec.process)
+    spec.process.scheduling.apply()
     trace.mark("session, keyring, names, limits")
     tree = rootfs.Tree(launch.group)
     trace.mark("a procfs of its own")
@@ -197,8 +198,16 @@ def _become(launch: Launch, sock: sockets.Socket, path: str) -> None:
     execute(path, wanted, launch.seccomp, sock, launch.alone.preserved if launch.alone else ())
 
 
-def execute(path: str, wanted: Process, seccomp_program: bytes, sock: sockets.Socket, preserved: tuple[int, ...] = ()) -> None:
-    """The end of the road: raises why it did not work."""
+def execute(
+    path: str,
+    wanted: Process,
+    seccomp_program: bytes,
+    sock: sockets.Socket,
+    preserved: tuple[int, ...] = (),
+    *,
+    is_finished: bool = False,
+) -> None:
+    """The end of the road: raises why it did not work.  `is_finished`: `identity.finish` was called before."""
     process.reset_signals()
     identity.lower(wanted)
     for number, fd in enumerate(preserved, 3):
@@ -206,7 +215,8 @@ def execute(path: str, wanted: Process, seccomp_program: bytes, sock: sockets.So
     # Python's descriptors are close-on-exec already; this is for those that somebody else's code has opened.
     syscalls.close_range(3 + len(preserved), flags=syscalls.CLOSE_RANGE_CLOEXEC)
     trace.mark("signals, rlimits, close-on-exec; seccomp and execve next")
-    identity.finish(wanted, seccomp_program, lambda listener: steps.say(sock, steps.FILTERED, (listener,)))
+    if not is_finished:
+        identity.finish(wanted, seccomp_program, lambda listener: steps.say(sock, steps.FILTERED, (listener,)))
     raise executable.execute(path, wanted.arguments, wanted.environment)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stackrun.runtime.spec import Spec
 
 KILL_TIMEOUT_S = 10.0
+ENTRY_TIMEOUT_S = 10.0
+"""For what an exec's process does inside, a millisecond's work: its neighbours can stop it, and the shim waits meanwhile."""
 
 
 class Born:
@@ -41,7 +43,7 @@ class Born:
     def let_prepare(self) -> None:
         """Let init make its world, while others see to the network."""
         if not self.is_told:
-            steps.say(self.sock, steps.PREPARE)
+            steps.say_on(self.sock, steps.PREPARE)
             self.is_told = True
 
     def prepare(self) -> int:
@@ -55,7 +57,7 @@ class Born:
 
     def execute(self) -> None:
         """Let init become the program; returns when it has."""
-        steps.say(self.sock, steps.EXECUTE)
+        steps.say_on(self.sock, steps.EXECUTE)
         steps.hear_end(self.sock)
         trace.mark("see execve happen")
         self.sock.close()
@@ -207,30 +209,54 @@ def _clone(flags: int, group: Cgroup, exit_signal: int = signals.SIGCHLD) -> tup
 
 def kill(born: Born) -> None:
     """End init and all that is in its cgroup."""
-    try:
-        syscalls.pidfd_send_signal(born.pid_fd, signals.SIGKILL)
-    except KernelError:
-        pass  # ESRCH: it has ended by itself
+    _kill(born.pid_fd)
     os.waitpid(born.pid, 0)
     os.close(born.pid_fd)
     born.sock.close()
     born.group.kill(KILL_TIMEOUT_S)
 
 
+def _kill(pid_fd: int) -> None:
+    try:
+        syscalls.pidfd_send_signal(pid_fd, signals.SIGKILL)
+    except KernelError:
+        return  # ESRCH: it has ended by itself
+
+
 class Entered:
-    """A process that was sent into the container by exec."""
+    """A process on its way into the container by exec, which waits to be told `execute`."""
 
-    __slots__ = ("console", "pid", "pid_fd", "warnings")
+    __slots__ = ("console", "pid", "pid_fd", "sock", "warnings")
 
-    def __init__(self, pid: int, console: int, warnings: list[str]) -> None:
-        self.pid = pid
-        self.pid_fd = syscalls.pidfd_open(pid)
-        self.console = console
-        self.warnings = warnings
+    def __init__(self, sock: sockets.Socket) -> None:
+        self.sock = sock
+        self.pid = 0
+        self.pid_fd = -1
+        self.console = -1
+        self.warnings: list[str] = []
+
+    def hear(self) -> None:
+        message, fds = steps.hear(self.sock, steps.PREPARED)
+        self.warnings = message["warnings"]
+        if fds:
+            self.console = fds[0]
+        self.pid = steps.hear(self.sock, steps.SPAWNED)[0]["pid"]
+        self.pid_fd = syscalls.pidfd_open(self.pid)
+        trace.mark("hear of the process inside")
+
+    def abandon(self) -> None:
+        """It may have been stopped from inside, and would never end by itself then."""
+        self.sock.close()
+        if self.console >= 0:
+            os.close(self.console)
+        if self.pid:
+            _kill(self.pid_fd)
+            os.waitpid(self.pid, 0)
+            os.close(self.pid_fd)
 
 
-def enter(wanted: entry.Entry, console_size: list[int] | None) -> Entered:
-    """Fork, join, execve; raises what went wrong, and has reaped all it made then."""
+def send_in(wanted: entry.Entry) -> Entered:
+    """Fork, join, prepare, short of execve; raises what went wrong, and has reaped all it made then."""
     ours, theirs = messages.pair()
     helper, helper_fd = membership.clone(wanted.group, 0, signals.SIGCHLD, wanted.init_pid)
     if not helper:
@@ -238,24 +264,29 @@ def enter(wanted: entry.Entry, console_size: list[int] | None) -> Entered:
         entry.run(wanted, theirs)
     theirs.close()
     os.close(helper_fd)
-    pid = 0
+    entered = Entered(ours)
     try:
         try:
-            pid = steps.hear(ours, steps.SPAWNED)[0]["pid"]
+            entered.hear()
         finally:
             os.waitpid(helper, 0)
-        trace.mark("hear of the process that has joined")
-        steps.say(ours, steps.PREPARE)
-        message, fds = steps.hear(ours, steps.PREPARED)
-        if fds and console_size:
-            terminal.set_size(fds[0], *console_size)
-        steps.say(ours, steps.EXECUTE)
-        steps.hear_end(ours)
-        trace.mark("see the exec's execve happen")
-        return Entered(pid, fds[0] if fds else -1, message["warnings"])
     except BaseException:
-        if pid:
-            os.waitpid(pid, 0)
+        entered.abandon()
         raise
-    finally:
-        ours.close()
+    return entered
+
+
+def enter(wanted: entry.Entry, console_size: list[int] | None) -> Entered:
+    """`send_in`, and let it execute; returns when it has."""
+    entered = send_in(wanted)
+    try:
+        if entered.console >= 0 and console_size:
+            terminal.set_size(entered.console, *console_size)
+        steps.say_on(entered.sock, steps.EXECUTE)
+        steps.hear_end_within(entered.sock, ENTRY_TIMEOUT_S)
+    except BaseException:
+        entered.abandon()
+        raise
+    trace.mark("see the exec's execve happen")
+    entered.sock.close()
+    return entered

@@ -41,8 +41,12 @@ class Scheduling:
         self.affinity = _cpus(affinity.get("initial"), f"{where}.execCPUAffinity.initial")
         self.final_affinity = _cpus(affinity.get("final"), f"{where}.execCPUAffinity.final")
 
+    @property
+    def is_set(self) -> bool:
+        return self.policy is not None or self.io_priority >= 0
+
     def apply(self) -> None:
-        """On the calling process, while it has its rights."""
+        """On the calling process, while it has its rights; children may not inherit it (SCHED_FLAG_RESET_ON_FORK)."""
         if self.policy:
             try:
                 syscalls.sched_setattr(*self.policy)

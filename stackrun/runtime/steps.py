@@ -8,8 +8,9 @@
       │ ───────────── execute ────────────► │ identity, seccomp, execve
       │ ◄──────── end of file ───────────── │ execve closed the socket: it runs
 
-Where nothing is to be seen to before (`order.Order.waits`), `prepare` is left out.  An exec's helper says `spawned` with the
-pid of the process proper before that.  At any point the inner side may say `failed` with an error, after which it ends.
+Where nothing is to be seen to before (`order.Order.waits`), `prepare` is left out.  An exec's helper says `prepared`, and then
+`spawned` with the pid of the process proper, which waits for `execute`.  At any point the inner side may say `failed` with an
+error, after which it ends.
 
 Under `stackrun-runtime` the outer side is the command itself, and the socket ends with `prepared`: init listens at a door
 then, where `start` knocks to say `execute`.  A container with hooks says `mounted` on its way and waits for `hooked`; a
@@ -19,8 +20,10 @@ filter that asks somebody else is told of as `filtered`, with its descriptor, ri
 from __future__ import annotations
 
 import errno
+import os
+import select
 
-from stackrun.errors import KernelError
+from stackrun.errors import DeadlineExceeded, KernelError
 from stackrun.kernel import sockets
 from stackrun.runtime import messages
 
@@ -40,6 +43,14 @@ FAILED = "failed"
 
 def say(sock: sockets.Socket, step: str, fds: tuple[int, ...] = (), **operands: object) -> None:
     messages.send(sock, {"step": step, **operands}, fds)
+
+
+def say_on(sock: sockets.Socket, step: str) -> None:
+    """`say` to somebody who may have ended for a reason of his own: that he has said, and is heard next."""
+    try:
+        say(sock, step)
+    except ConnectionError:
+        return
 
 
 def say_failed(sock: sockets.Socket, error: BaseException) -> None:
@@ -69,7 +80,19 @@ def hear_any(sock: sockets.Socket, step: str) -> tuple[Message, list[int]]:
 
 def hear_end(sock: sockets.Socket) -> None:
     """Wait for execve, which closes the other side's end.  Raises what it failed with instead."""
-    hear_filtered(sock)
+    fd = hear_filtered(sock)
+    if fd >= 0:
+        os.close(fd)
+
+
+def hear_end_within(sock: sockets.Socket, timeout_s: float) -> None:
+    """`hear_end` of a process that its neighbours can stop; DeadlineExceeded."""
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLIN)
+    if not poller.poll(timeout_s * 1000):
+        hint = "a process inside may have stopped it on its way"
+        raise DeadlineExceeded(f"wait for the container's process to be executed: {timeout_s:g} s were not enough", hint=hint)
+    hear_end(sock)
 
 
 def hear_filtered(sock: sockets.Socket) -> int:
@@ -78,10 +101,17 @@ def hear_filtered(sock: sockets.Socket) -> int:
     if message is None:
         return -1
     messages.raise_error(message)
-    return fds[0]
+    for fd in fds[1:]:
+        os.close(fd)
+    return fds[0] if fds else -1
 
 
 def _next(sock: sockets.Socket) -> tuple[Message | None, list[int]]:
+    try:
+        return messages.receive(sock)
+    except ConnectionResetError:
+        pass
+    # Told once, before what the other side has said: it ended without having heard all that was said to it (unix(7)).
     try:
         return messages.receive(sock)
     except ConnectionResetError:
