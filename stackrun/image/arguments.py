@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from stackrun.image.instructions import Arg, Dockerfile
+from stackrun.errors import InvalidArgument
+from stackrun.image.instructions import Arg, Dockerfile, Stage
 from stackrun.image.substitution import expand
 
 _PROXY_NAMES = ("ALL_PROXY", "FTP_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -47,6 +48,17 @@ class GlobalArguments:
     def stage(self, base: StageArguments | None = None) -> StageArguments:
         """The arguments of a new stage; `base` are those of the stage it is built FROM."""
         return StageArguments(self, base.values if base else {})
+
+    def base_of(self, stage: Stage) -> str:
+        """The image or stage that FROM names; InvalidArgument when nothing is left of it."""
+        name = expand(stage.base, self.values, self.escape)
+        if not name:
+            raise InvalidArgument(f"base name ({stage.base}) should not be blank", hint="give the ARG before FROM a default, or --build-arg")
+        return name
+
+    def platform_of(self, stage: Stage) -> str:
+        """What `--platform` names, "" without one."""
+        return expand(stage.platform, self.values, self.escape)
 
     def unused(self, dockerfile: Dockerfile) -> tuple[str, ...]:
         """Names given that no ARG declares, for Docker's warning `One or more build-args [x] were not consumed`."""

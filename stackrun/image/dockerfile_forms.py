@@ -172,7 +172,7 @@ def _healthcheck(parts: Parts) -> Check:
     kind, *others = parts.rest.split(maxsplit=1)
     rest = others[0] if others else ""
     if kind.upper() == "NONE":
-        if rest or parts.flags:
+        if rest:
             raise parts.fault("NONE takes no arguments", "HEALTHCHECK NONE")
         return Check(parts.line, none=True)
     if kind.upper() != "CMD":

@@ -30,7 +30,7 @@ from stackrun.image.instructions import (
 Expand = Callable[[str], str]
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
-_PORT = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_PORT = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?(?:/(tcp|udp|sctp)?)?", re.IGNORECASE)
 _PUBLISHED = re.compile(r"(?:.*:)?([^:\[\]]*)")
 _REAL_TIME = re.compile(r"(?:SIG)?RT(?:MIN(?:\+([0-9]{1,2}))?|MAX(?:-([0-9]{1,2}))?)")
 
