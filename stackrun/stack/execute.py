@@ -85,6 +85,18 @@ class Outcome:
         raise failed from errors[0]
 
 
+class Follower:
+    """Hears what becomes of each node as it happens; this one does nothing with it."""
+
+    def began(self, node: Node) -> None: ...
+    def done(self, node: Node, kept: str) -> None:
+        """`kept`: why it was left as it is, in words; empty: it was not."""
+
+    def failed(self, node: Node, error: StackrunError) -> None: ...
+    def skipped(self, node: Node, cause: str) -> None: ...
+    def needless(self, node: Node) -> None: ...
+
+
 def _line(action: Action, error: StackrunError) -> str:
     """What failed, unless the message says so itself."""
     subject = action.resource.partition(" ")[2]
@@ -92,23 +104,31 @@ def _line(action: Action, error: StackrunError) -> str:
 
 
 async def execute(
-    plan: Plan, engine: Engine, project: str, emit: Emit, *, ids: Mapping[str, str] | None = None, parallelism: int = PARALLELISM
+    plan: Plan,
+    engine: Engine,
+    project: str,
+    emit: Emit,
+    *,
+    ids: Mapping[str, str] | None = None,
+    parallelism: int = PARALLELISM,
+    follower: Follower | None = None,
 ) -> Outcome:
     """`ids`: container name → id, of those that are there already. Cancelling stops what runs and starts nothing more."""
     async with Conditions(engine, project) as conditions:
         if any(isinstance(node.action, Monitor) for node in plan.nodes):
             await conditions.listen()
         performer = _Performer(engine, conditions, emit, dict(ids or {}), parallelism)
-        return await _Run(plan, performer, emit).outcome()
+        return await _Run(plan, performer, emit, follower or Follower()).outcome()
 
 
 class _Run:
     """The graph's bookkeeping: who waits for whom, what is under way, what failed."""
 
-    def __init__(self, plan: Plan, performer: _Performer, emit: Emit) -> None:
+    def __init__(self, plan: Plan, performer: _Performer, emit: Emit, follower: Follower) -> None:
         self._plan = plan
         self._performer = performer
         self._emit = emit
+        self._follower = follower
         self._missing = {node.number: len(node.waits_for) for node in plan.nodes}
         self._dependents: dict[int, list[Node]] = {node.number: [] for node in plan.nodes}
         for node in plan.nodes:
@@ -132,8 +152,10 @@ class _Run:
         cause = self._cause_to_skip(node)
         if node.if_failed and not any(self._has_failed(number) for number in node.if_failed):
             self._needless.add(node.number)
+            self._follower.needless(node)
         elif cause:
             self._skipped[node.number] = cause
+            self._follower.skipped(node, cause)
             self._tell_skipped(node.action, cause)
         else:
             await self._perform(node)
@@ -163,16 +185,20 @@ class _Run:
         wait = node.action if isinstance(node.action, WaitFor) else None
         if wait:
             self._tell_who_waits(node, wait)
+        self._follower.began(node)
         try:
             if isinstance(node.action, Tally):
                 self._count(node.action)
+                self._follower.done(node, "")
             else:
-                await self._performer.perform(node.action)
+                self._follower.done(node, await self._performer.perform(node.action))
         except StackrunError as error:
             if wait and wait.optional:
                 self._emit(StackEvent(wait.resource, Phase.DONE, "Warning", str(error), error.hint))
+                self._follower.done(node, "")
                 return
             self._failures[node.number] = error
+            self._follower.failed(node, error)
             if not wait:
                 self._told_skipped.add(node.action.resource)
                 self._emit(StackEvent(node.action.resource, Phase.FAILED, "Error", str(error), error.hint))
@@ -211,7 +237,8 @@ class _Performer:
         self._slots = asyncio.Semaphore(parallelism)
         self._warned: set[str] = set()
 
-    async def perform(self, action: Action) -> None:
+    async def perform(self, action: Action) -> str:
+        """Non-empty: it was left as it is, in these words."""
         match action:
             case WaitFor():
                 await self._wait(action)
@@ -223,9 +250,10 @@ class _Performer:
                 await self._take_over(action)
             case _:
                 async with self._slots:
-                    await self._tell_and_call(action)
+                    return await self._tell_and_call(action)
+        return ""
 
-    async def _tell_and_call(self, action: Action) -> None:
+    async def _tell_and_call(self, action: Action) -> str:
         words = action.words
         if words.working:
             self._emit(StackEvent(action.resource, Phase.WORKING, words.working))
@@ -234,6 +262,7 @@ class _Performer:
             self._emit(StackEvent(action.resource, Phase.SKIPPED, kept))
         elif words.done:
             self._emit(StackEvent(action.resource, Phase.DONE, words.done))
+        return kept
 
     async def _call(self, action: Action) -> str:
         """Non-empty: it was left as it is, in these words. What is so already (started, gone) is no failure."""

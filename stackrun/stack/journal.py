@@ -65,10 +65,10 @@ class Journal:
             return
         with self._lock:
             counted = [self._counted(project, _bounded(one)) for one in decisions]
+            self._write(project, [decision for decision, written in counted if written])
             for decision, _ in counted:
                 for listener in tuple(self._listeners):
                     listener(project, decision)
-            self._write(project, [decision for decision, written in counted if written])
 
     def settle(self) -> None:
         """Writes what was only counted so far: for a process that ends."""

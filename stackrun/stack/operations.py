@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -38,6 +38,7 @@ from stackrun.errors import ComposeError, Conflict, ExecuteFailed, InvalidArgume
 from stackrun.stack import lifecycle
 from stackrun.stack.account import Account
 from stackrun.stack.changes import Changes
+from stackrun.stack.clerk import Clerk
 from stackrun.stack.comparison import changes
 from stackrun.stack.content import Contents, encoded, forget_private, read_contents
 from stackrun.stack.declared import Declared, fallen_back, merged, raised
@@ -153,7 +154,7 @@ class StackOperations:
                 emit(warning)
             now, then = decided.observed, decided.plans.main
             if decided.plans.pulls:
-                await self._execute(decided.plans.pulls, now, emit, options.by or "up")
+                await self._execute(decided.plans.pulls, now, emit, options.by or "up", stack.wanted)
                 now = await refreshed(now, self._engine, stack.wanted)
                 then = decide(stack.wanted, now, stack.policy)
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
@@ -224,7 +225,7 @@ class StackOperations:
         decided = await self._decided(stack)
         for warning in stack.shown.warnings:
             emit(warning)
-        await self._execute(decided.plans.pulls, decided.observed, emit, "rollback")
+        await self._execute(decided.plans.pulls, decided.observed, emit, "rollback", stack.wanted)
         now = await refreshed(decided.observed, self._engine, stack.wanted) if decided.plans.pulls else decided.observed
         await self._raise(stack, again, decide(stack.wanted, now, stack.policy), now, emit)
         emit(StackEvent(f"Project {project}", Phase.DONE, "Returned", f"to revision {number}"))
@@ -311,7 +312,7 @@ class StackOperations:
         observed = Observed(wanted.project, images=images)
         plan = decide_pull(wanted, observed, services)
         lock = await self._acquired(wanted.project)
-        return _Work(lambda emit: self._execute(plan, observed, emit, "pull"), lock)
+        return _Work(lambda emit: self._execute(plan, observed, emit, "pull", wanted), lock)
 
     async def keep(self, source: StackSource, on: bool | None) -> Keep:
         project = await asyncio.to_thread(_project_name, source)
@@ -405,26 +406,29 @@ class StackOperations:
 
         return _Work(work, lock)
 
-    async def _execute(self, plan: Plan, observed: Observed, emit: Emit, by: str) -> None:
-        """Raises what failed."""
-        (await self._carried_out(plan, observed, emit, by)).raise_if_failed()
+    async def _execute(self, plan: Plan, observed: Observed, emit: Emit, by: str, wanted: Desired | None = None) -> None:
+        """Raises what failed. `wanted`: whose images are pulled."""
+        images: dict[str, list[str]] = {}
+        for one in wanted.services.values() if wanted else ():
+            images.setdefault(one.image, []).append(one.name)
+        (await self._carried_out(plan, observed, emit, by, images)).raise_if_failed()
 
-    async def _carried_out(self, plan: Plan, observed: Observed, emit: Emit, by: str) -> Outcome:
-        """The journal has it, whatever became of it. `by`: who wanted it."""
+    async def _carried_out(
+        self, plan: Plan, observed: Observed, emit: Emit, by: str, images: Mapping[str, Sequence[str]] | None = None
+    ) -> Outcome:
+        """The journal has it as it happens, whatever becomes of it. `by`: who wanted it; `images`: image → services."""
         for event in _announcements(plan):
             emit(event)
         if not plan:
             return Outcome()
-        account = Account(plan, observed, by)
         going = anonymous_removals(plan)
         if going:
             await self._note_owed(observed.project, going.values(), emit)
-        try:
-            heard, ids = account.heard(emit), observed.ids()
-            outcome = await execute(plan, self._engine, observed.project, heard, ids=ids, parallelism=self._parallelism)
-            account.finished(outcome)
-        finally:
-            await asyncio.to_thread(self.journal.note, observed.project, account.decisions())
+        project, account = observed.project, Account(plan, observed, by, images)
+        async with Clerk(self.journal, project, account):
+            outcome = await execute(
+                plan, self._engine, project, emit, ids=observed.ids(), parallelism=self._parallelism, follower=account
+            )  # fmt: skip
         if gone := [name for number, name in going.items() if number not in outcome.failures and number not in outcome.skipped]:
             await asyncio.to_thread(self._owed.settle, observed.project, gone)
         return outcome

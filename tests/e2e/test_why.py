@@ -208,3 +208,36 @@ def test_without_a_stack_file_and_after_down(machine: Machine, stack: Path) -> N
     assert lines[0] == "web has no container" and lines[-1].endswith("removed by down")
     assert "no such service: nope" in machine.run("-p", "told", "why", "nope", code=1).stderr
     assert machine.run("events", "--all", "--since", "1h", "--until", "0s").stdout.count("project=told") > 10
+
+
+SLOW = """
+name: slow
+services:
+  db:
+    image: busybox:test
+    command: [sleep, "100000"]
+    stop_grace_period: 0s
+    healthcheck: {test: [CMD, test, -e, /tmp/well], interval: 100ms, retries: 100000}
+  web:
+    image: busybox:test
+    command: [sleep, "100000"]
+    stop_grace_period: 0s
+    depends_on: {db: {condition: service_healthy}}
+"""
+
+
+def test_what_an_up_has_decided_is_told_before_it_is_over_and_outlives_a_kill(machine: Machine, busybox: str) -> None:
+    folder = machine.project("slow", SLOW)
+    with machine.start("up", "-d", cwd=folder) as up:
+        waiting = wait_for(machine, folder, "waiting", "web")
+        assert (waiting["id"], waiting["attributes"]["cause"]) == ("Container slow-web-1", "for db to be healthy")
+        assert why(machine, "db", cwd=folder)[-1].endswith("created by up: missing")
+        assert "waits for db to be healthy" in why(machine, "web", cwd=folder)[0]
+        machine.kill_daemon()
+        up.wait(timeout=20)
+    assert any(line.endswith("created by up: missing") for line in why(machine, "db", cwd=folder))
+    assert why(machine, "web", cwd=folder)[-1].endswith("waiting by up: for db to be healthy")
+    machine.run("exec", "-T", "db", "touch", "/tmp/well", cwd=folder)
+    machine.run("up", "-d", cwd=folder)
+    assert why(machine, "web", cwd=folder)[-1].endswith("started by up: is created")
+    machine.run("down", cwd=folder)

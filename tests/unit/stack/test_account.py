@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from fakes.engine import Behaviour
 from unit.stack.stage import SHOP, Play, Scene
 
 from stackrun.api.stacks import Decision, UpOptions
+from stackrun.api.types import ImageConfig
 from stackrun.errors import Conflict
+from stackrun.stack import account
 from stackrun.stack.journal import Journal
 
 
@@ -105,5 +110,109 @@ def test_a_journal_that_cannot_be_written_stops_nobody(play: Play, tmp_path: Pat
         (stage.state / ".journal").write_text("in the way")
         assert (await stage.up()).text == "Done"
         assert (await stage.states())["shop-web-1"] == "running"
+
+    play(scene)
+
+
+class Reader:
+    """What the journal is told, as it is told."""
+
+    def __init__(self, stage: Scene) -> None:
+        self._told: asyncio.Queue[Decision] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        stage.operations.journal.listen(lambda _, decision: loop.call_soon_threadsafe(self._told.put_nowait, decision))
+
+    async def until(self, resource: str, did: str) -> Decision:
+        while True:
+            one = await self._told.get()
+            if (one.resource, one.did) == (resource, did):
+                return one
+
+
+@asynccontextmanager
+async def under_way(stage: Scene, **options: object) -> AsyncIterator[None]:
+    """An `up`, which is over when this ends."""
+    work = await stage.operations.up(stage.source, UpOptions(**options))  # type: ignore[arg-type]
+    drained = asyncio.create_task(stage.drain(work))
+    yield
+    await drained
+
+
+def test_each_decision_is_on_disk_while_the_operation_goes_on(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        gate, reader = stage.engine.hold("start_container", ref="shop-web-1"), Reader(stage)
+        async with under_way(stage):
+            await gate.reached.wait()
+            await reader.until("Container shop-migrate-1", "created")
+            found = told(stage)
+            gate.release()
+        assert ("Container shop-db-1", "created", "missing", "up") in found and not any("web" in one[0] for one in found)
+        assert [one for one in told(stage) if one not in found] == [("Container shop-web-1", "created", "missing", "up")]
+
+    play(scene)
+
+
+def test_what_takes_its_time_is_told_before_it_is_over(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account, "SLOW_S", 0.0)
+
+    async def scene(stage: Scene) -> None:
+        stage.write(SHOP.replace("busybox:1\n    depends_on: {db", "busybox:2\n    depends_on: {db"))
+        stage.engine.pullable["busybox:2"] = ImageConfig(command=("sh",))
+        pull, start, reader = stage.engine.hold("pull_image"), stage.engine.hold("start_container", ref="shop-db-1"), Reader(stage)
+        async with under_way(stage):
+            assert (await reader.until("Image busybox:2", "pulling")).service == "migrate"
+            assert [one.did for one in noted(stage, "migrate")] == ["pulling"]
+            pull.release()
+            await reader.until("Container shop-db-1", "starting")
+            start.release()
+        assert [one.did for one in noted(stage, "migrate")][:2] == ["pulling", "pulled"]
+        assert noted(stage, "db")[-1].did == "created"
+
+    play(scene)
+
+
+def test_who_waits_for_whom_is_told_before_it_is_over(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account, "SLOW_S", 0.0)
+
+    async def scene(stage: Scene) -> None:
+        stage.engine.behave("db", Behaviour(health=("starting",)))
+        reader = Reader(stage)
+        work = await stage.operations.up(stage.source, UpOptions())
+        drained = asyncio.create_task(stage.drain(work))
+        waiting = await reader.until("Container shop-migrate-1", "waiting")
+        assert (waiting.service, waiting.cause) == ("migrate", "for db to be healthy")
+        await work.aclose()
+        await asyncio.wait([drained])
+        last = {one.resource: (one.did, one.detail) for one in noted(stage)}
+        assert last["Container shop-db-1"] == ("created", "")
+        assert last["Container shop-migrate-1"] == ("interrupted", "created and not started")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("order", ["start-first", "stop-first"])
+def test_an_update_that_is_rolled_back_tells_both_ways(play: Play, order: str) -> None:
+    text = f"""
+name: shop
+services:
+  web:
+    image: busybox:1
+    environment: {{A: b}}
+    healthcheck: {{test: [CMD, "true"]}}
+    deploy: {{replicas: 2, update_config: {{failure_action: rollback, order: {order}}}}}
+"""
+
+    async def scene(stage: Scene) -> None:
+        stage.write(text)
+        await stage.up()
+        stage.write(text.replace("A: b", "A: c"))
+        stage.engine.behave("web", Behaviour(health=("unhealthy",)))
+        reader = Reader(stage)
+        async with under_way(stage):
+            await reader.until("Container shop-web-1", "failed")
+        lines = [(one.resource.removeprefix("Container "), one.did, one.cause) for one in noted(stage)[-4:]]
+        assert ("shop-web-1", "failed", "it did not become ready") in lines
+        assert ("shop-web-2", "skipped") in [one[:2] for one in lines]
+        assert ("shop-web-1", "rolled back", "the update failed") in lines
 
     play(scene)
