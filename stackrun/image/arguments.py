@@ -53,7 +53,7 @@ class GlobalArguments:
         """The image or stage that FROM names; InvalidArgument when nothing is left of it."""
         name = expand(stage.base, self.values, self.escape)
         if not name:
-            raise InvalidArgument(f"base name ({stage.base}) should not be blank", hint="give the ARG before FROM a default, or --build-arg")
+            raise InvalidArgument(f"base name ({stage.base}) should not be blank", hint="give its ARG a default, or a --build-arg")
         return name
 
     def platform_of(self, stage: Stage) -> str:

@@ -30,6 +30,8 @@ __all__ = [
 
 SCRATCH = "scratch"
 """The base that is no image."""
+MOST_FAULTS = 50
+"""A file with more is something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ def examine(text: str) -> tuple[Dockerfile, tuple[Fault, ...]]:
     reading = _Reading(lines.escape)
     for statement in lines.statements():
         reading.add(statement)
+        if len(reading.faults) == MOST_FAULTS:
+            reading.faults.append(Fault(statement.line, "too many faults: the rest of the file was not read", "is it a Dockerfile?"))
+            break
     reading.faults += [Fault(line, error.message, error.hint) for line, error in lines.faults]
     if not reading.has_from and not reading.faults:
         message = "dockerfile contains no stages to build" if reading.arguments else "file with no instructions"
@@ -73,6 +78,7 @@ class _Reading:
     def __init__(self, escape: str) -> None:
         self.escape = escape
         self.stages: list[tuple[Stage, list[Instruction]]] = []
+        self.names: set[str] = set()
         self.arguments: list[Arg] = []
         self.faults: list[Fault] = []
         self.has_from = False
@@ -96,8 +102,10 @@ class _Reading:
             self.stages[-1][1].append(found)
 
     def _begin(self, stage: Stage) -> None:
-        if stage.name and stage.name in (one.name for one, _ in self.stages):
+        if stage.name in self.names:
             self.faults.append(Fault(stage.line, f"{stage.name} stage name already used", "give each stage a name of its own"))
+        if stage.name:
+            self.names.add(stage.name)
         self.stages.append((stage, []))
 
 
@@ -111,8 +119,16 @@ def parse_instruction(text: str) -> Instruction:
 
 def stage_named(dockerfile: Dockerfile, name: str, *, before: int | None = None) -> int | None:
     """The index of the stage with that name, in any case; of those before index `before` when it is given."""
-    stages = dockerfile.stages[:before]
-    return next((index for index, stage in enumerate(stages) if stage.name and stage.name == name.lower()), None)
+    return _earlier(_names(dockerfile), name, len(dockerfile.stages) if before is None else before)
+
+
+def _names(dockerfile: Dockerfile) -> dict[str, int]:
+    return {stage.name: index for index, stage in enumerate(dockerfile.stages) if stage.name}
+
+
+def _earlier(names: Mapping[str, int], name: str, before: int) -> int | None:
+    found = names.get(name.lower())
+    return found if found is not None and found < before else None
 
 
 def needed_stages(dockerfile: Dockerfile, target: str = "", variables: Mapping[str, str] | None = None) -> tuple[int, ...]:
@@ -121,49 +137,49 @@ def needed_stages(dockerfile: Dockerfile, target: str = "", variables: Mapping[s
     `variables` are the global arguments, for `FROM ${BASE}`.  InvalidArgument for a target that is not there, and for stages that
     need each other.
     """
-    ordered: list[int] = []
-    pending: list[tuple[int, Iterator[int]]] = []
+    names = _names(dockerfile)
+    ordered: dict[int, None] = {}
+    pending: dict[int, Iterator[int]] = {}
 
     def enter(index: int) -> None:
-        if index in (one for one, _ in pending):
+        if index in pending:
             shown = dockerfile.stages[index].name or str(index)
             raise InvalidArgument(f"circular dependency detected on stage: {shown}", hint="let it need no files of this one")
         if index not in ordered:
-            pending.append((index, _dependencies(dockerfile, index, variables or {})))
+            pending[index] = _dependencies(dockerfile, index, names, variables or {})
 
-    enter(_target(dockerfile, target))
+    enter(_target(dockerfile, target, names))
     while pending:
-        index, dependencies = pending[-1]
+        index, dependencies = next(reversed(pending.items()))
         following = next(dependencies, None)
         if following is None:
-            ordered.append(index)
-            pending.pop()
+            ordered[index] = None
+            del pending[index]
         else:
             enter(following)
     return tuple(ordered)
 
 
-def _target(dockerfile: Dockerfile, target: str) -> int:
+def _target(dockerfile: Dockerfile, target: str, names: Mapping[str, int]) -> int:
     if not target:
         return len(dockerfile.stages) - 1
-    found = stage_named(dockerfile, target)
-    if found is None and target.isascii() and target.isdigit() and int(target[:9]) < len(dockerfile.stages):
-        found = int(target[:9])
+    found = names.get(target.lower())
+    if found is None and _is_number(target) and len(target) < 10 and int(target) < len(dockerfile.stages):
+        found = int(target)
     if found is None:
-        names = [stage.name for stage in dockerfile.stages if stage.name]
-        listed = f"its stages are {', '.join(names[:10])}" if names else "it names no stage: FROM image AS name"
+        listed = f"its stages are {', '.join(list(names)[:10])}" if names else "it names no stage: FROM image AS name"
         raise InvalidArgument(f'target stage "{target}" could not be found', hint=near(target.lower(), names) or listed)
     return found
 
 
-def _dependencies(dockerfile: Dockerfile, index: int, variables: Mapping[str, str]) -> Iterator[int]:
+def _dependencies(dockerfile: Dockerfile, index: int, names: Mapping[str, int], variables: Mapping[str, str]) -> Iterator[int]:
     stage = dockerfile.stages[index]
-    base = stage_named(dockerfile, expand(stage.base, variables, dockerfile.escape), before=index)
+    base = _earlier(names, expand(stage.base, variables, dockerfile.escape), index)
     if base is not None:
         yield base
     for instruction in stage.instructions:
         for name in _sources(instruction):
-            found = stage_of_copy(dockerfile, name)
+            found = _numbered(dockerfile, name) if _is_number(name) else names.get(name.lower())
             if found is not None:
                 yield found
 
@@ -179,8 +195,14 @@ def _sources(instruction: Instruction) -> tuple[str, ...]:
 
 def stage_of_copy(dockerfile: Dockerfile, name: str) -> int | None:
     """The stage that `--from` means, by name or number; None for an image or a named context.  InvalidArgument for a number too high."""
-    if not (name.isascii() and name.isdigit()):
-        return stage_named(dockerfile, name)
-    if len(name) > 9 or int(name) >= len(dockerfile.stages):
-        raise InvalidArgument(f"invalid stage index {name}", hint=f"there are {len(dockerfile.stages)} stages, counted from 0")
-    return int(name)
+    return _numbered(dockerfile, name) if _is_number(name) else stage_named(dockerfile, name)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _numbered(dockerfile: Dockerfile, number: str) -> int:
+    if len(number) > 9 or int(number) >= len(dockerfile.stages):
+        raise InvalidArgument(f"invalid stage index {number}", hint=f"there are {len(dockerfile.stages)} stages, counted from 0")
+    return int(number)

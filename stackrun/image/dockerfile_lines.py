@@ -100,7 +100,7 @@ class Lines:
             content = self._heredoc(name, is_chomped)
             if content is None:
                 self._fault(statement.line, "unterminated heredoc", f"a line with {name} alone must end it")
-                content = ""
+                break
             found.append(Heredoc(name, content, expands))
         return replace(statement, heredocs=tuple(found))
 
