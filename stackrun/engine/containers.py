@@ -23,8 +23,10 @@ from stackrun.api.types import (
     Health,
     HealthStatus,
     Image,
+    ImageConfig,
     LogLine,
     LogQuery,
+    MountPoint,
     Output,
     ProcessTable,
     Resources,
@@ -118,15 +120,24 @@ class Containers:
     async def create(self, name: str, asked: ContainerSpec) -> Created:
         """All or nothing: a name, volumes and a directory are given back when a later step fails."""
         image = await self._images.find(asked.image)
-        spec = creation.completed(asked, as_config(image.config))
+        spec = _whole(asked, as_config(image.config))
+        return await self._create(name, spec, image.id, await self._images.layers(image), await self._images.mounts(image))
+
+    async def create_for_build(
+        self, build_id: str, asked: ContainerSpec, image_id: str, config: ImageConfig, lower: tuple[str, ...]
+    ) -> Created:
+        """The container of a step, on the state that the build has come to."""
+        return await self._create("", _whole(asked, config), image_id, lower, (), build_id)
+
+    async def _create(
+        self, name: str, spec: ContainerSpec, image_id: str, lower: tuple[str, ...], image_mounts: tuple[MountPoint, ...],
+        for_build: str = "",
+    ) -> Created:  # fmt: skip
         path, args = creation.command_line(spec)
-        creation.check(spec)
-        powers.check(spec)
         container_id = secrets.token_hex(32)
         async with AsyncExitStack() as undo:
             name = self._reserved(name.removeprefix("/"), container_id)
             undo.callback(self._registry.release, name, container_id)
-            lower = await self._images.layers(image)
             mounts = await self._mounts.resolve(container_id, spec, lower)
             undo.push_async_callback(self._mounts.forget, mounts.anonymous)
             definition = Definition(
@@ -135,12 +146,13 @@ class Containers:
                 created=stamp(),
                 path=path,
                 args=args,
-                image_id=image.id,
+                image_id=image_id,
                 spec=spec,
                 mounts=mounts.points,
                 lower=lower,
-                image_mounts=await self._images.mounts(image),
+                image_mounts=image_mounts,
                 anonymous_volumes=mounts.anonymous,
+                for_build=for_build,
             )
             entry = Entry(definition, Situation())
             entry.situation = self._first_situation(entry)
@@ -439,6 +451,15 @@ class Containers:
         entry = self._registry.find(ref)
         handle = self._running(entry)
         return await processes.table(handle.pid, self._planner.cgroup_path(entry), ps_args, self._pool)
+
+
+def _whole(asked: ContainerSpec, config: ImageConfig) -> ContainerSpec:
+    """With the image's defaults, and everything refused that can be."""
+    spec = creation.completed(asked, config)
+    creation.command_line(spec)
+    creation.check(spec)
+    powers.check(spec)
+    return spec
 
 
 def _warnings(spec: ContainerSpec) -> tuple[str, ...]:

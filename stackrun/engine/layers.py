@@ -35,6 +35,15 @@ class LayerTree:
         found = self._lookup(resolved)
         return found if found and _is_directory(found[0]) else ()
 
+    def missing(self, path: str) -> tuple[str, ...]:
+        """What of `path` is not there, without links and dots, deepest first."""
+        parts = self._resolved(path)
+        found = []
+        while parts and not self._lookup(parts):
+            found.append("/" + "/".join(parts))
+            parts = parts[:-1]
+        return tuple(found)
+
     def _resolved(self, path: str) -> tuple[str, ...]:
         """`path` as components without links and dots."""
         waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]

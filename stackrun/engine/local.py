@@ -51,6 +51,9 @@ from stackrun.api.types import (
 )
 from stackrun.engine import host
 from stackrun.engine.adoption import Adoption
+from stackrun.engine.build_run import Runs
+from stackrun.engine.build_workspace import Workspaces
+from stackrun.engine.builder import Builder
 from stackrun.engine.chronicle import Chronicle
 from stackrun.engine.connections import Connections
 from stackrun.engine.containers import Containers
@@ -72,7 +75,6 @@ from stackrun.engine.store import Store
 from stackrun.engine.streams import ProcessStream, TextStream
 from stackrun.engine.tasks import Tasks
 from stackrun.engine.volumes import Volumes
-from stackrun.errors import Unsupported
 from stackrun.image.store import ImageStore
 from stackrun.kernel import cgroup
 from stackrun.network.dns_client import DnsClient
@@ -98,7 +100,8 @@ class LocalEngine:
         self._events = Events(keep=self._chronicle.add)
         self._registry = Registry()
         self._resolver = Resolver(DnsClient(run_dir), self._tasks)
-        self._images = Images(ImageStore(root), self._registry, self._events, self._pool)
+        image_store = ImageStore(root)
+        self._images = Images(image_store, self._registry, self._events, self._pool)
         self._volumes = Volumes(store, self._registry, self._events, self._pool, self._report)
         self._host_ports = host_ports
         mechanism = NetworkMechanism(instance(root))
@@ -132,6 +135,10 @@ class LocalEngine:
             report=self._report,
         )
         self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)
+        self._builder = Builder(
+            store=image_store, registry=self._registry, events=self._events, pool=self._pool, workspaces=Workspaces(root, run_dir),
+            runs=Runs(self._containers, self._lifecycle, self._registry, store, self._tasks),
+        )  # fmt: skip
         self._truth = Truth(
             store=store, registry=self._registry, events=self._events, pool=self._pool, tasks=self._tasks, networks=self._networks,
             planner=self._planner, resolver=self._resolver, images=self._images, lifecycle=self._lifecycle, report=self._report,
@@ -172,12 +179,14 @@ class LocalEngine:
         self._resolver.watch()
         for entry in self._registry:
             await self._lifecycle.adopt(entry)
+        await self._builder.start(self._report)
         self._tasks.spawn(self._pool.run(self._networks.warm), "load the network mechanism")
 
     async def close(self) -> None:
         """Lets go of everything, in order; containers, networks and the resolver stay."""
         self._events.close()
         self._truth.close()
+        await self._builder.close()
         await self._lifecycle.close()
         self._networks.close()
         self._pool.close()
@@ -301,7 +310,7 @@ class LocalEngine:
         return await self._images.import_(archive, reference, message, changes)
 
     async def build_image(self, context: AsyncIterator[bytes], spec: BuildSpec) -> AsyncIterator[Progress]:
-        raise Unsupported("building images is not supported yet")
+        return await self._builder.build(context, spec)
 
     async def tag_image(self, ref: str, reference: str) -> None:
         await self._images.tag(ref, reference)

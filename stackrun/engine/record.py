@@ -20,7 +20,8 @@ class Definition:
     """One container as it was asked for, with every default resolved.
 
     `lower` are the image's directories, top first; `image_mounts` what the image itself binds (the built-in `host`), with OCI's
-    options as their `mode`; `anonymous_volumes` the volumes that were made for this container alone.
+    options as their `mode`; `anonymous_volumes` the volumes that were made for this container alone; `for_build` the build of which it
+    is a step: it goes with that, and the engine removes what a build of an earlier one has left.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Definition:
     lower: tuple[str, ...] = ()
     image_mounts: tuple[MountPoint, ...] = ()
     anonymous_volumes: tuple[str, ...] = ()
+    for_build: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import os
 import select
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stackrun.api.types import MountPoint, MountType
@@ -74,16 +74,26 @@ def of_running(pid: int) -> View:
 
 def of_stopped(definition: Definition, directory: Path) -> View:
     """Made from the record and the container's `directory`; the caller keeps it from being started meanwhile."""
+    return _made_aside(lambda: _assembled(definition, str(directory)))
+
+
+def of_layers(lower: Sequence[str], directory: Path, *, writable: bool) -> View:
+    """Layers (top first) alone, for a build: what is written goes to `directory`/upper; without `writable` nothing can be."""
+    return _made_aside(lambda: _stacked(lower, str(directory), writable))
+
+
+def _made_aside(make: Callable[[], View]) -> View:
+    """In a thread that is nothing else's: namespaces and working directory are a thread's own after unshare(2)."""
     made: list[View] = []
     failed: list[BaseException] = []
 
-    def make() -> None:
+    def run() -> None:
         try:
-            made.append(_assembled(definition, str(directory)))
+            made.append(make())
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=make, name="view")
+    thread = threading.Thread(target=run, name="view")
     thread.start()
     thread.join()
     if failed:
@@ -91,8 +101,28 @@ def of_stopped(definition: Definition, directory: Path) -> View:
     return made[0]
 
 
+def _stacked(lower: Sequence[str], directory: str, writable: bool) -> View:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    mounts.set_root_propagation(syscalls.MS_PRIVATE)
+    upper, work, target, nothing = (f"{directory}/{name}" for name in ("upper", "work", "merged", "nothing"))
+    for path in (target, nothing, *((upper, work) if writable else ())):
+        Path(path).mkdir(exist_ok=True)
+    if writable:
+        os.chmod(upper, 0o755)  # the root directory that is seen
+    # Without an upper layer overlayfs wants two lower ones, with one at least one: an empty directory fills the place.
+    stack, options = [*lower, nothing], privileges.current().overlay_options
+    if not writable and len(stack) < 2:
+        stack.append(f"{directory}/merged")
+    mounts.mount_overlay(stack, upper if writable else "", work if writable else "", target, options)
+    root_fd = os.open(target, _DIRECTORY)
+    try:
+        return View(root_fd, namespaces.open_namespace("/proc/thread-self/ns/mnt"))
+    except BaseException:
+        os.close(root_fd)
+        raise
+
+
 def _assembled(definition: Definition, directory: str) -> View:
-    """In a thread that is nothing else's: namespaces and working directory are a thread's own after unshare(2)."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     mounts.set_root_propagation(syscalls.MS_PRIVATE)
     target = f"{directory}/merged"

@@ -131,11 +131,16 @@ def _docker_archive(files: _Files, content: ContentStore) -> tuple[Loaded, ...]:
 
 def write_manifest(content: ContentStore, config: tuple[str, int], layers: list[tuple[str, int]]) -> str:
     """An OCI manifest for blobs that came without one; gives its digest."""
+    return write_manifest_of(content, config, [Descriptor(OCI_LAYER, digest, size) for digest, size in layers])
+
+
+def write_manifest_of(content: ContentStore, config: tuple[str, int], layers: list[Descriptor]) -> str:
+    """The same for layers whose kind is known."""
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "config": {"mediaType": OCI_CONFIG, "digest": config[0], "size": config[1]},
-        "layers": [{"mediaType": OCI_LAYER, "digest": digest, "size": size} for digest, size in layers],
+        "layers": [{"mediaType": one.media_type, "digest": one.digest, "size": one.size} for one in layers],
     }
     return content.put(json.dumps(document, separators=(",", ":")).encode())
 

@@ -1,9 +1,11 @@
-"""A compressed stream read as what is inside it: gzip, zstd or plain, told apart by their first bytes."""
+"""A compressed stream read as what is inside it, told apart by its first bytes: gzip, zstd or plain, and where asked for bzip2 and xz."""
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import io
+import lzma
 import shutil
 import subprocess
 import threading
@@ -17,7 +19,11 @@ from stackrun.errors import InvalidArgument, Unsupported
 _CHUNK_BYTES = 1 << 17
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_REFUSED = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
+_BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
+_REFUSED = {_BZIP2: "bzip2", _XZ: "xz"}
+"""Which image layers do not have."""
+_XZ_MEMORY_BYTES = 512 << 20
+"""The dictionary of `xz -9` takes 65 MiB; a stranger's may ask for gigabytes."""
 
 
 class _Source:
@@ -73,21 +79,27 @@ class PlainReader(io.RawIOBase):
 
 
 @contextmanager
-def decompressed(stream: BinaryIO, on_read: Callable[[int], None] = lambda done: None) -> Iterator[PlainReader]:
-    """`stream` uncompressed. `on_read` gets the number of compressed bytes read so far.
+def decompressed(
+    stream: BinaryIO, on_read: Callable[[int], None] = lambda done: None, *, any_kind: bool = False
+) -> Iterator[PlainReader]:
+    """`stream` uncompressed. `on_read` gets the number of compressed bytes read so far; `any_kind` takes bzip2 and xz, too.
 
     Raises InvalidArgument for damaged input, Unsupported for other compressions and for zstd without a program for it.
     """
     source = _Source(stream, on_read)
     head = source.peek(6)
     for magic, name in _REFUSED.items():
-        if head.startswith(magic):
+        if head.startswith(magic) and not any_kind:
             raise Unsupported(f"{name} compressed images are not supported", hint="use gzip, zstd or none")
     if head.startswith(_GZIP):
         yield PlainReader(_gunzip(source))
     elif head.startswith(_ZSTD):
         with _zstd(source) as chunks:
             yield PlainReader(chunks)
+    elif head.startswith(_BZIP2):
+        yield PlainReader(_expanded(source, bz2.BZ2Decompressor, "a bzip2"))
+    elif head.startswith(_XZ):
+        yield PlainReader(_expanded(source, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES), "an xz"))
     else:
         yield PlainReader(iter(source.read, b""))
 
@@ -120,6 +132,27 @@ def _inflated(inflate: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
         chunk = inflate.unconsumed_tail
         if inflate.eof:
             return
+
+
+def _expanded(source: _Source, start: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor], kind: str) -> Iterator[bytes]:
+    """Streams one after another, in bounded pieces."""
+    expand, rest = start(), b""
+    try:
+        while True:
+            if expand.eof:
+                rest = expand.unused_data.lstrip(b"\0") or source.read().lstrip(b"\0")
+                if not rest:
+                    return
+                expand = start()
+            elif expand.needs_input:
+                rest = rest or source.read()
+                if not rest:
+                    raise InvalidArgument(f"{kind} stream ends too early")
+            if data := expand.decompress(rest, _CHUNK_BYTES):
+                yield data
+            rest = b""
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise InvalidArgument(f"{kind} stream is damaged: {error}") from error
 
 
 @contextmanager

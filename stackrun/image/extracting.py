@@ -52,13 +52,13 @@ class Rules:
         self.check = check
 
 
-def extract(stream: BinaryIO, root_fd: int, base: str, rules: Rules) -> None:
-    """A plain, gzip or zstd tar into the directory `base` below `root_fd`, which is there.
+def extract(stream: BinaryIO, root_fd: int, base: str, rules: Rules, *, any_kind: bool = False) -> None:
+    """A plain, gzip or zstd tar (with `any_kind` also bzip2 and xz) into the directory `base` below `root_fd`, which is there.
 
     InvalidArgument for a damaged archive or a name that leads out of `base`; KernelError naming the member for the rest.  What was made
     up to then stays.
     """
-    with decompressed(stream) as plain:
+    with decompressed(stream, any_kind=any_kind) as plain:
         extractor = _Extractor(root_fd, base, rules)
         each_member(plain, extractor.add)
         extractor.finish()

@@ -66,9 +66,9 @@ class Packer:
         elif kind == stat.S_IFLNK:
             head = self._head(called, status)
             head.linkname = os.readlink(name, dir_fd=parent_fd)
-            yield _encoded(head)
+            yield encoded(head)
         elif kind in _KINDS:
-            yield _encoded(self._head(called, status))
+            yield encoded(self._head(called, status))
 
     def _below(self, parent_fd: int, name: str, called: str, depth: int) -> Iterator[bytes]:
         if depth > DEPTH_MAX:
@@ -80,7 +80,7 @@ class Packer:
             os.close(fd)
 
     def _directory(self, fd: int, called: str, status: os.stat_result, depth: int) -> Iterator[bytes]:
-        yield _encoded(self._head(called, status, fd))
+        yield encoded(self._head(called, status, fd))
         prefix = called if called.endswith("/") else f"{called}/"
         for name in sorted(os.listdir(fd)):
             if not self._wanted(f"{prefix}{name}"):
@@ -102,9 +102,9 @@ class Packer:
                 first = self._seen.setdefault((status.st_dev, status.st_ino), called)
                 if first != called:
                     head.type, head.linkname, head.size = tarfile.LNKTYPE, first, 0
-                    yield _encoded(head)
+                    yield encoded(head)
                     return
-            yield _encoded(head)
+            yield encoded(head)
             yield from _content(fd, status.st_size)
         finally:
             os.close(fd)
@@ -120,12 +120,17 @@ class Packer:
         head.pax_headers = {}
         if fraction := status.st_mtime_ns % 1_000_000_000:
             head.pax_headers["mtime"] = f"{head.mtime}.{fraction:09}"
-        if fd >= 0 and head.isreg() and (capability := _capability(fd)):
-            head.pax_headers[f"SCHILY.xattr.{CAPABILITY}"] = capability.decode("utf-8", "surrogateescape")
+        if fd >= 0:
+            self._attributes(head, fd)
         return head
 
+    def _attributes(self, head: tarfile.TarInfo, fd: int) -> None:
+        if head.isreg() and (capability := _capability(fd)):
+            head.pax_headers = {**head.pax_headers, f"SCHILY.xattr.{CAPABILITY}": capability.decode("utf-8", "surrogateescape")}
 
-def _encoded(head: tarfile.TarInfo) -> bytes:
+
+def encoded(head: tarfile.TarInfo) -> bytes:
+    """A member's headers."""
     return head.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 

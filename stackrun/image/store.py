@@ -2,6 +2,7 @@
 
     <root>/image/blobs/sha256/   content    <root>/image/index.json  names
     <root>/image/layers/         unpacked   <root>/image/host/       the built-in image `host`
+    <root>/image/builds.json     what steps of builds have led to
 
 All methods block and may be called from any thread.  Blobs and layers that no image needs are collected when
 the last of the operations that may still need them has ended.
@@ -17,7 +18,9 @@ from typing import BinaryIO
 
 from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from stackrun.image import archive
+from stackrun.image.assembly import Assembly
 from stackrun.image.auth import stored_credentials
+from stackrun.image.buildcache import BuildCache
 from stackrun.image.catalog import Catalog, CatalogEntry
 from stackrun.image.content import ContentStore
 from stackrun.image.host import NAME as HOST
@@ -54,11 +57,13 @@ class ImageStore:
         self._layers = LayerStore(directory)
         self._catalog = Catalog(directory, self._content)
         self._host = HostImage(directory)
+        self.cache = BuildCache(directory)
         self._insecure_registries = insecure_registries
         self._lock = threading.RLock()
         self._operations = 0
         self._garbage = False
         self._content.drop_partials(_ABANDONED_AFTER_S)
+        self.cache.forget()
         self._collect(_ABANDONED_AFTER_S)
 
     @property
@@ -180,6 +185,31 @@ class ImageStore:
         with self._lock:
             return self._catalog.add(manifest_digest, tags=tags)
 
+    # --- building ---
+
+    @contextmanager
+    def assembling(self) -> Iterator[Assembly]:
+        """For a builder, as long as it works; what one that failed has left and nobody needs is collected then."""
+        is_whole = False
+        try:
+            with self._operation():
+                yield Assembly(self._content, self._layers, self._assembled)
+                is_whole = True
+        finally:
+            if not is_whole:
+                with self._operation(collect=True):
+                    pass
+
+    def _assembled(self, manifest_digest: str, tags: tuple[str, ...]) -> ImageRecord:
+        return self._record(self._add(manifest_digest, tags))
+
+    def forget_builds(self) -> int:
+        """The whole cache of builds, and the layers that only it needs; gives the bytes of their blobs."""
+        with self._operation(collect=True):
+            gone = {step.layer for step in self.cache.forget(everything=True) if step.layer}
+            needed = {blob for entry in self._catalog.entries() for blob in entry.blobs()}
+            return sum(layer.size for layer in gone if layer.digest not in needed)
+
     # --- naming and removing ---
 
     def tag(self, ref: str, reference: str) -> None:
@@ -278,9 +308,11 @@ class ImageStore:
     def _collect(self, idle_s: float = 0.0) -> None:
         """At the start, what an interrupted pull has brought stays a while: it is likely to be tried again."""
         entries = self._catalog.entries()
-        for chain_id in self._layers.chain_ids(idle_s) - {chain_id for entry in entries for chain_id in entry.chain_ids()}:
+        chains = self.cache.chain_ids().union(*(entry.chain_ids() for entry in entries))
+        blobs = self.cache.blobs().union(*(entry.blobs() for entry in entries))
+        for chain_id in self._layers.chain_ids(idle_s) - chains:
             self._layers.delete(chain_id)
-        for digest in self._content.digests(idle_s) - {blob for entry in entries for blob in entry.blobs()}:
+        for digest in self._content.digests(idle_s) - blobs:
             self._content.delete(digest)
 
 
