@@ -45,6 +45,22 @@ class UpOptions:
 @dataclass(frozen=True, slots=True)
 class DownOptions:
     volumes: bool = False
+    build: str = ""
+    """always, never; empty: images that are missing, and those that would be built of something else than they were."""
+    unbuilt: tuple[str, ...] = ()
+    """Services whose image counts as it is, though it would be built of something else now."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """`arguments` go before those of the file."""
+
+    services: tuple[str, ...] = ()
+    """Empty: all that have a build."""
+    with_dependencies: bool = False
+    no_cache: bool = False
+    pull: bool = False
+    arguments: Mapping[str, str] = field(default_factory=dict)
     remove_orphans: bool = False
     timeout_s: float | None = None
     services: tuple[str, ...] = ()
@@ -67,7 +83,8 @@ class StackEvent:
 
     `resource` is Docker Compose's wording: "Network shop_default", "Container shop-db-1", "Volume shop_data", "Image nginx:1.27";
     `text` its state: Creating, Created, Recreate, Starting, Started, Waiting, Healthy, Exited, Stopping, Stopped, Removing, Removed,
-    Pulling, Pulled, Running, Error.  `detail`: what it waits for, why it is recreated, or the error; `hint` goes with an error.
+    Pulling, Pulled, Building, Built, Running, Error.  `detail`: what it waits for, why it is recreated, what its build says, or the error;
+    `hint` goes with an error.
     The last event of an operation has an empty resource; `phase` DONE or FAILED tells its outcome.
     """
 
@@ -146,16 +163,18 @@ class StackPlan:
     """Everything that the plan depends on, by name, and the plan itself as a digest."""
 
     def count(self, symbol: Symbol) -> int:
-        """Without images, which are pulled and not made."""
+        """Without images, which are pulled or built."""
         return sum(one.symbol is symbol and not one.resource.startswith("Image ") for one in self.actions)
 
     @property
     def summary(self) -> str:
         """`plan: 2 to create, 1 to replace, 0 to remove; 7 unchanged`; pulls and changes in place when there are any."""
-        pulls = sum(one.resource.startswith("Image ") for one in self.actions)
+        images = [one for one in self.actions if one.resource.startswith("Image ")]
+        builds = sum("build" in step for one in images for step in one.steps)
         changes = self.count(Symbol.CHANGE)
         words = [
-            *([f"{pulls} to pull"] if pulls else []),
+            *([f"{len(images) - builds} to pull"] if len(images) > builds else []),
+            *([f"{builds} to build"] if builds else []),
             f"{self.count(Symbol.CREATE)} to create",
             *([f"{changes} to change"] if changes else []),
             f"{self.count(Symbol.REPLACE)} to replace",
@@ -357,6 +376,10 @@ class Stacks(Protocol):
         ...
 
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]: ...
+    async def build(self, source: StackSource, options: BuildOptions) -> AsyncIterator[StackEvent]:
+        """Images alone: no container is made or replaced."""
+        ...
+
     async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
         """With the last `limit` decisions. NotFound "no such service: x" for one that neither runs nor ever did."""
         ...

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackrun.cli.engines import chosen, connect
 from stackrun.errors import StackrunError
-from stackrun.stack import sync
+from stackrun.stack import buildcontext, sync
+from stackrun.stack.builds import builds_of
 from stackrun.stack.sourcetree import SourceTree
 from stackrun.stack.sync import NOTHING, Change, Rule, Tree
 
@@ -41,17 +42,31 @@ class Development:
         self._given: dict[tuple[str, str], Tree] = {}
         """By container id and rule."""
         self._told: set[str] = set()
+        self._contexts: dict[str, SourceTree] = {}
+        """Build contexts of services without rules, by key."""
+        self._recipes: dict[str, set[str]] = {}
+        """Dockerfile or ignore file → the services that are built by it."""
+        self._unbuilt: tuple[str, ...] = ()
+        """Services that are built and have rules: these alone say when."""
+        self._due: set[str] = set()
+        """Those of which that is to be, until it has succeeded."""
         self._runner: asyncio.Runner | None = None
         self._engine: HttpEngine | None = None
 
     @property
     def trees(self) -> tuple[SourceTree, ...]:
-        return tuple(self._trees.values())
+        return (*self._trees.values(), *self._contexts.values())
+
+    @property
+    def folders(self) -> int:
+        """How many of them are of rules."""
+        return len(self._trees)
 
     def follow(self, stack: Project) -> None:
         self._project = stack.name
         services = tuple(self._options.services)
-        for text in (*_refused(stack, services), *_absent(stack, services)):
+        self._follow_builds(stack)
+        for text in (*_idle(stack, services), *_absent(stack, services)):
             if text not in self._told:
                 self._told.add(text)
                 self._say(text)
@@ -62,6 +77,40 @@ class Development:
         self._given = {where: tree for where, tree in self._given.items() if where[1] in kept}
         self._rules = rules
 
+    def _follow_builds(self, stack: Project) -> None:
+        found = [one for one in builds_of(stack).values() if one.context.startswith("/")]
+        self._unbuilt = tuple(one.service for one in found if stack.services[one.service].develop)
+        self._recipes = {}
+        for build in found:
+            for file in buildcontext.inputs(build):
+                self._recipes.setdefault(os.path.abspath(file), set()).add(build.service)
+        trees = {tree.key: tree for tree in (buildcontext.source_tree(one) for one in found if one.service not in self._unbuilt)}
+        old = self._contexts
+        self._contexts = {key: old[key] if key in old and old[key].rule == one.rule else one for key, one in trees.items()}
+
+    def due(self, changed: Iterable[str]) -> tuple[str, ...]:
+        """What is to be built anew after these files and trees have changed; whose builds failed before are due still."""
+        for one in changed:
+            if one in self._contexts:
+                self._due.add(self._contexts[one].rule.service)
+            elif one in self._rules and self._rules[one].rebuilds:
+                self._due.add(self._rules[one].service)
+            else:
+                self._due |= self._recipes.get(one, set())
+        return tuple(sorted(self._due))
+
+    @property
+    def unbuilt(self) -> list[str]:
+        """Services whose image stays as it is: what was synced to their containers is no reason to build it."""
+        return [one for one in self._unbuilt if one not in self._due]
+
+    def built(self) -> None:
+        """What is due has been built of what the folders hold now."""
+        for key, rule in self._rules.items():
+            if rule.service in self._due and not rule.initial:
+                self._base[key] = self._trees[key].now
+        self._due.clear()
+
     def looked(self) -> None:
         """The trees were looked at: what a rule's folder held at first is taken to be in the image, unless it wants an initial sync."""
         for key, rule in self._rules.items():
@@ -69,7 +118,7 @@ class Development:
 
     def deliver(self, *, first: bool = False) -> None:
         """What fails is told, and tried again with the next change. `first`: an initial sync restarts nothing, as in Docker Compose."""
-        if not self._rules:
+        if all(rule.rebuilds for rule in self._rules.values()):
             return
         if self._runner is None:
             self._runner = asyncio.Runner()
@@ -91,7 +140,7 @@ class Development:
         connect(self._options)  # starts our own engine, should it have ended meanwhile
         if self._engine is None:
             self._engine = HttpEngine(chosen(self._options).host)
-        services = frozenset(rule.service for rule in self._rules.values())
+        services = frozenset(rule.service for rule in self._rules.values() if not rule.rebuilds)
         found = await running(self._engine, self._project, services)
         alive = {one.id for one in found}
         self._given = {where: tree for where, tree in self._given.items() if where[0] in alive}
@@ -122,11 +171,12 @@ class Development:
         return sync.difference(self._given.get((container, key), base), now)
 
 
-def _refused(stack: Project, services: tuple[str, ...]) -> Iterator[str]:
-    """For each rule that would build an image, which alone is left out."""
-    for service, index in sync.refused(stack, services):
-        place = stack.place("services", service, "develop", "watch", index, "action")
-        yield f"{place}: images are not built yet, so this rule does nothing; the others are followed"
+def _idle(stack: Project, services: tuple[str, ...]) -> Iterator[str]:
+    """For each rule that says to build what has no build."""
+    for rule in sync.rules_of(stack, services, lambda _: ""):
+        if rule.rebuilds and stack.services[rule.service].build is None:
+            place = stack.place("services", rule.service, "develop", "watch", rule.index, "action")
+            yield f"{place}: service {rule.service} has no build, so this rule does nothing; the others are followed"
 
 
 def _absent(stack: Project, services: tuple[str, ...]) -> Iterator[str]:

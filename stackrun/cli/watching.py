@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -60,23 +60,25 @@ class Watcher:
             if up:
                 self._apply(stack)
             self._development.deliver(first=True)
-        folders = len(self._development.trees)
+        folders = self._development.folders
         also = f" and {folders} folder{'' if folders == 1 else 's'} of develop.watch" if folders else ""
         self._chat(f"watching {len(self._files)} files{also}; {end}")
 
     def loop(self) -> None:
         while changed := self._watch.changed():
-            files = [one for one in changed if one in self._files]
+            files = [_shown(one) for one in changed if one in self._files]
+            due = self._development.due(changed)
             with _connections(self._options):
-                if files:
-                    self._chat(f"changed: {', '.join(map(_shown, files))}")
+                if files or due:
+                    self._chat(f"changed: {', '.join(files or [f'what {one} is built from' for one in due])}")
                     self._again()
                 self._development.deliver()
 
     def _again(self) -> None:
         """A failure is told, and the next change is waited for."""
         try:
-            self._apply(self._follow())
+            self._apply(self._follow(), self._development.unbuilt)
+            self._development.built()
         except StackrunError as error:
             exit.report(error)
             self._follow_broken()
@@ -101,10 +103,10 @@ class Watcher:
         self._development.looked()
         return stack
 
-    def _apply(self, stack: Project) -> None:
+    def _apply(self, stack: Project, unbuilt: Sequence[str] = ()) -> None:
         began = time.monotonic()
         request = self._request()
-        request["options"] |= {"remove_orphans": True, "by": "watch"}
+        request["options"] |= {"remove_orphans": True, "by": "watch", "unbuilt": [one for one in unbuilt if one in stack.services]}
         plan = planned(self._options, request)
         held = [] if self._options.yes else [one for one in plan.actions if _destructive(one)]
         if held:
@@ -154,10 +156,11 @@ def _destructive(action: PlannedAction) -> bool:
 def inputs(stack: Project) -> tuple[str, ...]:
     """Every file that the stack is made from, there or not: a new override or `.env` is a change too.
 
-    Dockerfiles and build contexts are not among them: nothing here builds an image. A build context's .dockerignore is, where a
-    `develop.watch` rule goes by it.
+    Dockerfiles and .dockerignore are among them, build contexts are trees of their own (`Development`).
     """
     from stackrun.compose.source import NAMES, STDIN
+    from stackrun.stack import buildcontext
+    from stackrun.stack.builds import builds_of
 
     found: list[str] = [file for file in stack.inputs if file != STDIN]
     for file in stack.files:
@@ -169,9 +172,7 @@ def inputs(stack: Project) -> tuple[str, ...]:
     found += [one.file for one in contents if one.file]
     for service in stack.services.values():
         found += [one.path for one in service.env_files]
-        if service.develop and service.build and service.build.context.startswith("/"):
-            dockerfile = os.path.join(service.build.context, service.build.dockerfile or "Dockerfile")
-            found += [f"{service.build.context}/.dockerignore", f"{dockerfile}.dockerignore"]
+    found += [file for one in builds_of(stack).values() if one.context.startswith("/") for file in buildcontext.inputs(one)]
     return tuple(dict.fromkeys(os.path.abspath(file) for file in found))
 
 

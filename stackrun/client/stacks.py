@@ -7,6 +7,7 @@ from typing import Any
 
 from stackrun.api.drift import DriftOptions, DriftReport
 from stackrun.api.stacks import (
+    BuildOptions,
     Change,
     ChangeQuery,
     DownOptions,
@@ -80,6 +81,9 @@ class HttpStacks:
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         return await self._operate("pull", source, services=list(services))
+
+    async def build(self, source: StackSource, options: BuildOptions) -> AsyncIterator[StackEvent]:
+        return await self._operate("build", source, options=stacks.build_options_to_json(options))
 
     async def keep(self, source: StackSource, on: bool | None) -> Keep:
         payload = stacks.request_to_json(source, on=on)

@@ -85,6 +85,8 @@ class StackRoutes:
         match operation:
             case "up":
                 return self._stacks.up(source, stacks.up_options_from_json(body))
+            case "build":
+                return self._stacks.build(source, stacks.build_options_from_json(body))
             case "down":
                 return self._stacks.down(source, stacks.down_options_from_json(body))
             case "start":

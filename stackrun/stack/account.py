@@ -15,6 +15,7 @@ from stackrun.stack.observed import Observed, service_of
 from stackrun.stack.plan import (
     CONDITION_WORDS,
     Action,
+    BuildImage,
     Condition,
     CreateContainer,
     CreateNetwork,
@@ -46,15 +47,16 @@ _REMOVING = (RemoveContainer, RemoveNetwork, RemoveVolume)
 _PAST: Mapping[type[Action], str] = {
     CreateContainer: "created", CreateNetwork: "created", CreateVolume: "created", RemoveContainer: "removed", RemoveNetwork: "removed",
     RemoveVolume: "removed", RestartContainer: "restarted", KillContainer: "killed", StartContainer: "started", StopContainer: "stopped",
-    SignalContainer: "signalled", ExecInContainer: "told", RenameContainer: "renamed", PullImage: "pulled", WriteFile: "written",
+    SignalContainer: "signalled", ExecInContainer: "told", RenameContainer: "renamed", PullImage: "pulled", BuildImage: "built",
+    WriteFile: "written",
 }  # fmt: skip
 """In the order in which one of them tells most about a resource with several."""
 
 _UNDER_WAY: Mapping[type[Action], str] = {
     CreateContainer: "creating", CreateNetwork: "creating", CreateVolume: "creating", RemoveContainer: "removing",
     RemoveNetwork: "removing", RemoveVolume: "removing", RestartContainer: "restarting", KillContainer: "killing",
-    StartContainer: "starting", StopContainer: "stopping", ExecInContainer: "telling", PullImage: "pulling", Monitor: "waiting",
-    Pause: "waiting", TakeOver: "draining",
+    StartContainer: "starting", StopContainer: "stopping", ExecInContainer: "telling", PullImage: "pulling", BuildImage: "building",
+    Monitor: "waiting", Pause: "waiting", TakeOver: "draining",
 }  # fmt: skip
 SLOW_S = 1.0
 """What takes longer is told before it is over."""
@@ -194,7 +196,7 @@ class Account(Follower):
             self._decide(max(over_s) if over_s and did != "interrupted" else self._clock_s(), action, did, cause, detail)
 
     def _decide(self, time_s: float, action: Action, did: str, cause: str, detail: str = "") -> None:
-        services = self._images.get(action.reference, ("",)) if isinstance(action, PullImage) else (self._service(action),)
+        services = self._images.get(action.reference, ("",)) if isinstance(action, (PullImage, BuildImage)) else (self._service(action),)
         self._news += [Decision(time_s, service, action.resource, did, cause, detail, self._by) for service in services]
         self.on_news()
 

@@ -15,12 +15,14 @@ from stackrun.api.engine import Engine, HandsOver
 from stackrun.api.stacks import Phase, StackEvent
 from stackrun.api.types import ExecSpec, Progress
 from stackrun.errors import Conflict, ExecuteFailed, Forbidden, NotFound, NotModified, RegistryError, StackrunError
+from stackrun.stack import building
 from stackrun.stack.conditions import Conditions
 from stackrun.stack.content import note_contents, write_private
 from stackrun.stack.desired import bound
 from stackrun.stack.plan import (
     CONDITION_WORDS,
     Action,
+    BuildImage,
     Condition,
     CreateContainer,
     CreateNetwork,
@@ -49,6 +51,8 @@ from stackrun.stack.plan import (
 
 PARALLELISM = 16
 """Engine calls at a time; waiting for a condition takes none of them."""
+BUILDS_AT_ONCE = 4
+"""Each may keep several processors busy by itself."""
 OUTPUT_KEPT_BYTES = 4096
 """Of a command run in a container: enough for the line that says why it failed."""
 _MET = {Condition.STARTED: "Started", Condition.HEALTHY: "Healthy", Condition.COMPLETED: "Exited", Condition.READY: "Healthy"}
@@ -235,6 +239,7 @@ class _Performer:
         self._emit = emit
         self._ids = ids
         self._slots = asyncio.Semaphore(parallelism)
+        self._builds = asyncio.Semaphore(min(BUILDS_AT_ONCE, parallelism))
         self._warned: set[str] = set()
 
     async def perform(self, action: Action) -> str:
@@ -248,6 +253,9 @@ class _Performer:
                 await asyncio.sleep(delay_s)
             case TakeOver():
                 await self._take_over(action)
+            case BuildImage():
+                async with self._builds:
+                    await self._build(action)
             case _:
                 async with self._slots:
                     return await self._tell_and_call(action)
@@ -281,7 +289,7 @@ class _Performer:
                     await self._engine.remove_network(id)
                 case RemoveVolume(name=name):
                     await self._engine.remove_volume(name)
-                case WaitFor() | Monitor() | Pause() | TakeOver() | Tally():
+                case WaitFor() | Monitor() | Pause() | TakeOver() | Tally() | BuildImage():
                     raise AssertionError("a wait takes no slot")
                 case _:
                     await self._change(action)
@@ -309,8 +317,8 @@ class _Performer:
                 await self._engine.create_network(network)
             case CreateVolume(spec=volume):
                 await self._engine.create_volume(volume)
-            case PullImage():
-                await self._pull(action)
+            case PullImage(reference=reference, platform=platform):
+                await self._pull(action.resource, reference, platform)
             case WriteFile():
                 await asyncio.to_thread(write_private, action)
 
@@ -350,14 +358,27 @@ class _Performer:
             words = f": {lines[-1]}" if lines else ""
             raise ExecuteFailed(f"{' '.join(command)} exited ({code}){words}")
 
-    async def _pull(self, action: PullImage) -> None:
+    async def _pull(self, resource: str, reference: str, platform: str) -> None:
         layers = Layers()
-        async for progress in await self._engine.pull_image(action.reference, platform=action.platform):
+        async for progress in await self._engine.pull_image(reference, platform=platform):
             if progress.error:
-                raise RegistryError(f"pull {action.reference}: {progress.error}")
+                raise RegistryError(f"pull {reference}: {progress.error}")
             if layers.moved(progress):
                 current, total = layers.sums()
-                self._emit(StackEvent(action.resource, Phase.WORKING, "Pulling", current=current, total=total))
+                self._emit(StackEvent(resource, Phase.WORKING, "Pulling", current=current, total=total))
+
+    async def _build(self, action: BuildImage) -> None:
+        if action.pulls_first:
+            self._emit(StackEvent(action.resource, Phase.WORKING, "Pulling"))
+            try:
+                await self._pull(action.resource, action.reference, action.declared.build.platform)
+                self._emit(StackEvent(action.resource, Phase.DONE, "Pulled"))
+                return
+            except StackrunError as error:
+                self._emit(StackEvent(action.resource, Phase.WORKING, "Building", f"it cannot be pulled: {first_line(error)}"))
+        self._emit(StackEvent(action.resource, Phase.WORKING, action.words.working))
+        await building.build(self._engine, action, self._emit)
+        self._emit(StackEvent(action.resource, Phase.DONE, action.words.done))
 
     async def _wait(self, action: WaitFor) -> None:
         resources = [f"Container {name}" for name in action.names]

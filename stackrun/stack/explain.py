@@ -9,6 +9,7 @@ from stackrun.api import labels
 from stackrun.api.stacks import FieldChange, Phase, PlannedAction, StackEvent, StackPlan, Symbol
 from stackrun.api.types import Container, ImageConfig, MountType
 from stackrun.errors import Diagnostic
+from stackrun.stack.builds import field_changes, further_files
 from stackrun.stack.content import content_digest
 from stackrun.stack.desired import Desired, DesiredService
 from stackrun.stack.difference import Difference, Images, container_differences, network_differences
@@ -18,6 +19,7 @@ from stackrun.stack.places import NoPlaces, Places
 from stackrun.stack.plan import (
     CONDITION_WORDS,
     Action,
+    BuildImage,
     CreateContainer,
     CreateNetwork,
     CreateVolume,
@@ -59,9 +61,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """What `up` carries out, one after the other."""
+    """What `up` carries out, one after the other. `images`: pulls and builds."""
 
-    pulls: Plan
+    images: Plan
     main: Plan
 
 
@@ -81,12 +83,12 @@ def explained(desired: Desired, observed: Observed, selected: Iterable[str], pla
     """Everything but the seal. `selected`: the services that the operation is about."""
     services = tuple(desired.services[name] for name in selected)
     explainer = _Explainer(desired, observed, plans.main, inspected, _Fields(shown.places, shown.secrecy))
-    pulls = [explainer.pull(node.action, services) for node in plans.pulls.nodes]
-    actions = (*pulls, *explainer.actions())
+    images = [explainer.image(node.action, services) for node in plans.images.nodes]
+    actions = (*images, *explainer.actions())
     return StackPlan(
         project=desired.project,
         actions=actions,
-        notices=(*shown.warnings, *notice_events(plans.main)),
+        notices=(*shown.warnings, *notice_events(plans.images), *notice_events(plans.main)),
         waits=explainer.last_waits(),
         unchanged=explainer.unchanged(services, {one.resource for one in actions}),
     )
@@ -194,7 +196,8 @@ class _Explainer:
         if found is None:
             return ()
         service = self._desired.services[create.service]
-        new_id = self._observed.images.get(service.image, "")
+        stale = service.image in self._observed.stale
+        new_id = "" if stale else self._observed.images.get(service.image, "")
         images = Images(self._inspected.images.get(found.image_id), self._inspected.images.get(new_id), new_id)
         return container_differences(create.spec, service, found, images, self._names)
 
@@ -245,12 +248,23 @@ class _Explainer:
 
     # --- the rest
 
-    def pull(self, action: Action, services: Iterable[DesiredService]) -> PlannedAction:
+    def image(self, action: Action, services: Iterable[DesiredService]) -> PlannedAction:
         users = [one.name for one in services if f"Image {one.image}" == action.resource]
         made = {node.action.service for node in self._plan.nodes if isinstance(node.action, CreateContainer)}
         kept = [name for name in users if name not in made and self._observed.of_service(name)]
         notes = (f"if that is another image, containers of {', '.join(kept)} are replaced as well",) if kept else ()
+        if isinstance(action, BuildImage):
+            return self._build(action, notes)
         return PlannedAction(Symbol.CREATE, action.resource, action.cause, (described(action),), notes=notes)
+
+    def _build(self, action: BuildImage, notes: tuple[str, ...]) -> PlannedAction:
+        declared, symbol = action.declared, Symbol.CREATE
+        if action.reference in self._observed.images:
+            symbol = Symbol.REPLACE if declared.changed else Symbol.CHANGE
+        changes = field_changes(declared, lambda paths: self._fields.places.of_service(action.service, paths))
+        if more := further_files(declared):
+            notes = (f"and {more} more files", *notes)
+        return PlannedAction(symbol, action.resource, action.cause, (described(action),), changes, notes=notes)
 
     def last_waits(self) -> tuple[str, ...]:
         """Waits that nothing in the plan follows: `--wait`'s."""

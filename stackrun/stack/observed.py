@@ -6,13 +6,14 @@ Lists only, a constant number of calls; what `docker ps` lists must be enough (l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from stackrun.api import labels
 from stackrun.api.engine import Engine, HandsOver
 from stackrun.api.types import Container, Filters, HealthStatus, Image, Network, Status, Volume
 from stackrun.errors import NotFound
+from stackrun.stack.builds import Build, Declared, Ingredients, declared, digest_of
 from stackrun.stack.content import noted_contents, present_files, told_path
 from stackrun.stack.desired import Desired
 
@@ -27,6 +28,8 @@ class Observed:
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     """Image reference, as the services write it → image id; a missing image is not a key."""
+    image_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the same references, the images' own labels."""
     stop_signals: Mapping[str, str] = field(default_factory=dict)
     """Image reference → its stop signal, of those that `with_stop_signals` asked for."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -35,6 +38,12 @@ class Observed:
     """Whether the engine can have one container take over another's published ports and names while both run."""
     told: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Container id → where a live config or secret is mounted → the digest it was last told of, when that is later than its label."""
+    builds: Mapping[str, Declared] = field(default_factory=dict)
+    """Image → how it is built and of what, and what the one that is here was built of; what others need first."""
+    build_records: Mapping[str, str] = field(default_factory=dict)
+    """Image → the file where what it was built of is written down."""
+    stale: frozenset[str] = frozenset()
+    """Images that will be others once they are built, which is decided already."""
     leaving: frozenset[str] = frozenset()
     """Services of which a container is being removed at this moment; it is none of `containers`."""
 
@@ -98,17 +107,22 @@ def of_project(project: str) -> Filters:
 async def observe(engine: Engine, project: str, images: Iterable[str] = ()) -> Observed:
     """`images`: the references that the services name."""
     containers, networks, volumes, found = await asyncio.gather(
-        engine.containers(all=True, filters=of_project(project)), engine.networks(), engine.volumes(), observe_images(engine, images)
+        engine.containers(all=True, filters=of_project(project)), engine.networks(), engine.volumes(), look_up_images(engine, images)
     )
-    return Observed(
+    observed = Observed(
         project=project,
         containers=_present(containers),
         leaving=frozenset(service_of(one) for one in containers if one.state.status is Status.REMOVING),
         networks={one.name: one for one in networks},
         volumes={one.name: one for one in volumes},
-        images=found,
         hands_over=isinstance(engine, HandsOver),
     )
+    return with_images(observed, found)
+
+
+def with_images(observed: Observed, found: Mapping[str, Image]) -> Observed:
+    ids = {reference: image.id for reference, image in found.items()}
+    return replace(observed, images=ids, image_labels={reference: image.config.labels for reference, image in found.items()})
 
 
 async def observe_containers(engine: Engine, project: str) -> tuple[Container, ...]:
@@ -121,6 +135,10 @@ def _present(containers: Iterable[Container]) -> tuple[Container, ...]:
 
 
 async def observe_images(engine: Engine, references: Iterable[str]) -> dict[str, str]:
+    return {reference: image.id for reference, image in (await look_up_images(engine, references)).items()}
+
+
+async def look_up_images(engine: Engine, references: Iterable[str]) -> dict[str, Image]:
     """One list; only what it does not name (a digest, an id, an image made on demand, a missing one) is asked for by itself."""
     wanted = sorted(set(references))
     if not wanted:
@@ -128,9 +146,9 @@ async def observe_images(engine: Engine, references: Iterable[str]) -> dict[str,
     listed = _by_tag(await engine.images())
     found = {reference: listed[tagged(reference)] for reference in wanted if tagged(reference) in listed}
     rest = [reference for reference in wanted if reference not in found]
-    for reference, image_id in zip(rest, await asyncio.gather(*(_image_id(engine, one) for one in rest)), strict=True):
-        if image_id:
-            found[reference] = image_id
+    for reference, image in zip(rest, await asyncio.gather(*(_image(engine, one) for one in rest)), strict=True):
+        if image is not None:
+            found[reference] = image
     return found
 
 
@@ -146,6 +164,20 @@ def with_private_files(observed: Observed, desired: Desired) -> Observed:
     return replace(observed, files=present_files(files.values()), told=told)
 
 
+def with_builds(
+    observed: Observed, builds: Mapping[str, Build], look: Callable[[Build], Ingredients], known: Callable[[str, str], Ingredients | None]
+) -> Observed:
+    """And what images would be built of now. Blocks on the file system.
+
+    `known`: of an image that was built of this digest, what that was.
+    """
+    found = {}
+    for image, one in declared(builds, look).items():
+        built = digest_of(image, observed.image_labels.get(image, {}))
+        found[image] = replace(one, built=built, then=known(image, built) if built and built != one.digest else None)
+    return replace(observed, builds=found)
+
+
 async def with_stop_signals(observed: Observed, engine: Engine, desired: Desired) -> Observed:
     """And how the images end of services that are told things by signals."""
     wanted = {one.image for one in desired.services.values() if one.signalled and not one.spec.stop_signal}
@@ -154,20 +186,20 @@ async def with_stop_signals(observed: Observed, engine: Engine, desired: Desired
 
 
 async def refreshed(observed: Observed, engine: Engine, desired: Desired) -> Observed:
-    """After a pull: tags point elsewhere, nothing else has changed."""
+    """After images were pulled and built: tags point elsewhere, nothing else has changed."""
     images = await observe_images(engine, [service.image for service in desired.services.values()])
-    return await with_stop_signals(replace(observed, images=images), engine, desired)
+    return await with_stop_signals(replace(observed, images=images, stale=frozenset()), engine, desired)
 
 
-async def _image_id(engine: Engine, reference: str) -> str:
+async def _image(engine: Engine, reference: str) -> Image | None:
     try:
-        return (await engine.image(reference)).id
+        return await engine.image(reference)
     except NotFound:
-        return ""
+        return None
 
 
-def _by_tag(images: Iterable[Image]) -> dict[str, str]:
-    return {tagged(tag): image.id for image in images for tag in (*image.repo_tags, *image.repo_digests)}
+def _by_tag(images: Iterable[Image]) -> dict[str, Image]:
+    return {tagged(tag): image for image in images for tag in (*image.repo_tags, *image.repo_digests)}
 
 
 def tagged(reference: str) -> str:

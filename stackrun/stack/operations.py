@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +19,7 @@ from stackrun.api import labels
 from stackrun.api.drift import DriftOptions, DriftReport, KernelTruth
 from stackrun.api.engine import Engine
 from stackrun.api.stacks import (
+    BuildOptions,
     Change,
     ChangeQuery,
     DownOptions,
@@ -37,6 +38,8 @@ from stackrun.api.types import Container, Filters
 from stackrun.errors import ComposeError, Conflict, ExecuteFailed, InvalidArgument, KernelError, NotFound, StackrunError
 from stackrun.stack import lifecycle
 from stackrun.stack.account import Account
+from stackrun.stack.buildrecords import BuildRecords
+from stackrun.stack.builds import Build, builds_of
 from stackrun.stack.changes import Changes
 from stackrun.stack.clerk import Clerk
 from stackrun.stack.comparison import changes
@@ -47,20 +50,32 @@ from stackrun.stack.desired import config_hashes as desired_hashes
 from stackrun.stack.drift import DriftCheck, Means
 from stackrun.stack.execute import PARALLELISM, Emit, Outcome, execute
 from stackrun.stack.explain import Inspected, Plans, Shown, explained, notice_events, replaced_containers, warning_event
+from stackrun.stack.images import BuildPolicy, decide_build, decide_images, decide_pull, require_consistent, stale_images
 from stackrun.stack.journal import Journal
 from stackrun.stack.keep import touched
 from stackrun.stack.keeping import Keeping, Locks
-from stackrun.stack.observed import Observed, observe, observe_containers, observe_images, refreshed, with_private_files, with_stop_signals
+from stackrun.stack.observed import (
+    Observed,
+    look_up_images,
+    observe,
+    observe_containers,
+    observe_images,
+    refreshed,
+    with_images,
+    with_private_files,
+    with_stop_signals,
+)
 from stackrun.stack.owed import Owed, anonymous_removals
 from stackrun.stack.past import Past, held_before, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
 from stackrun.stack.plan import Plan
 from stackrun.stack.reasons import reasons
-from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
+from stackrun.stack.reconcile import decide
 from stackrun.stack.revisions import Revision
 from stackrun.stack.seal import PLAN, moved, plan_digest, sealed
 from stackrun.stack.secrecy import Secrecy
 from stackrun.stack.verdict import Policy, selection
+from stackrun.stack.work import Work
 
 if TYPE_CHECKING:
     from stackrun.compose.model import Project
@@ -68,7 +83,6 @@ if TYPE_CHECKING:
 _ENDING = frozenset({"KILL", "TERM", "INT", "QUIT", "ABRT", "9", "15", "2", "3", "6"})
 """Signals by which a person means a service to end, and to stay so."""
 T = TypeVar("T")
-Job = Callable[[Emit], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,8 @@ class _Stack:
     by: str = ""
     revision: Revision | None = None
     """The one that is brought back; None: it is the file."""
+    builds: Mapping[str, Build] = field(default_factory=dict)
+    """By image."""
 
     @property
     def how(self) -> str:
@@ -99,7 +115,7 @@ class _Decided:
     plans: Plans
 
     def seal(self, stack: _Stack) -> dict[str, str]:
-        return sealed(stack.wanted, self.observed, stack.policy, self.plans.pulls, self.plans.main)
+        return sealed(stack.wanted, self.observed, stack.policy, self.plans.images, self.plans.main)
 
 
 class StackOperations:
@@ -118,6 +134,7 @@ class StackOperations:
         self._locks = Locks()
         self.keeping = Keeping(engine, self._locks, self._carried_out, state_dir if keeps else None)
         self._past = Past(engine, state_dir)
+        self._records = BuildRecords(state_dir)
         self._owed = Owed(state_dir)
         self.journal = Journal(state_dir)
         means = Means(self.plan, self.up, self.keeping.declared, self._while_held, self.journal)
@@ -153,12 +170,12 @@ class StackOperations:
             for warning in stack.shown.warnings:
                 emit(warning)
             now, then = decided.observed, decided.plans.main
-            if decided.plans.pulls:
-                await self._execute(decided.plans.pulls, now, emit, options.by or "up", stack.wanted)
+            if decided.plans.images:
+                await self._execute(decided.plans.images, now, emit, options.by or "up", stack.wanted)
                 now = await refreshed(now, self._engine, stack.wanted)
                 then = decide(stack.wanted, now, stack.policy)
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
-                    raise Conflict("an image that was pulled changes the plan", hint="the image is here now: plan again")
+                    raise Conflict("an image that was pulled or built changes the plan", hint="the image is here now: plan again")
             if then.nodes:
                 await self._past.begin(stack.wanted.project, stack.how, selection(stack.wanted, stack.policy), emit)
             try:
@@ -168,7 +185,7 @@ class StackOperations:
                     raise
                 raise await self._taken_back(stack, options, decided.observed, failure, emit) from failure
 
-        return _Work(work, lock)
+        return Work(work, lock)
 
     async def _raise(self, stack: _Stack, options: UpOptions, plan: Plan, observed: Observed, emit: Emit) -> None:
         """Executes what `up` has decided. What it could not change is kept as it was; what it left half changed waits for the next `up`."""
@@ -225,8 +242,8 @@ class StackOperations:
         decided = await self._decided(stack)
         for warning in stack.shown.warnings:
             emit(warning)
-        await self._execute(decided.plans.pulls, decided.observed, emit, "rollback", stack.wanted)
-        now = await refreshed(decided.observed, self._engine, stack.wanted) if decided.plans.pulls else decided.observed
+        await self._execute(decided.plans.images, decided.observed, emit, "rollback", stack.wanted)
+        now = await refreshed(decided.observed, self._engine, stack.wanted) if decided.plans.images else decided.observed
         await self._raise(stack, again, decide(stack.wanted, now, stack.policy), now, emit)
         emit(StackEvent(f"Project {project}", Phase.DONE, "Returned", f"to revision {number}"))
 
@@ -312,7 +329,27 @@ class StackOperations:
         observed = Observed(wanted.project, images=images)
         plan = decide_pull(wanted, observed, services)
         lock = await self._acquired(wanted.project)
-        return _Work(lambda emit: self._execute(plan, observed, emit, "pull", wanted), lock)
+        return Work(lambda emit: self._execute(plan, observed, emit, "pull", wanted), lock)
+
+    async def build(self, source: StackSource, options: BuildOptions) -> AsyncIterator[StackEvent]:
+        stack = await self._loaded(source, UpOptions())
+        wanted, project = stack.wanted, stack.wanted.project
+        asked = BuildPolicy(options.services, options.with_dependencies, options.no_cache, options.pull, options.arguments)
+        lock = await self._acquired(project)
+        try:
+            found = await look_up_images(self._engine, stack.images())
+            observed = await asyncio.to_thread(self._records.observed, with_images(Observed(project), found), stack.builds)
+            plan = decide_build(wanted, observed, asked)
+        except BaseException:
+            lock.release()
+            raise
+
+        async def work(emit: Emit) -> None:
+            for warning in stack.shown.warnings:
+                emit(warning)
+            await self._execute(plan, observed, emit, "build", wanted)
+
+        return Work(work, lock)
 
     async def keep(self, source: StackSource, on: bool | None) -> Keep:
         project = await asyncio.to_thread(_project_name, source)
@@ -360,15 +397,17 @@ class StackOperations:
         order = start_order(project)
         contents = read_contents(project)
         wanted = desired(project, order, contents=contents, state_dir=self._state_dir, scale=options.scale, version=_version())
-        return _Stack(wanted, _policy(options), _shown(project, contents), options.by)
+        return _Stack(wanted, _policy(options), _shown(project, contents), options.by, builds=builds_of(project))
 
     async def _decided(self, stack: _Stack) -> _Decided:
         """Raises what `up` would be refused for."""
         observed = await observe(self._engine, stack.wanted.project, stack.images())
         observed = await with_stop_signals(observed, self._engine, stack.wanted)
         observed = await asyncio.to_thread(with_private_files, observed, stack.wanted)
-        plans = Plans(decide_pulls(stack.wanted, observed, stack.policy), decide(stack.wanted, observed, stack.policy))
-        return _Decided(observed, plans)
+        observed = await asyncio.to_thread(self._records.observed, observed, stack.builds)
+        images = decide_images(stack.wanted, observed, stack.policy)
+        observed = replace(observed, stale=stale_images(images))
+        return _Decided(observed, Plans(images, decide(stack.wanted, observed, stack.policy)))
 
     async def _inspected(self, decided: _Decided) -> Inspected:
         """The containers that are replaced, and the images of old and new; what is gone meanwhile is left out."""
@@ -404,7 +443,7 @@ class StackOperations:
             if finish is not None:
                 await finish(observed)
 
-        return _Work(work, lock)
+        return Work(work, lock)
 
     async def _execute(self, plan: Plan, observed: Observed, emit: Emit, by: str, wanted: Desired | None = None) -> None:
         """Raises what failed. `wanted`: whose images are pulled."""
@@ -539,6 +578,7 @@ def _announcements(plan: Plan) -> Iterable[StackEvent]:
     for settled in plan.settled:
         yield StackEvent(f"Container {settled.name}", Phase.DONE, settled.text)
 
+    require_consistent(options.build)
 
 def _summary(name: str, containers: list[Container]) -> StackSummary:
     states = Counter(one.state.status.value for one in containers)
@@ -548,42 +588,5 @@ def _summary(name: str, containers: list[Container]) -> StackSummary:
         status=", ".join(f"{state}({states[state]})" for state in sorted(states)),
         config_files=tuple(one for one in files.split(",") if one),
     )
-
-
-class _Work:
-    """An operation under way: the iterator of its events. It ends by itself, listened to or not; `aclose` cancels it."""
-
-    def __init__(self, job: Job, lock: asyncio.Lock) -> None:
-        self._events: asyncio.Queue[StackEvent | None] = asyncio.Queue()
-        self._lock = lock
-        self._task = asyncio.create_task(self._run(job))
-        self._task.add_done_callback(self._finished)
-
-    async def _run(self, job: Job) -> None:
-        emit = self._events.put_nowait
-        try:
-            await job(emit)
-        except StackrunError as error:
-            emit(StackEvent("", Phase.FAILED, "Failed", str(error), error.hint, exit_code=error.exit_code or 1))
-        else:
-            emit(StackEvent("", Phase.DONE, "Done"))
-
-    def _finished(self, _: object) -> None:
-        """A callback, since a task that is cancelled before its first step runs none of its own code."""
-        self._lock.release()
-        self._events.put_nowait(None)
-
-    def __aiter__(self) -> _Work:
-        return self
-
-    async def __anext__(self) -> StackEvent:
-        event = await self._events.get()
-        if event is None:
-            self._events.put_nowait(None)
-            await self._task
-            raise StopAsyncIteration
-        return event
-
-    async def aclose(self) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        build=options.build,
+        unbuilt=options.unbuilt,

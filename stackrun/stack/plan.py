@@ -13,12 +13,13 @@ A plan decides nothing when it is carried out: every choice is in the actions, e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from stackrun.api.types import ContainerSpec, NetworkSpec, VolumeSpec
+from stackrun.stack.builds import Declared
 from stackrun.units import format_duration
 
 
@@ -138,6 +139,36 @@ class PullImage:
     @property
     def words(self) -> Words:
         return Words("Pulling", "Pulled")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildImage:
+    """`pulls_first`: it may be in a registry, and is built only if it cannot be pulled.
+
+    `arguments` go before the file's own, and do not count as a change.  `record`: where what it was built of is written down.
+    """
+
+    reference: str
+    declared: Declared
+    cause: str
+    record: str = ""
+    pulls_first: bool = False
+    no_cache: bool = False
+    pull: bool = False
+    arguments: Mapping[str, str | None] = field(default_factory=dict)
+    verb: ClassVar[str] = "build"
+
+    @property
+    def service(self) -> str:
+        return self.declared.build.service
+
+    @property
+    def resource(self) -> str:
+        return f"Image {self.reference}"
+
+    @property
+    def words(self) -> Words:
+        return Words("Building", "Built")
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,7 +450,7 @@ class Tally(OfContainer):
 
 
 Action: TypeAlias = (
-    CreateNetwork | RemoveNetwork | CreateVolume | RemoveVolume | PullImage | WriteFile | CreateContainer | StartContainer
+    CreateNetwork | RemoveNetwork | CreateVolume | RemoveVolume | PullImage | BuildImage | WriteFile | CreateContainer | StartContainer
     | StopContainer | RestartContainer | KillContainer | SignalContainer | ExecInContainer | NoteContents | RemoveContainer
     | RenameContainer | WaitFor | Monitor | TakeOver | Pause | Tally
 )  # fmt: skip
@@ -453,6 +484,8 @@ def described(action: Action) -> str:
     """What it does, without its resource and its cause: `stop within 10s`."""
     text = action.verb
     match action:
+        case BuildImage(pulls_first=True):
+            text = f"pull, else {text}"
         case CreateContainer(temporary_name=temporary) if temporary:
             text += f" as {temporary}"
         case RemoveContainer(volumes=True):

@@ -29,7 +29,6 @@ from stackrun.stack.plan import (
     NoteContents,
     Notice,
     Plan,
-    PullImage,
     RemoveContainer,
     RemoveNetwork,
     RemoveVolume,
@@ -50,48 +49,6 @@ def decide(desired: Desired, observed: Observed, policy: Policy = PLAIN) -> Plan
     selected = selection(desired, policy)
     require_externals(desired, observed, selected)
     return _Writer(desired, observed, policy, judge(desired, observed, policy, selected)).plan()
-
-
-def decide_pulls(desired: Desired, observed: Observed, policy: Policy = PLAIN) -> Plan:
-    """The images to pull before anything is made. Raises NotFound for one that may not be pulled and is not there."""
-    services = [desired.services[name] for name in selection(desired, policy)]
-    return _pulls(services, [_pull_cause(one, one.image in observed.images, policy.pull or one.pull_policy) for one in services])
-
-
-def decide_pull(desired: Desired, observed: Observed, services: tuple[str, ...] = ()) -> Plan:
-    """The plan of the command `pull`: every image anew, but for those that their service says are never to be pulled."""
-    chosen = [desired.services[name] for name in selection(desired, Policy(services=services, no_deps=True))]
-    return _pulls(chosen, [_refresh_cause(one, one.image in observed.images) for one in chosen])
-
-
-def _pulls(services: Iterable[DesiredService], causes: Iterable[str]) -> Plan:
-    draft = Draft()
-    found: dict[tuple[str, str], str] = {}
-    for service, cause in zip(services, causes, strict=True):
-        if cause:
-            found.setdefault((service.image, service.platform), cause)
-    for (image, platform), cause in found.items():
-        draft.add(PullImage(image, platform, cause))
-    return draft.finished()
-
-
-def _pull_cause(service: DesiredService, present: bool, policy: str) -> str:
-    if policy not in ("", "missing", "if_not_present", "never", "build"):
-        return f"pull policy {policy}"
-    if present:
-        return ""
-    if policy in ("never", "build") or service.buildable:
-        hint = "pull or load it first" if policy == "never" else "build it with another tool and load it"
-        raise NotFound(f"No such image: {service.image} (service {service.name})", hint=hint)
-    return "missing"
-
-
-def _refresh_cause(service: DesiredService, present: bool) -> str:
-    if service.buildable or service.pull_policy in ("never", "build"):
-        return ""
-    if service.pull_policy in ("missing", "if_not_present"):
-        return "" if present else "missing"
-    return "asked for"
 
 
 def require_externals(desired: Desired, observed: Observed, selected: Iterable[str]) -> None:
@@ -284,7 +241,7 @@ class _Writer:
 
     def _create(self, service: DesiredService, slot: Slot, name: str) -> int:
         project = self._desired.project
-        image_id = self._observed.images.get(service.image, "")
+        image_id = "" if service.image in self._observed.stale else self._observed.images.get(service.image, "")
         replaces = slot.old[0].name if slot.old else ""
         stop_signal = self._observed.stop_signals.get(service.image, "")
         spec = container_spec(service, slot.number, project, image_id=image_id, replaces=replaces, stop_signal=stop_signal)

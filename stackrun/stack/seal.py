@@ -15,11 +15,12 @@ from stackrun.api import labels
 from stackrun.api.types import Container, ContainerSpec
 from stackrun.stack.desired import Desired, DesiredService, config_hash
 from stackrun.stack.observed import Observed, service_of
-from stackrun.stack.plan import CreateContainer, CreateNetwork, CreateVolume, Node, Plan
+from stackrun.stack.plan import BuildImage, CreateContainer, CreateNetwork, CreateVolume, Node, Plan
 from stackrun.stack.verdict import Policy, is_orphan, selection
 
 PLAN = "the plan"
 _DEFINITION = "the definition of "
+_BUILD = "what is built as "
 
 
 def sealed(desired: Desired, observed: Observed, policy: Policy, pulls: Plan, plan: Plan) -> dict[str, str]:
@@ -66,6 +67,8 @@ def _world(desired: Desired, observed: Observed, services: Iterable[DesiredServi
     for name in sorted({name for one in chosen for name in one.volumes}):
         found[f"volume {name}"] = f"made {observed.volumes[name].created}" if name in observed.volumes else "missing"
     for image in sorted({one.image for one in chosen}):
+        if image in observed.builds:
+            found[f"{_BUILD}{image}"] = observed.builds[image].digest
         found[f"image {image}"] = observed.images.get(image, "missing").removeprefix("sha256:")[:12]
     return found
 
@@ -87,6 +90,8 @@ def _node_words(node: Node) -> Iterable[str]:
     match node.action:
         case CreateContainer(spec=spec):
             yield config_hash(_without_images_own(spec))
+        case BuildImage(declared=declared, arguments=arguments):
+            yield f"{declared.digest} {sorted(arguments.items())}"
         case CreateNetwork(spec=network):
             yield config_hash(network)
         case CreateVolume(spec=volume):
@@ -116,6 +121,6 @@ def moved(seal: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
 def _reason(name: str, before: str | None, after: str | None) -> str:
     if before == after:
         return ""
-    if name.startswith(_DEFINITION) or name == "the pulls":
+    if name.startswith((_DEFINITION, _BUILD)) or name == "the pulls":
         return f"{name} {'is new' if before is None else 'is gone' if after is None else 'has changed'}"
     return f"{name} was {before or 'missing'} and is {after or 'missing'}"

@@ -43,7 +43,10 @@ LEAVES_NOTHING_OUT = Ignore(())
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One `develop.watch` rule: `path` absolute on this machine, `index` its place in the service's list."""
+    """One `develop.watch` rule: `path` absolute on this machine, `index` its place in the service's list.
+
+    A build context is one of its own: its index is -1, its action `build`.
+    """
 
     service: str
     index: int
@@ -60,11 +63,16 @@ class Rule:
 
     @property
     def key(self) -> str:
-        return f"{self.service}.develop.watch[{self.index}]"
+        return f"{self.service}.develop.watch[{self.index}]" if self.index >= 0 else f"{self.service}.build"
 
     @property
     def sends(self) -> bool:
         return self.action.startswith("sync")
+
+    @property
+    def rebuilds(self) -> bool:
+        """What changes is taken in by a build; nothing is delivered to containers."""
+        return self.action == "rebuild"
 
     def leaves_out(self, path: str) -> bool:
         """A path relative to the rule's."""
@@ -182,25 +190,14 @@ def delivery(changes: Sequence[tuple[Rule, Change]]) -> Delivery:
 
 
 def rules_of(project: Project, services: Iterable[str], read: Callable[[str], str]) -> tuple[Rule, ...]:
-    """Every rule that can be carried out, in the order of the file; `read` gives a file's text, empty when there is none.
-
-    Those with the action `rebuild` are left out: nothing here builds images (see `refused`).
-    """
+    """Every rule, in the order of the file; `read` gives a file's text, empty when there is none."""
     chosen = tuple(services) or tuple(project.services)
     found = []
     for name in chosen:
         service = project.services.get(name)
         for index, trigger in enumerate(service.develop if service else ()):
-            if trigger.action != "rebuild":
-                found.append(_rule(name, index, trigger, service, read))
+            found.append(_rule(name, index, trigger, service, read))
     return tuple(found)
-
-
-def refused(project: Project, services: Iterable[str] = ()) -> tuple[tuple[str, int], ...]:
-    """(service, index) of the rules that would build an image."""
-    chosen = tuple(services) or tuple(project.services)
-    every = ((name, index, one) for name in chosen if name in project.services for index, one in enumerate(project.services[name].develop))
-    return tuple((name, index) for name, index, one in every if one.action == "rebuild")
 
 
 def _rule(name: str, index: int, trigger: Trigger, service: Service | None, read: Callable[[str], str]) -> Rule:
@@ -216,11 +213,18 @@ def _rule(name: str, index: int, trigger: Trigger, service: Service | None, read
         include=Ignore(trigger.include),
         ignore=Ignore(trigger.ignore),
         context=context.rstrip("/"),
-        context_ignore=Ignore(parsed(_ignore_file(context, service, read))) if context else LEAVES_NOTHING_OUT,
+        context_ignore=Ignore(parsed(ignore_text(context, _dockerfile(service), read))) if context else LEAVES_NOTHING_OUT,
     )
 
 
-def _ignore_file(context: str, service: Service | None, read: Callable[[str], str]) -> str:
-    """A Dockerfile's own (`Dockerfile.dockerignore`) goes before the context's, as BuildKit has it."""
-    dockerfile = service.build.dockerfile if service and service.build else ""
-    return read(posixpath.join(context, f"{dockerfile or 'Dockerfile'}.dockerignore")) or read(f"{context}/.dockerignore")
+def _dockerfile(service: Service | None) -> str:
+    return (service.build.dockerfile if service and service.build else "") or "Dockerfile"
+
+
+def ignore_text(context: str, dockerfile: str, read: Callable[[str], str]) -> str:
+    """What leaves files out of a build: a Dockerfile's own (`Dockerfile.dockerignore`) goes before the context's, as BuildKit has it.
+
+    `dockerfile` is absolute or relative to the context; empty when it stands in the stack file.
+    """
+    own = read(posixpath.join(context, f"{dockerfile}.dockerignore")) if dockerfile else ""
+    return own or read(f"{context}/.dockerignore")

@@ -29,6 +29,10 @@ class Policy:
     renew_anonymous_volumes: bool = False
     pull: str = ""
     """always, missing, never; empty: each service's own policy."""
+    build: str = ""
+    """always, never; empty: what is missing, and what is built of something else now."""
+    unbuilt: tuple[str, ...] = ()
+    """Services whose image stays though it would be built of something else now."""
     timeout_s: float | None = None
     wait: bool = False
     wait_timeout_s: float | None = None
@@ -196,6 +200,8 @@ class _Judge:
         if container.spec.labels.get(labels.CONFIG_HASH) != service.config_hash:
             return "configuration changed"
         image_id = self._observed.images.get(service.image, "")
+        if service.image in self._observed.stale:
+            return "image changed"
         if image_id and container.image_id and image_id != container.image_id:
             return "image changed"
         return self._network_cause(service, container) or self._join_cause(service, container)

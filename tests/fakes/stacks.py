@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from stackrun.api.drift import DriftOptions, DriftReport
 from stackrun.api.stacks import (
+    BuildOptions,
     Change,
     ChangeQuery,
     DownOptions,
@@ -102,6 +103,9 @@ class FakeStacks:
 
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]:
         return await self._run("pull", source, services)
+
+    async def build(self, source: StackSource, options: BuildOptions) -> AsyncIterator[StackEvent]:
+        return await self._run("build", source, options)
 
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]:
         self.requests.append(("stacks", all))

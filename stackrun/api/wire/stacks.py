@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stackrun.api.stacks import (
+    BuildOptions,
     Change,
     ChangeQuery,
     Decision,
@@ -65,6 +66,7 @@ _UP = _table(
     atomic=FLAG, revision=INTEGER,
     seal=PAIRS,
 )  # fmt: skip
+_BUILD = _table(services=TEXTS, with_dependencies=FLAG, no_cache=FLAG, pull=FLAG, arguments=PAIRS)
 _DOWN = _table(volumes=FLAG, remove_orphans=FLAG, timeout_s=NUMBER, services=TEXTS)
 _EVENT = _table(
     resource=TEXT, phase=_PHASE, text=TEXT, detail=TEXT, hint=TEXT, current=INTEGER, total=INTEGER, exit_code=INTEGER
@@ -118,6 +120,14 @@ def up_options_from_json(body: Any) -> UpOptions:
 
 def up_options_to_json(options: UpOptions) -> dict[str, Any]:
     return write(_UP, options)
+
+
+def build_options_from_json(body: Any) -> BuildOptions:
+    return BuildOptions(**read(_BUILD, members(body, "the body").get("options"), "options"))
+
+
+def build_options_to_json(options: BuildOptions) -> dict[str, Any]:
+    return write(_BUILD, options)
 
 
 def down_options_from_json(body: Any) -> DownOptions:

@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 def test_everything_that_a_stack_is_made_from_counts_there_or_not(folder: Path) -> None:
     found = {os.path.relpath(file, folder) for file in inputs(load(StackSource(str(folder), env_files=("cli.env",))))}
     assert found >= set(FILES), "every file that was read"
-    ignores = {"context/.dockerignore", "context/Dockerfile.dockerignore"}
+    ignores = {"context/Dockerfile", "context/.dockerignore", "context/Dockerfile.dockerignore"}
     assert found - set(FILES) == {"optional.env", "inc2/.env", ".env", "compose.override.yml", *ignores}
 
 

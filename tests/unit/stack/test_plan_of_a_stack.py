@@ -207,8 +207,11 @@ def test_another_image_under_the_same_name(play: Play) -> None:
 def test_what_up_is_refused_for_a_plan_is_refused_for_too(play: Play) -> None:
     async def scene(stage: Scene) -> None:
         stage.write("name: shop\nservices: {web: {build: .}}\n")
-        with pytest.raises(NotFound, match="No such image: shop-web"):
+        with pytest.raises(NotFound, match="service web: Dockerfile: no such file"):
             await stage.plan()
+        (stage.folder / "Dockerfile").write_text("FROM scratch\n")
+        with pytest.raises(NotFound, match="No such image: shop-web"):
+            await stage.plan(build="never")
         stage.write("services: [")
         with pytest.raises(ComposeError):
             await stage.plan()
@@ -309,7 +312,7 @@ def test_a_pull_that_changes_the_plan_ends_it_there(play: Play) -> None:
 
         stage.engine.pull_image = pulled  # type: ignore[assignment]
         last = await stage.up(pull="always", seal=plan.seal)
-        assert (last.phase, last.detail) == (Phase.FAILED, "an image that was pulled changes the plan")
+        assert (last.phase, last.detail) == (Phase.FAILED, "an image that was pulled or built changes the plan")
         assert not any(call.startswith("create_container") for call in stage.engine.calls[6:])
 
     play(scene)

@@ -25,9 +25,10 @@ from stackrun.api import labels
 from stackrun.compose import model
 from stackrun.errors import InvalidArgument, NotFound
 from stackrun.stack.desired import Desired
+from stackrun.stack.images import decide_images, decide_pull
 from stackrun.stack.observed import Observed
 from stackrun.stack.plan import CreateContainer, Plan
-from stackrun.stack.reconcile import decide, decide_pull, decide_pulls
+from stackrun.stack.reconcile import decide
 from stackrun.stack.verdict import PLAIN, Policy
 
 DATA = model.VolumeMount("volume", "/data", "data")
@@ -368,7 +369,7 @@ def test_resources_of_another_tool_without_a_hash_are_taken_as_they_are() -> Non
 
 def pulls(target: Desired, *there: str, policy: Policy = PLAIN) -> Plan:
     observed = Observed(target.project, images=dict.fromkeys(there, IMAGE_ID))
-    return decide_pulls(target, observed, policy)
+    return decide_images(target, observed, policy)
 
 
 def test_missing_images_are_pulled_once_each() -> None:

@@ -17,7 +17,6 @@ from stackrun.stack.sync import (
     Upload,
     delivery,
     difference,
-    refused,
     rules_of,
 )
 
@@ -100,11 +99,14 @@ def project(*triggers: Trigger, context: str = "") -> Project:
     return Project("p", "/p", (), {"web": service}, {}, {}, {}, {}, {})
 
 
-def test_rules_that_would_build_are_refused_and_the_others_are_carried_out() -> None:
+def test_rules_that_build_deliver_nothing() -> None:
     stack = project(Trigger("/src", "rebuild"), Trigger("/src", "sync", "/app"))
-    assert [one.key for one in rules_of(stack, (), lambda _: "")] == ["web.develop.watch[1]"]
-    assert refused(stack) == (("web", 0),) and refused(stack, ("other",)) == ()
+    assert [(one.key, one.rebuilds) for one in rules_of(stack, (), lambda _: "")] == [
+        ("web.develop.watch[0]", True), ("web.develop.watch[1]", False),
+    ]  # fmt: skip
     assert rules_of(stack, ("other",), lambda _: "") == ()
+    change = Change(("a",), ("b",))
+    assert not delivery([(rules_of(stack, (), lambda _: "")[0], change)])
 
 
 def test_the_build_contexts_dockerignore_counts_below_it() -> None:
