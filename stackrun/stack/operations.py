@@ -558,6 +558,7 @@ def _shown(project: Project, contents: Contents) -> Shown:
 
 
 def _policy(options: UpOptions) -> Policy:
+    require_consistent(options.build)
     return Policy(
         services=options.services,
         no_deps=options.no_deps,
@@ -567,6 +568,8 @@ def _policy(options: UpOptions) -> Policy:
         remove_orphans=options.remove_orphans,
         renew_anonymous_volumes=options.renew_anonymous_volumes,
         pull=options.pull,
+        build=options.build,
+        unbuilt=options.unbuilt,
         timeout_s=options.timeout_s,
         wait=options.wait or options.atomic,
         wait_timeout_s=options.wait_timeout_s,
@@ -578,7 +581,6 @@ def _announcements(plan: Plan) -> Iterable[StackEvent]:
     for settled in plan.settled:
         yield StackEvent(f"Container {settled.name}", Phase.DONE, settled.text)
 
-    require_consistent(options.build)
 
 def _summary(name: str, containers: list[Container]) -> StackSummary:
     states = Counter(one.state.status.value for one in containers)
@@ -588,5 +590,3 @@ def _summary(name: str, containers: list[Container]) -> StackSummary:
         status=", ".join(f"{state}({states[state]})" for state in sorted(states)),
         config_files=tuple(one for one in files.split(",") if one),
     )
-        build=options.build,
-        unbuilt=options.unbuilt,
