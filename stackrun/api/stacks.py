@@ -40,11 +40,6 @@ class UpOptions:
     """Not the file but this revision; -1: the one to go back to. Of the source, its name alone counts then."""
     seal: Mapping[str, str] = field(default_factory=dict)
     """`StackPlan.seal` of a plan that was looked at: `up` is refused (Conflict) unless it would still do exactly that."""
-
-
-@dataclass(frozen=True, slots=True)
-class DownOptions:
-    volumes: bool = False
     build: str = ""
     """always, never; empty: images that are missing, and those that would be built of something else than they were."""
     unbuilt: tuple[str, ...] = ()
@@ -61,6 +56,11 @@ class BuildOptions:
     no_cache: bool = False
     pull: bool = False
     arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DownOptions:
+    volumes: bool = False
     remove_orphans: bool = False
     timeout_s: float | None = None
     services: tuple[str, ...] = ()
@@ -371,15 +371,15 @@ class Stacks(Protocol):
     async def restart(self, source: StackSource, services: tuple[str, ...], timeout_s: float | None) -> AsyncIterator[StackEvent]: ...
     async def kill(self, source: StackSource, services: tuple[str, ...], signal: str) -> AsyncIterator[StackEvent]: ...
     async def pull(self, source: StackSource, services: tuple[str, ...]) -> AsyncIterator[StackEvent]: ...
+    async def build(self, source: StackSource, options: BuildOptions) -> AsyncIterator[StackEvent]:
+        """Images alone: no container is made or replaced."""
+        ...
+
     async def keep(self, source: StackSource, on: bool | None) -> Keep:
         """Whether and how the stack is kept; `on` switches it first. Unsupported where nobody could: for a foreign engine."""
         ...
 
     async def stacks(self, *, all: bool = False) -> tuple[StackSummary, ...]: ...
-    async def build(self, source: StackSource, options: BuildOptions) -> AsyncIterator[StackEvent]:
-        """Images alone: no container is made or replaced."""
-        ...
-
     async def why(self, source: StackSource, service: str, limit: int = 100) -> Reasons:
         """With the last `limit` decisions. NotFound "no such service: x" for one that neither runs nor ever did."""
         ...
