@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from stackrun.errors import InvalidArgument
 from stackrun.image.dockerfile_words import json_words, split_statement, well_formed
@@ -16,7 +17,8 @@ from stackrun.image.substitution import expand_words, raw_words
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)")
 _DIRECTIVES = ("check", "escape", "syntax")
-_HEREDOC = re.compile(r"([0-9]*)<<(-?)\s*([^<]+)")
+_HEREDOC = re.compile(r"([0-9]*)<<(-?+)\s*([^<]+)")
+_SPACED = re.compile(r"[0-9]*<<-?")
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 
 
@@ -93,47 +95,68 @@ class Lines:
         return "".join(found).strip()
 
     def _with_heredocs(self, statement: Statement) -> Statement:
-        if "<<" not in statement.text or not _may_have_heredocs(statement.text, self.escape):
+        keyword = _heredoc_keyword(statement.text, self.escape) if "<<" in statement.text else ""
+        if not keyword:
             return statement
         found = []
-        for name, expands, is_chomped in heredoc_words(statement.text):
+        for name, expands, is_chomped, is_sure in heredoc_words(statement.text, has_spaced=keyword == "RUN"):
             content = self._heredoc(name, is_chomped)
-            if content is None:
+            if content is not None:
+                found.append(Heredoc(name, content, expands))
+            elif is_sure:
                 self._fault(statement.line, "unterminated heredoc", f"a line with {name} alone must end it")
+                self.next = len(self.lines)
                 break
-            found.append(Heredoc(name, content, expands))
         return replace(statement, heredocs=tuple(found))
 
     def _heredoc(self, name: str, is_chomped: bool) -> str | None:
-        """The lines up to the one that is `name`, None when there is none."""
+        """The lines up to the one that is `name`; None, and none of them read, when there is none."""
+        if self._last_lines.get((name, is_chomped), -1) < self.next:
+            return None
         found = []
-        while self.next < len(self.lines):
-            line = self.lines[self.next]
-            self.next += 1
-            if is_chomped:
-                line = line.lstrip("\t")
+        for position in range(self.next, len(self.lines)):
+            line = self.lines[position].lstrip("\t") if is_chomped else self.lines[position]
             if line.rstrip("\r") == name:
+                self.next = position + 1
                 return "".join(found)
             found.append(line + "\n")
         return None
 
+    @cached_property
+    def _last_lines(self) -> dict[tuple[str, bool], int]:
+        """Where a line stands last, as it is and without tabs before it: a name that never comes is not looked for again and again."""
+        found: dict[tuple[str, bool], int] = {}
+        for index, line in enumerate(self.lines):
+            stripped = line.rstrip("\r")
+            found[stripped, False] = found[stripped.lstrip("\t"), True] = index
+        return found
 
-def _may_have_heredocs(text: str, escape: str) -> bool:
+
+def _heredoc_keyword(text: str, escape: str) -> str:
+    """RUN, COPY or ADD, of ONBUILD too; "" for what has no here-documents."""
     keyword, _, rest = split_statement(text, escape)
     if keyword.upper() == "ONBUILD":
         keyword, _, rest = split_statement(rest, escape)
     try:
-        return keyword.upper() in _WITH_HEREDOCS and json_words(rest) is None
+        return keyword.upper() if keyword.upper() in _WITH_HEREDOCS and json_words(rest) is None else ""
     except InvalidArgument:
-        return False
+        return ""
 
 
-def heredoc_words(text: str) -> list[tuple[str, bool, bool]]:
-    """The here-documents that a statement announces: name, whether variables are put in, whether leading tabs go."""
+def heredoc_words(text: str, *, has_spaced: bool) -> Iterator[tuple[str, bool, bool, bool]]:
+    """The here-documents that a statement announces: name, whether variables are put in, whether leading tabs go, whether it is sure.
+
+    With `has_spaced`, `<< NAME` is one as well, but never for sure: it may be a shift in `$((1 << 2))`.
+    """
     try:
-        return [found for word in raw_words(text) if (found := heredoc_word(word))]
+        words = raw_words(text)
     except InvalidArgument:
-        return []  # an open quote, say: the shell may think otherwise
+        return  # an open quote, say: the shell may think otherwise
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        if found := heredoc_word(word):
+            yield *found, True
+        elif has_spaced and following and _SPACED.fullmatch(word) and (found := heredoc_word(f"{word} {following}")):
+            yield *found, False
 
 
 def heredoc_word(word: str) -> tuple[str, bool, bool] | None:
@@ -147,7 +170,7 @@ def heredoc_word(word: str) -> tuple[str, bool, bool] | None:
         return None
     if len(names) != 1:
         return None
-    is_quoted = any(quote in match[3] for quote in "'\"")
+    is_quoted = any(match[3].count(quote) != names[0].count(quote) for quote in "'\"")
     return names[0], not is_quoted, bool(match[2])
 
 

@@ -8,8 +8,12 @@ HEALTHCHECK, SHELL), MAINTAINER and ONBUILD are never expanded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+_ALONE = re.compile(r"""<<-?\s*(?:'[^']*'|"[^"]*"|[^\s<'"]+)""")
+"""A here-document and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Run(Instruction):
 
         A script that begins with `#!` is a program, not for the shell.
         """
-        if len(self.heredocs) == 1 and len(self.text.split()) == 1 and self.text.startswith("<<"):
+        if len(self.heredocs) == 1 and _ALONE.fullmatch(self.text):
             return self.heredocs[0].content
         return self.text + "".join(f"\n{one.content}{one.name}" for one in self.heredocs)
 

@@ -161,6 +161,9 @@ SIZE = 100_000
         "RUN --mount=" + '"' * SIZE + " a",
         "RUN --mount=" + "a," * SIZE + " a",
         "RUN " + "a<<" * SIZE,
+        "RUN a << b\n" * (SIZE // 11),
+        "RUN a << b\n" * (SIZE // 22) + "\tb\n" * (SIZE // 6),
+        "RUN a <<b\nb\n" * (SIZE // 12),
     ],
 )
 def test_evil_text_takes_no_more_than_its_length_asks_for(text: str) -> None:
