@@ -10,8 +10,8 @@ import fcntl
 import os
 import sys
 
-from stackrun.errors import KernelError
-from stackrun.kernel import mounts, signals
+from stackrun.errors import KernelError, StackrunError
+from stackrun.kernel import exe_file, mounts, signals
 from stackrun.runtime import trace
 
 _ZYGOTE = "import sys; sys.path.append({root!r}); from stackrun.runtime.nursery import main; main({fd}{trace})"
@@ -71,13 +71,31 @@ def is_sealed() -> bool:
 
 
 def become_sealed(module: str, words: list[str]) -> None:
-    """Execute `finish` of a module of this package on `words` in this process, by the sealed interpreter.  Does not come back."""
+    """Go on by the sealed interpreter: comes back where this process could change to it as it runs.
+
+    Else it executes `finish` of a module of this package on `words`, and does not come back: a second start of Python.
+    """
     fd = sealed()
+    if _goes_on_by(fd):
+        os.close(fd)
+        return
     code = _VERB.format(root=_package_root(), module=module)
     try:
         os.execve(f"/proc/self/fd/{fd}", [_python(), *_FLAGS, code, *words], os.environ)
     except OSError as error:
         raise KernelError("execute the sealed interpreter", error.errno or 0) from error
+
+
+def _goes_on_by(fd: int) -> bool:
+    """Only what was made of the very file that runs can take its place, and only an interpreter whose words are UTF-8 already."""
+    runs, sealed_from = os.stat("/proc/self/exe"), os.stat(_python())
+    if (runs.st_dev, runs.st_ino) != (sealed_from.st_dev, sealed_from.st_ino) or sys.getfilesystemencoding() != "utf-8":
+        return False
+    try:
+        exe_file.replace(fd)
+    except StackrunError:
+        return False
+    return is_sealed()
 
 
 def forbid_imports() -> None:
