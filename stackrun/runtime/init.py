@@ -87,6 +87,8 @@ def run(launch: Launch, sock: sockets.Socket) -> None:
         _become(launch, sock, path)
     except BaseException as error:
         steps.say_failed(sock, error)
+        # Whoever is about to take hold of this process and its namespaces is to find it, and then to hear why it has failed.
+        steps.hear_hang_up(sock)
     finally:
         os._exit(1)
 

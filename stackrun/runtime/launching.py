@@ -28,13 +28,14 @@ class Born:
     `is_told`: init may prepare; `is_prepared`: it has, and its answer was heard.
     """
 
-    __slots__ = ("group", "is_prepared", "is_told", "order", "pid", "pid_fd", "sock", "warnings")
+    __slots__ = ("group", "is_prepared", "is_told", "netns_fd", "order", "pid", "pid_fd", "sock", "warnings")
 
     def __init__(self, order: Order) -> None:
         self.order = order
         self.group = order.group
         self.pid = 0
         self.pid_fd = -1
+        self.netns_fd = -1
         self.sock: sockets.Socket
         self.is_prepared = False
         self.is_told = not order.waits
@@ -72,6 +73,8 @@ def bear(order: Order) -> Born:
         undo.add(kill, born)
         trace.mark("clone init")
         settle(born)
+        born.netns_fd = namespaces.open_namespace(f"/proc/{born.pid}/ns/net")
+        undo.add(os.close, born.netns_fd)
         if not order.waits_for_network:
             born.let_prepare()
         order.pipes.close_inner()

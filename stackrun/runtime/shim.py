@@ -96,7 +96,6 @@ class Shim:
         self._loop = Loop()
         self._log = order.log
         self._streams = streams.Streams(self._loop, self._log, STALL_S, self._warn)
-        self._netns_fd = wiring.netns_of(born.pid)
         self._dns_fds: tuple[int, int] | None = None
         self._console_fd = -1
         self._clients: dict[int, sockets.Socket] = {}
@@ -106,7 +105,6 @@ class Shim:
         self._lingering: list[streams.Streams] = []
         self._status = "created"
         self._is_done = False
-        self._has_failed = False
         order.pipes.hand_over(self._streams, -1, ends_with_client=order.request["stdin_once"])
         for fd in order.attached:
             self._streams.attach(sockets.Socket(fileno=fd), BOTH, gives_input=order.request["open_stdin"])
@@ -254,9 +252,6 @@ class Shim:
 
     def _init_ended(self) -> None:
         self._loop.forget(self._born.pid_fd)
-        if self._status == "created" and _exited_by_itself(self._born.pid):
-            self._has_failed = True  # it has said why, and whoever starts it is to hear that
-            return
         _, status = os.waitpid(self._born.pid, 0)
         trace.mark("reap init")
         code, signum = process.exit_code(status)
@@ -309,16 +304,16 @@ class Shim:
         return {"status": self._status}, []
 
     def _on_netns(self, _: Message, __: list[int]) -> Answer:
-        return {}, [os.dup(self._netns_fd)]
+        return {}, [os.dup(self._born.netns_fd)]
 
     def _on_network(self, message: Message, _: list[int]) -> Answer:
         batches = [(protocol, binascii.a2b_base64(data)) for protocol, data in message["batches"]]
-        wiring.configure(self._netns_fd, batches)
+        wiring.configure(self._born.netns_fd, batches)
         return {}, []
 
     def _on_dns(self, _: Message, __: list[int]) -> Answer:
         if not self._dns_fds:
-            self._dns_fds = wiring.open_dns_sockets(self._netns_fd)
+            self._dns_fds = wiring.open_dns_sockets(self._born.netns_fd)
         return {}, [os.dup(fd) for fd in self._dns_fds]
 
     def _on_ports(self, _: Message, __: list[int]) -> Answer:
@@ -377,11 +372,7 @@ class Shim:
             self._born.group.thaw()  # a frozen process of cgroup v1 does not even die
 
     def _on_delete(self, _: Message, __: list[int]) -> Answer:
-        if self._has_failed:
-            self._undo()
-        else:
-            self._status = "stopped"  # so that an init which fails at this moment is not kept for a start to come
-            self._signal(self._born.pid_fd, signals.SIGKILL)
+        self._signal(self._born.pid_fd, signals.SIGKILL)
         return {}, []
 
     def _on_pause(self, _: Message, __: list[int]) -> Answer:
@@ -499,12 +490,6 @@ def _attach(target: streams.Streams, message: Message) -> int:
     ours, theirs = sockets.pair(sockets.SOCK_STREAM)
     target.attach(ours, frozenset(one for one in ("stdout", "stderr") if message[one]), gives_input=message["stdin"])
     return theirs.detach()
-
-
-def _exited_by_itself(pid: int) -> bool:
-    """Rather than by a signal; the child is left to be waited for."""
-    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    return ended is not None and ended.si_code == os.CLD_EXITED
 
 
 def _send(pid: int, signum: int) -> None:

@@ -95,6 +95,15 @@ def hear_end_within(sock: sockets.Socket, timeout_s: float) -> None:
     hear_end(sock)
 
 
+def hear_hang_up(sock: sockets.Socket) -> None:
+    """Wait until the other side has closed its end, whatever it says before."""
+    try:
+        while sock.recv(messages.PACKET_BYTES_MAX):
+            pass
+    except OSError:
+        return
+
+
 def hear_filtered(sock: sockets.Socket) -> int:
     """`hear_end` for when `filtered` may come first: its descriptor, or -1 when execve has happened."""
     message, fds = _next(sock)

@@ -114,7 +114,3 @@ def open_dns_sockets(netns_fd: int) -> tuple[int, int]:
     finally:
         udp.close()
         tcp.close()
-
-
-def netns_of(pid: int) -> int:
-    return namespaces.open_namespace(f"/proc/{pid}/ns/net")

@@ -47,7 +47,7 @@ class Box:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.zygote = Zygote.launch(str(root / "run"))
-        self.path = f"stackrun-test/{root.name}"
+        self.path = f"stackrun-test-{root.name}/box"
         self.group = cgroup.Cgroup.load(LAYOUT, self.path)
         self.handle: Handle
         for name in ("bin", "proc", "sys", "dev", "tmp"):
@@ -123,7 +123,7 @@ class Box:
         self.handle.close()
         self.zygote.close()
         assert not self.group.exists()
-        for directory in cgroup.Cgroup.load(LAYOUT, "stackrun-test").directories:
+        for directory in cgroup.Cgroup.load(LAYOUT, os.path.dirname(self.path)).directories:
             Path(directory).rmdir()
 
 
