@@ -129,6 +129,7 @@ def _stack(loaded: Loaded, source: StackSource) -> Stack:
         files=tuple(reader.inputs),
         env_files=loaded.inputs.env_files,
         sources=reader.texts,
+        working_dir=source.working_dir,
     )
 
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from stackrun.compose.origins import Note
 from stackrun.compose.rules.rule import Found, Group
 from stackrun.compose.rules.stack import Service, Stack
 from stackrun.compose.textfile import Unreadable, contents
+from stackrun.compose.tree import Place
+
+if TYPE_CHECKING:
+    from stackrun.image.dockerfile import Fault
+    from stackrun.image.instructions import Dockerfile
 
 GROUP = Group("files")
 
@@ -23,7 +31,6 @@ GROUP.reported("extends-cycle", "Services extend each other in a circle.", stage
 GROUP.reported("undefined-base", "The service to extend is not there.", stage="references")
 
 _REMOTE = re.compile(r"^(?:[a-z][a-z0-9+.\-]*://|[\w.\-]+@[\w.\-]+:|github\.com/|docker-image:|service:|oci-layout:)")
-_STAGE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*\S+(?:\s+AS\s+(\S+))?\s*(?:#.*)?$", re.IGNORECASE | re.MULTILINE)
 
 
 def _builds(stack: Stack) -> Iterator[tuple[Service, str]]:
@@ -63,22 +70,71 @@ def missing_dockerfile(stack: Stack) -> Iterator[Found]:
             yield Found(service.at("build", "dockerfile"), message, "dockerfile: the path below the context")
 
 
-@GROUP.rule("undefined-stage", "error", "The stage to build is none that the Dockerfile has.", "references")
-def undefined_stage(stack: Stack) -> Iterator[Found]:
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A service, and what the Dockerfile that it is built by says; `path` is absolute, "" for one that stands in the stack file."""
+
+    service: Service
+    path: str
+    stages: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+
+def _dockerfiles(stack: Stack) -> tuple[_Built, ...]:
+    """Those that can be read; one of a syntax of its own is for who knows it."""
+    from stackrun.image.dockerfile import examine  # 30 ms, for stacks that build
+
+    read: dict[tuple[str, str], tuple[Dockerfile, tuple[Fault, ...]]] = {}
+    found = []
     for service, context in _builds(stack):
-        target, file = service.text("build", "target"), _dockerfile(service, context)
-        inline = service.text("build", "dockerfile_inline")
-        if not target or target.isdigit() or not (file or inline) or "$" in target:
-            continue
+        inline, path = service.text("build", "dockerfile_inline"), _dockerfile(service, context)
         try:
-            text = inline or contents(file).decode("utf-8", "replace")
+            if (path, inline) not in read and (path or inline):
+                read[path, inline] = examine(inline or contents(path).decode("utf-8", "replace"))
         except Unreadable:
             continue
-        stages = [found[1] for found in _STAGE.finditer(re.sub(r"\\\s*\n", " ", text)) if found[1]]
-        if target.lower() not in [one.lower() for one in stages]:
-            listed = f"its stages are {', '.join(stages[:10])}" if stages else "it names no stage: FROM … AS NAME"
-            hint = stack.near(target, stages) or listed
-            yield Found(service.at("build", "target"), f'service "{service.name}": the Dockerfile has no stage "{target}"', hint)
+        dockerfile, faults = read.get((path, inline), (None, ()))
+        if dockerfile and "docker/dockerfile" in (dockerfile.syntax or "docker/dockerfile"):
+            found.append(_Built(service, path, tuple(stage.name for stage in dockerfile.stages), faults))
+    return tuple(found)
+
+
+@GROUP.rule("bad-dockerfile", "error", "A Dockerfile has a fault.", "references")
+def bad_dockerfile(stack: Stack) -> Iterator[Found]:
+    told = set()
+    for built in stack.once(_dockerfiles) if any(_builds(stack)) else ():
+        service = built.service
+        if built.path and built.path in told:
+            continue
+        told.add(built.path)
+        for fault in built.faults:
+            if built.path:
+                notes = (Note(service.at("build"), f'service "{service.name}" is built by it'),)
+                yield Found(Place(stack.shown(built.path), fault.line, 1 if fault.line else 0), fault.message, fault.hint, notes)
+            else:
+                yield Found(_inline_place(stack, service, fault.line), fault.message, fault.hint)
+
+
+def _inline_place(stack: Stack, service: Service, line: int) -> Place:
+    """A line of `dockerfile_inline`; in anything but a literal block scalar, its beginning."""
+    place = service.at("build", "dockerfile_inline")
+    return Place(place.path, place.line + line, 1) if line and stack.rest_of_line(place).startswith("|") else place
+
+
+@GROUP.rule("undefined-stage", "error", "The stage to build is none that the Dockerfile has.", "references")
+def undefined_stage(stack: Stack) -> Iterator[Found]:
+    for built in stack.once(_dockerfiles) if any(_builds(stack)) else ():
+        service, target = built.service, built.service.text("build", "target")
+        if not target or "$" in target or built.faults or target.lower() in built.stages or _is_stage_number(target, len(built.stages)):
+            continue
+        stages = [name for name in built.stages if name]
+        listed = f"its stages are {', '.join(stages[:10])}" if stages else "it names no stage: FROM … AS NAME"
+        hint = stack.near(target.lower(), stages) or listed
+        yield Found(service.at("build", "target"), f'service "{service.name}": the Dockerfile has no stage "{target}"', hint)
+
+
+def _is_stage_number(target: str, count: int) -> bool:
+    return target.isascii() and target.isdigit() and len(target) < 10 and int(target) < count
 
 
 def _missing_source(stack: Stack, section: str) -> Iterator[Found]:

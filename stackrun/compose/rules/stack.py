@@ -14,6 +14,7 @@ from stackrun.compose.check import Edge
 from stackrun.compose.faults import did_you_mean
 from stackrun.compose.origins import Origins
 from stackrun.compose.scalar import text_of
+from stackrun.compose.source import shown
 from stackrun.compose.tree import Map, Place, Seq, place_of
 from stackrun.compose.written import Written
 
@@ -113,6 +114,11 @@ class Stack:
     """Absolute paths of the env files that variables came from (`.env`, --env-file)."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Path as shown → text of each stack file."""
+    working_dir: str = ""
+
+    def shown(self, path: str) -> str:
+        """An absolute path as places have it."""
+        return shown(path, self.working_dir) if self.working_dir else path
 
     @cached_property
     def services(self) -> tuple[Service, ...]:

@@ -279,6 +279,57 @@ services:
 """,
     ),
     Case(
+        "bad-dockerfile",
+        2,
+        1,
+        """\
+services:
+  web:
+    build: .
+  api:
+    build: .
+""",
+        files={"Dockerfile": "FROM busybox:1.37\nCOPPY a b\n"},
+        path="Dockerfile",
+    ),
+    Case(
+        "bad-dockerfile",
+        8,
+        1,
+        """\
+services:
+  web:
+    build:
+      context: .
+      dockerfile_inline: |
+        FROM busybox:1.37
+
+        CMD ["a", 1]
+""",
+    ),
+    Case(
+        "bad-dockerfile",
+        3,
+        44,
+        """\
+services:
+  web:
+    build: {context: ., dockerfile_inline: 'RUN true'}
+""",
+    ),
+    Case(
+        "bad-dockerfile",
+        0,
+        0,
+        """\
+services:
+  web:
+    build: {context: web, target: prod}
+""",
+        files={"web/Dockerfile": "# nothing yet\n"},
+        path="web/Dockerfile",
+    ),
+    Case(
         "undefined-stage",
         5,
         15,

@@ -81,6 +81,8 @@ _N = "\nnetworks: {n: {%s}}"
         ("unused-anchor", "services: {web: {image: x, command: 'a & b', environment: &e {A: 1}, labels: *e}}"),
         ("yaml-boolean", _SERVICE.format("command: [echo, yes], labels: {a: 'yes', b: \"no\"}")),
         ("yaml-number", _SERVICE.format("ports: ['22:22', 8080:80]")),
+        ("bad-dockerfile", _SERVICE.format('build: {context: ., dockerfile_inline: "# syntax=other/language:1\\nanything"}')),
+        ("bad-dockerfile", _SERVICE.format('build: {context: ., dockerfile_inline: "FROM $$X\\nRUN $$Y"}')),
         ("undefined-stage", _SERVICE.format("build: {context: ., target: '0', dockerfile_inline: 'FROM x'}")),
         ("undefined-stage", _SERVICE.format("build: {context: ., target: Prod, dockerfile_inline: 'FROM --platform=x y AS prod'}")),
     ],
