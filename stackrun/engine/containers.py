@@ -465,8 +465,6 @@ def _whole(asked: ContainerSpec, config: ImageConfig) -> ContainerSpec:
 def _warnings(spec: ContainerSpec) -> tuple[str, ...]:
     """What was asked for and is not had, each in one line."""
     found = []
-    if spec.ipc_mode.startswith("container:"):
-        found.append("ipc mode container:X shares System V IPC and message queues, not /dev/shm")
     if spec.ports and (spec.network_mode == "host" or spec.network_mode.startswith("container:")):
         found.append(f"Published ports are discarded when using {spec.network_mode.partition(':')[0]} network mode")
     unheld = powers.current().left_out(oci_resources(spec.resources, swap_accounting=False))

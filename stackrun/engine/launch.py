@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from stackrun.engine.resolver import Resolver, ResolverPlan
 from stackrun.engine.seccomp_profile import default_profile
 from stackrun.engine.specgen import Surroundings, oci_config
 from stackrun.engine.store import Store, naming, write_file
-from stackrun.errors import KernelError, Unavailable
+from stackrun.errors import Conflict, KernelError, Unavailable
 from stackrun.kernel import seccomp
 from stackrun.network.endpoint import Endpoint as WiredEndpoint
 from stackrun.network.endpoint import container_batches
@@ -76,6 +76,8 @@ class LaunchPlan:
     """The container that has the shared ports meanwhile; empty: this one has them at once."""
     donor: runtime.Handle | None = None
     """Of whose ports the shared ones are copies."""
+    joined: Mapping[str, str] = field(default_factory=dict)
+    """Run directory → id of each container of whose namespaces it takes some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class Launcher:
             handle = self._create(plan, [one.fd for one in reserved])
             trace.mark("hear that init is there", container_id)
             undo.callback(_destroy, handle, plan)
+            _check_joined(plan)
             endpoints = self._connect(plan, handle, undo) or plan.fixed_endpoints
             publications = publications_of(reserved, plan)
             if publications:
@@ -237,6 +240,13 @@ def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
     """What the container was started with, to be looked at; the runtime has been given it by message."""
     with naming(f"write {directory}/config.json"):
         write_file(directory / "config.json", json.dumps(config).encode(), mode=0o600)
+
+
+def _check_joined(plan: LaunchPlan) -> None:
+    """They were found by their pids: those were theirs if they live still."""
+    for run_dir, container_id in plan.joined.items():
+        if not runtime.is_alive(run_dir):
+            raise Conflict(f"cannot join the namespaces of a non running container: {container_id}")
 
 
 def _destroy(handle: runtime.Handle, plan: LaunchPlan) -> None:

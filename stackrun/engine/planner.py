@@ -109,6 +109,7 @@ class Planner:
             restart_count=entry.situation.restart_count,
             beside=entry.situation.beside if waits else "",
             donor=partner.handle if partner else None,
+            joined={self.container_run_dir(one.id): one.id for one in self._joined_containers(spec)},
         )
 
     # --- namespaces ---
@@ -130,7 +131,13 @@ class Planner:
         other = self._registry.find(ref)
         if not other.alive:
             raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
+        if kind == "ipc" and other.definition.spec.ipc_mode == "none":
+            raise Conflict(f"cannot join IPC of container {other.id}: non-shareable IPC", hint="give that one the IPC mode shareable")
         return other.state.pid
+
+    def _joined_containers(self, spec: ContainerSpec) -> list[Entry]:
+        modes = (spec.network_mode, spec.pid_mode, spec.ipc_mode)
+        return [self._registry.find(mode.partition(":")[2]) for mode in modes if mode.startswith("container:")]
 
     # --- files ---
 

@@ -26,7 +26,6 @@ CPU_PERIOD_US = 100_000
 _TMPFS_DEFAULTS = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
 
 
-
 @dataclass(frozen=True, slots=True)
 class Device:
     """A node of the host as it was found: `type` c or b; `path` inside, `host_path` where it is."""
@@ -194,16 +193,28 @@ def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str,
         _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", access),
         _mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", access),
     ]
-    if around.joined.get("ipc") == "":
-        return [*mounts, _bind("/dev/mqueue", "/dev/mqueue", ("bind",)), _bind("/dev/shm", "/dev/shm", ("bind",))]
     if spec.ipc_mode == "none":
         return mounts
-    shm_bytes = spec.shm_size_bytes or DEFAULT_SHM_BYTES
-    return [
-        *mounts,
-        _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
-        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", f"size={shm_bytes}", source="shm"),
-    ]
+    return [*mounts, _message_queues(around), _shared_memory(spec, around)]
+
+
+def _message_queues(around: Surroundings) -> dict[str, Any]:
+    """Those of the ipc namespace, whether they are mounted where that is from or not; only an ordinary user may not mount the host's."""
+    if around.joined.get("ipc") == "" and around.powers.rootless:
+        return _bind("/dev/mqueue", "/dev/mqueue", ("bind",))
+    return _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev")
+
+
+def _shared_memory(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
+    """Its own, the host's, or that of the container whose ipc namespace it joins, which takes a visit to that one's mounts."""
+    joined = around.joined.get("ipc")
+    if joined == "":
+        return _bind("/dev/shm", "/dev/shm", ("bind",))
+    if joined:
+        source = f"{joined.removesuffix('/ns/ipc')}/root/dev/shm"
+        return {**_bind(source, "/dev/shm", ("bind", "rprivate", "nosuid", "noexec", "nodev")), "stackrunVisits": True}
+    size = f"size={spec.shm_size_bytes or DEFAULT_SHM_BYTES}"
+    return _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size, source="shm")
 
 
 def _terminal_group(around: Surroundings) -> tuple[str, ...]:

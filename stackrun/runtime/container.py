@@ -423,6 +423,12 @@ def read_exit(run_dir: str) -> Event | None:
     return state.read(state.exit_path(run_dir))
 
 
+def is_alive(run_dir: str) -> bool:
+    """Whether the init recorded there lives, so that its pid is its own."""
+    record = state.read(state.state_path(run_dir))
+    return record is not None and state.is_alive(record["pid"], record["start_ticks"])
+
+
 def is_littered(run_dir: str) -> bool:
     """Whether a shim that was killed has left something for `cleanup`: of one that has ended by itself only exit.json may stay."""
     return any(os.path.lexists(path) for path in (state.socket_path(run_dir), state.state_path(run_dir)))

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stackrun.kernel.cgroup import Cgroup
     from stackrun.runtime.order import Order
-    from stackrun.runtime.spec import Spec
+    from stackrun.runtime.spec import Mount, Spec
 
 KILL_TIMEOUT_S = 10.0
 ENTRY_TIMEOUT_S = 10.0
@@ -154,7 +154,7 @@ def open_trees(checked: Spec) -> None:
     """While this process has the host's rights."""
     for mount in checked.given_trees:
         try:
-            mount.tree_fd = mounts.clone_source(mount.source, recursive=mount.options.recursive, is_resolved=mount.is_resolved)
+            mount.tree_fd = _source_tree(mount)
             # Made in the host's mount namespace, it would be a peer of what it copies.
             mounts.set_propagation(mount.tree_fd, syscalls.MS_SLAVE, recursive=True)
             if mount.id_mappings:
@@ -164,6 +164,19 @@ def open_trees(checked: Spec) -> None:
         except KernelError as error:
             hint = "its file system may not know mapped ids" if mount.id_mappings and error.errno == errno.EINVAL else error.hint
             raise KernelError(f"bind {mount.source} on {mount.destination}: {error.call}", error.errno, hint=hint) from error
+
+
+def _source_tree(mount: Mount) -> int:
+    """A detached copy, which can be mounted anywhere; one of another mount namespace's can only be made there."""
+    recursive = mount.options.recursive
+    if not mount.visited:
+        return mounts.clone_source(mount.source, recursive=recursive, is_resolved=mount.is_resolved)
+    fd = namespaces.open_namespace(mount.visited)
+    try:
+        with namespaces.Visit(fd, "mount"):  # whose root is that of links on the way, too
+            return mounts.clone_source(mount.source, recursive=recursive, is_resolved=False)
+    finally:
+        os.close(fd)
 
 
 def _clone_below(born: Born, flags: int) -> None:

@@ -110,9 +110,10 @@ class Mount:
 
     `id_mappings` (uid, gid) are its own or, when it only says idmap, the container's.  `tree_fd` is a bind's source where init
     could not open it itself (-1: it can).  `is_resolved`: its source was without links when that was looked at, and must be so still.
+    `visited`: the mount namespace that a bind's source is a path in, or "" for the host's.
     """
 
-    __slots__ = ("destination", "id_mappings", "is_resolved", "kind", "options", "source", "tree_fd")
+    __slots__ = ("destination", "id_mappings", "is_resolved", "kind", "options", "source", "tree_fd", "visited")
 
     def __init__(self, destination: str, kind: str, source: str, options: mounts.Options) -> None:
         self.destination = destination
@@ -122,6 +123,7 @@ class Mount:
         self.id_mappings: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
         self.tree_fd = -1
         self.is_resolved = False
+        self.visited = ""
 
 
 class Spec:
@@ -200,7 +202,7 @@ class Spec:
                 mount.id_mappings = self.uid_mappings, self.gid_mappings
         # An ordinary user may clone no mount outside; what is his, his namespace's root may open as well.
         given = self.in_user_namespace and not privileges.current().rootless
-        self.given_trees = [one for one in self.mounts if one.kind == "bind" and (given or one.id_mappings)]
+        self.given_trees = [one for one in self.mounts if one.kind == "bind" and (given or one.id_mappings or one.visited)]
 
 
 def load(bundle: str) -> Spec:
@@ -368,6 +370,10 @@ def _mount(mount: Message, index: int, bundle: str) -> Mount:
         raise InvalidArgument(f"{where}: tmpcopyup is for a tmpfs, not for {kind}")
     found = Mount("/" + destination.strip("/"), kind, source, options)
     found.is_resolved = mount.get("stackrunResolved") is True
+    if mount.get("stackrunVisits") is True:
+        # /proc/PID/root/PATH, which by itself can be looked at from here, but not mounted.
+        process, _, path = source.partition("/root/")
+        found.visited, found.source = f"{process}/ns/mnt", f"/{path}"
     if mount.get("uidMappings") or mount.get("gidMappings"):
         found.id_mappings = tuple(_checked_mappings(mount, name, where) for name in ("uidMappings", "gidMappings"))  # type: ignore[assignment]
         options.maps_ids = options.maps_ids or "idmap"

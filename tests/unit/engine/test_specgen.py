@@ -115,6 +115,17 @@ def test_joined_and_host_namespaces() -> None:
     assert config["linux"]["namespaces"] == [{"type": "mount"}, {"type": "network", "path": "/proc/7/ns/net"}, {"type": "cgroup"}]
     assert "hostname" not in config
     assert mounts(config)["/dev/shm"] == "bind /dev/shm bind"
+    assert mounts(config)["/dev/mqueue"].startswith("mqueue mqueue")  # which the host need not have mounted itself
+
+
+def test_another_containers_ipc_namespace_brings_its_shared_memory() -> None:
+    config = made(Surroundings("merged", "c", "h", joined={"ipc": "/proc/7/ns/ipc"}), ipc_mode="container:x")
+    assert mounts(config)["/dev/shm"] == "bind /proc/7/root/dev/shm bind,rprivate,nosuid,noexec,nodev"
+    assert next(one for one in config["mounts"] if one["destination"] == "/dev/shm")["stackrunVisits"] is True
+
+
+def test_no_ipc_is_no_shared_memory() -> None:
+    assert not {"/dev/shm", "/dev/mqueue"} & mounts(made(ipc_mode="none")).keys()
 
 
 def test_privileged_opens_everything() -> None:
