@@ -2,8 +2,9 @@
 
     start beside     the new one's shim gets copies of the old one's port sockets; ports and aliases still lead to the old one
     take over        one nft transaction: connections that begin from now on lead to the new one, those under way go on to the old one;
-                     then the aliases on their networks
-    drain            until the old one's connections through its ports have ended, or the time is over
+                     then the aliases on their networks: the new one has them before the old one loses them
+    drain            until nobody goes by an old answer to a question for the aliases any more and all connections that the old one
+                     answers have ended, those through its ports and those of its networks, or the time is over
 
 Either of them may end at any moment.  Whoever waits gets the ports when the other has ended for good, so a port never leads nowhere
 while there is a container that holds it.  Both facts are in the records (`Situation.waiting_ports`, `beside`): a daemon that was killed
@@ -28,14 +29,17 @@ from stackrun.engine.planner import Planner
 from stackrun.engine.pool import Pool
 from stackrun.engine.record import Situation
 from stackrun.engine.registry import Entry, Registry
+from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.engine.tasks import Tasks
 from stackrun.errors import Conflict, NotFound, StackrunError
+from stackrun.kernel.listening import answering
 from stackrun.network.firewall import Publication
 from stackrun.network.ports import HostPorts, PortRequest
 
 LOOK_S = 0.02
-"""Between two looks at the connections that go on.  The kernel tells of an end only where somebody listened at the beginning."""
+"""Between two looks at the connections that go on, at first.  The kernel tells of an end only where somebody listened at the beginning."""
+LONGEST_LOOK_S = 0.2
 _QUIET_LOOKS = 2
 """A packet that was on its way when the ports moved is not counted yet at the first look."""
 
@@ -52,6 +56,7 @@ class HandOver:
         lifecycle: Lifecycle,
         planner: Planner,
         connections: Connections,
+        resolver: Resolver,
         host_ports: HostPorts,
         report: Callable[[str], None],
     ) -> None:
@@ -63,6 +68,7 @@ class HandOver:
         self._lifecycle = lifecycle
         self._planner = planner
         self._connections = connections
+        self._resolver = resolver
         self._host_ports = host_ports
         self._report = report
         lifecycle.on_ended = self.ended
@@ -84,12 +90,13 @@ class HandOver:
         entry = self._registry.find(ref)
         holder = self._registry.get(entry.situation.beside)
         left: tuple[Publication, ...] = ()
+        moved = False
         async with self._both(entry, holder):
             if not entry.alive:
                 raise Conflict(f"container {entry.name} is not running: it cannot take over ports")
             if entry.situation.nameless:
-                left = await self._move(entry, holder)
-        if holder is not None and left:
+                left, moved = await self._move(entry, holder), True
+        if holder is not None and moved:
             await self._drain(holder, left, drain_s)
 
     def _both(self, entry: Entry, holder: Entry | None) -> AsyncExitStack:
@@ -108,10 +115,10 @@ class HandOver:
                 entry.situation, ports=before.ports, waiting_ports=moved, nameless=True, beside=before.beside, ports_at=before.ports_at
             )
             raise
+        await self._connections.names_changed(entry)  # before the other loses them: a name never leads nowhere
         if holder is not None and holder.state.running:
             holder.situation = _without_ports(holder.situation, moved, entry.id)
             await self._connections.names_changed(holder)
-        await self._connections.names_changed(entry)
         for other in self._registry:
             if other is not entry and other.alive and other.situation.beside == before.beside:
                 self._tasks.spawn(self._wait_for(other, before.beside, entry), f"let {other.name} wait for {entry.name}")
@@ -150,11 +157,21 @@ class HandOver:
 
     async def _drain(self, holder: Entry, publications: Sequence[Publication], drain_s: float) -> None:
         loop = asyncio.get_running_loop()
-        deadline, quiet = loop.time() + drain_s, 0
-        while quiet < _QUIET_LOOKS and holder.alive and loop.time() < deadline:
-            quiet = 0 if await self._pool.run(self._networks.under_way, publications) else quiet + 1
-            if quiet < _QUIET_LOOKS:
-                await asyncio.sleep(LOOK_S)
+        deadline, quiet, pause_s = loop.time() + drain_s, 0, LOOK_S
+        named = self._resolver.serves(holder.id)
+        known_until_s = loop.time() + (await self._pool.run(self._resolver.known_for_s, holder.id) if named else 0.0)
+        while holder.alive:
+            quiet = 0 if await self._pool.run(self._under_way, holder, publications) else quiet + 1
+            now_s = loop.time()
+            if now_s >= deadline or (quiet >= _QUIET_LOOKS and now_s >= known_until_s):
+                return
+            await asyncio.sleep(min(pause_s, deadline - now_s))
+            pause_s = min(pause_s * 1.1, LONGEST_LOOK_S)
+
+    def _under_way(self, holder: Entry, publications: Sequence[Publication]) -> int:
+        """Blocks. Who shares another's network namespace has no address of its own, and is not asked for."""
+        addresses = [one.ipv4_address for one in holder.endpoints if one.ipv4_address]
+        return self._networks.under_way(publications) or (answering(holder.state.pid, addresses) if addresses else 0)
 
     # --- when one of them ends ---
 

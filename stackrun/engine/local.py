@@ -131,6 +131,7 @@ class LocalEngine:
             lifecycle=self._lifecycle,
             planner=self._planner,
             connections=self._connections,
+            resolver=self._resolver,
             host_ports=host_ports,
             report=self._report,
         )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from stackrun.api.types import Endpoint
 from stackrun.engine.tasks import Tasks
 from stackrun.errors import Unavailable
-from stackrun.network.dns_client import DnsClient, NetworkNames
+from stackrun.network.dns_client import KNOWN_FOR_S, DnsClient, NetworkNames
 from stackrun.runtime.container import Handle
 
 
@@ -68,6 +68,13 @@ class Resolver:
             self._client.drop_container(container_id)
         except Unavailable:
             return
+
+    def known_for_s(self, container_id: str) -> float:
+        """For how much longer somebody may take a name for its address that it has lost meanwhile."""
+        try:
+            return self._client.known_for_s(container_id)
+        except Unavailable:
+            return KNOWN_FOR_S  # whoever asked before the process ended
 
     def adopt(self, handle: Handle, plan: ResolverPlan, endpoints: Sequence[Endpoint]) -> None:
         """A container that an earlier engine handed over; `reconcile` sees whether that still holds."""

@@ -1,4 +1,6 @@
-"""Who listens on which port of this machine, as proc(5) tells: /proc/net/{tcp,tcp6,udp,udp6}, and /proc/PID/fd for the holders."""
+"""Who listens on which port of this machine, as proc(5) tells: /proc/net/{tcp,tcp6,udp,udp6}, and /proc/PID/fd for the holders; and
+how many connections a network namespace still answers.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ _LISTEN = "0A"
 """TCP_LISTEN of include/net/tcp_states.h."""
 _UNCONNECTED = "07"
 """TCP_CLOSE, which is what a UDP socket without a peer shows."""
+_ANSWERING = frozenset({"01", "03", "04", "08", "09", "0B"})
+"""ESTABLISHED, SYN_RECV and CLOSE_WAIT: somebody may wait for an answer; FIN_WAIT1, LAST_ACK, CLOSING: the last of it is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,30 @@ def listeners(proc: str = "/proc") -> tuple[Listener, ...]:
             continue
         found.extend(parse(lines, protocol, state))
     return tuple(found)
+
+
+def answering(pid: int, addresses: Iterable[str], proc: str = "/proc") -> int:
+    """How many TCP connections that others made to `addresses` are under way in that process's network namespace; 0 when it has ended.
+
+    Those that it made itself are not counted: their port there is nobody's who listens.
+    """
+    own = frozenset(addresses)
+    rows = [row for name in ("tcp", "tcp6") for row in _rows(f"{proc}/{pid}/net/{name}")]
+    ports = {port for _, port, state in rows if state == _LISTEN}
+    return sum(state in _ANSWERING and port in ports and _address(address) in own for address, port, state in rows)
+
+
+def _rows(path: str) -> Iterator[tuple[str, str, str]]:
+    """(local address, local port, state), all as they are written there."""
+    try:
+        lines = Path(path).read_text(encoding="ascii").splitlines()[1:]
+    except OSError:  # it has ended, or the kernel has no IPv6
+        return
+    for line in lines:
+        fields = line.split(maxsplit=4)
+        if len(fields) > 3:
+            address, _, port = fields[1].partition(":")
+            yield address, port, fields[3]
 
 
 def parse(lines: Iterable[str], protocol: str, state: str) -> Iterator[Listener]:

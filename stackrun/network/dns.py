@@ -7,6 +7,7 @@ SOCK_SEQPACKET connection, one JSON object a message, answered by one (`dns_clie
     {"op": "set", "container": ID, "networks": [[NETWORK, DOMAIN, ADDRESS, [NAME…]]…], "links": {ALIAS: NAME},
      "upstreams": [ADDRESS…], "sockets": 0 or 2, "pid_fd": bool}   with the descriptors: udp, tcp, pidfd
     {"op": "drop", "container": ID}        {"op": "list"}  →  {"containers": [ID…]}
+    {"op": "known", "container": ID}  →  {"known_for_s": seconds for which somebody may go by an answer with its address}
 
 A container's pidfd tells when it ends, and then its sockets are closed at once: as long as one is open, the
 kernel keeps the namespace.  The process ends when it serves nobody and no daemon is connected.
@@ -106,6 +107,8 @@ class Server:
             self._set(request, fds)
         elif request["op"] == "drop":
             self._drop(request["container"])
+        elif request["op"] == "known":
+            return {"known_for_s": self._zone.known_for_s(request["container"])}
         return {"containers": sorted(self._containers)} if request["op"] == "list" else {}
 
     def _set(self, request: dict[str, Any], fds: list[int]) -> None:
@@ -136,7 +139,7 @@ class Server:
         container = self._containers.pop(container_id, None)
         if container is None:
             return
-        self._zone.drop(container_id)
+        self._zone.forget(container_id)
         self._close_sockets(container)
         self._close_pid_fd(container)
         for stream in tuple(container.streams):

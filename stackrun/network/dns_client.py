@@ -20,6 +20,8 @@ _NO_LINKS: Mapping[str, str] = MappingProxyType({})
 _LISTENER_FD = 3
 _MESSAGE_BYTES = 1 << 20
 _TIMEOUT_S = 10.0
+KNOWN_FOR_S = 5.0
+"""What a process of an earlier version, which cannot be asked, told its clients to remember an answer for."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from stackrun.network.dns import main; main()"
 
 
@@ -93,6 +95,10 @@ class DnsClient:
     def drop_container(self, container_id: str) -> None:
         """Closes its sockets and forgets its names; it need not be known.  Raises Unavailable."""
         self._call({"op": "drop", "container": container_id})
+
+    def known_for_s(self, container_id: str) -> float:
+        """For how much longer somebody may go by an answer with its address.  Raises Unavailable."""
+        return float(self._call({"op": "known", "container": container_id}).get("known_for_s", KNOWN_FOR_S))
 
     def containers(self) -> tuple[str, ...]:
         """Ids of everyone it serves."""

@@ -7,12 +7,14 @@ with every question, which is how clients that take the first address share the 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 
 from dnslib import EDNS0, OPCODE, PTR, QTYPE, RCODE, RR, A, DNSRecord
 
-TTL_S = 5
-"""Long enough to spare a busy client the question, short enough that a replaced container is found."""
+TTL_S = 1
+"""Long enough to spare a busy client the question, short enough that who is replaced need not serve for long beside the new one."""
 _PLAIN_UDP_BYTES = 512
 _OUR_UDP_BYTES = 4096
 _ANSWER_BYTES = 16
@@ -40,6 +42,7 @@ class Zone:
         self._addresses: dict[tuple[str, str], dict[str, str]] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._turns: dict[tuple[str, str], int] = {}
+        self._told_s: dict[str, float] = {}
 
     def set(self, container_id: str, memberships: Sequence[Membership]) -> None:
         """Replaces what is known of a container."""
@@ -50,6 +53,14 @@ class Zone:
                 self._addresses.setdefault((one.network_id, name), {})[container_id] = one.address
             if one.names:
                 self._names[one.network_id, one.address] = f"{one.names[0]}.{one.domain}" if one.domain else one.names[0]
+
+    def known_for_s(self, container_id: str) -> float:
+        """For how much longer somebody may go by what was answered about it last; 0: nobody may."""
+        return max(0.0, self._told_s.get(container_id, -math.inf) + TTL_S - time.monotonic())
+
+    def forget(self, container_id: str) -> None:
+        self.drop(container_id)
+        self._told_s.pop(container_id, None)
 
     def drop(self, container_id: str) -> None:
         for one in self._members.pop(container_id, ()):
@@ -74,6 +85,7 @@ class Zone:
             for form in (wanted, wanted.removesuffix(f".{one.domain}") if one.domain else wanted):
                 found = self._addresses.get((one.network_id, form))
                 if found:
+                    self._told_s.update(dict.fromkeys(found, time.monotonic()))
                     return self._rotated((one.network_id, form), list(found.values()))
         return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,87 @@ def test_batches_are_as_large_and_as_far_apart_as_the_file_says(machine: Machine
     first, second, third = (started(machine, f"roll-web-{number}") for number in (1, 2, 3))
     assert third - max(first, second) >= timedelta(seconds=1)
     assert abs(second - first) < timedelta(seconds=1)
+
+
+INSIDE = """
+name: roll
+services:
+  web:
+    image: busybox:test
+    init: true
+    command:
+      - sh
+      - -c
+      - |
+        mkdir -p /www/cgi-bin && echo {version} > /www/index.html
+        printf '#!/bin/sh\\nsleep 2\\nprintf "\\\\r\\\\nslowly {version}\\\\n"\\n' > /www/cgi-bin/slow && chmod +x /www/cgi-bin/slow
+        exec httpd -f -p 80 -h /www
+    healthcheck: {{test: [CMD, wget, -q, -O, /dev/null, "http://127.0.0.1/"], interval: 100ms, timeout: 2s, retries: 3}}
+    deploy: {{update_config: {{order: start-first}}}}
+  clients:
+    image: busybox:test
+    init: true
+    stop_grace_period: 0s
+    command:
+      - sh
+      - -c
+      - |
+        by_name() {{ while :; do /bin/wget -q -O - http://web/ || echo "failed by name"; done; }}
+        slowly() {{ while :; do /bin/wget -q -O - http://web/cgi-bin/slow || echo "failed slowly"; done; }}
+        remembering() {{
+          while :; do
+            address=$$(/bin/nslookup -type=a web 127.0.0.11 | sed -n '/^Name/,$$s/^Address: *//p')
+            sleep 0.6
+            /bin/wget -q -O - http://$$address/ || echo "failed at $$address"
+          done
+        }}
+        by_name & by_name & slowly & remembering & wait
+volumes: {{}}
+"""
+
+
+def test_start_first_drops_no_request_between_containers_either(machine: Machine, busybox: str) -> None:
+    """By name, each on a connection of its own; in the middle of an answer; and at an address that was asked for a moment before."""
+    folder = machine.project("roll", INSIDE.format(version="one"))
+    machine.run("down", "-v", cwd=folder)
+    machine.run("up", "-d", "--wait", cwd=folder)
+    told = Told(machine)
+    told.wait_for("one", "slowly one")
+    before, earlier = webs(machine), len(told.lines())  # it began before there was anything to be served
+    machine.project("roll", INSIDE.format(version="two"))
+    machine.run("up", "-d", cwd=folder)
+    assert webs(machine, all=False).keys() == before.keys() and webs(machine) != before
+    told.wait_for("two", "slowly two")
+    lines = told.lines()[earlier:]
+    assert [line for line in lines if "failed" in line] == []
+    assert set(lines) == {"one", "two", "slowly one", "slowly two"} and len(lines) > 100
+    machine.run("down", "-v", cwd=folder)
+
+
+class Told:
+    """What the stack's own clients have been answered."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def lines(self) -> list[str]:
+        done = self._machine.docker("logs", "roll-clients-1")
+        return done.stdout.splitlines()
+
+    def wait_for(self, *wanted: str) -> None:
+        """Each of them, twice from now on."""
+        with self._machine.start("logs", "-f", "--no-log-prefix", "--tail", "0", "clients", cwd=self._machine.root / "roll") as follower:
+            assert follower.stdout
+            limit = threading.Timer(30, follower.kill)
+            limit.start()
+            missing = dict.fromkeys(wanted, 2)
+            try:
+                for line in follower.stdout:
+                    if missing.get(line.strip()):
+                        missing[line.strip()] -= 1
+                    if not any(missing.values()):
+                        return
+            finally:
+                limit.cancel()
+                follower.kill()
+        raise AssertionError(missing)

@@ -31,7 +31,7 @@ def settled(*entries: Entry) -> list[str]:
     unused: Any = SimpleNamespace()
     made = HandOver(
         store=store, registry=unused, pool=unused, tasks=unused, networks=unused, lifecycle=SimpleNamespace(), planner=planner,
-        connections=unused, host_ports=unused, report=print,
+        connections=unused, resolver=unused, host_ports=unused, report=print,
     )  # type: ignore[arg-type]  # fmt: skip
     made.settle(entries)
     return written

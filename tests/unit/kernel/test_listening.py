@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stackrun.kernel.listening import Holder, Listener, holders, listeners, parse
+from stackrun.kernel.listening import Holder, Listener, answering, holders, listeners, parse
 
 TCP = """\
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0000000000000000 100 0 0 10 0
@@ -73,3 +73,31 @@ def test_a_process_that_may_not_be_looked_into_is_left_out(tmp_path: Path) -> No
     (tmp_path / "8").mkdir()
     (tmp_path / "self").mkdir()
     assert holders([5, 6], str(tmp_path)) == {5: Holder(7, "")}
+
+
+def test_connections_that_others_made_are_counted_while_they_may_want_an_answer() -> None:
+    pid = os.getpid()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        before = answering(pid, ["127.0.0.1"])
+        with socket.create_connection(address) as client:
+            assert answering(pid, ["127.0.0.1"]) == before + 1, "before it is accepted, and its own side is not counted"
+            server, _ = listener.accept()
+            client.shutdown(socket.SHUT_WR)
+            assert server.recv(1) == b"" and answering(pid, ["127.0.0.1"]) == before + 1, "a client that has said all waits for the answer"
+            assert answering(pid, ["127.0.0.2"]) <= before
+            server.close()
+            assert client.recv(1) == b""
+        assert answering(pid, ["127.0.0.1"]) == before
+
+
+def test_an_ipv4_connection_to_a_socket_of_both_families_counts(tmp_path: Path) -> None:
+    mapped, tail = "0000000000000000FFFF0000", "0:0 0:0 0 0 0 1"
+    rows = (
+        f"{'0' * 32}:1F90 {'0' * 32}:0000 0A", f"{mapped}020014AC:1F90 {mapped}030014AC:C000 01",
+        f"{mapped}020014AC:1F91 {mapped}030014AC:C000 01", f"{mapped}020014AC:1F90 {mapped}030014AC:C001 06",
+    )  # fmt: skip
+    (tmp_path / "7" / "net").mkdir(parents=True)
+    (tmp_path / "7" / "net" / "tcp6").write_text("sl local_address\n" + "".join(f"  {at}: {row} {tail}\n" for at, row in enumerate(rows)))
+    assert answering(7, ["172.20.0.2"], str(tmp_path)) == 1
+    assert answering(8, ["172.20.0.2"], str(tmp_path)) == 0, "it has ended"

@@ -56,6 +56,23 @@ def test_a_container_that_goes_takes_its_names_along() -> None:
     assert asked(zone, "web", "api") is None
 
 
+def test_who_was_told_an_address_may_go_by_it_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("stackrun.network.zone.time.monotonic", lambda: now_s)
+    zone = filled()
+    assert zone.known_for_s("web") == 0
+    assert asked(zone, "api-1", "web") == ["172.18.0.2"]
+    zone.set("web", [Membership("front", "shop_front", "172.18.0.2", ("shop-web-1",))])
+    now_s = 100.25
+    assert asked(zone, "api-1", "web") is None
+    assert (zone.known_for_s("web"), zone.known_for_s("db")) == (0.75, 0)
+    now_s = 102.0
+    assert zone.known_for_s("web") == 0
+    asked(zone, "api-1", "shop-web-1")
+    zone.forget("web")
+    assert zone.known_for_s("web") == 0
+
+
 def test_links_are_one_container_s_own_names() -> None:
     zone = filled()
     assert asked(zone, "api-1", "proxy", links={"proxy": "web"}) == ["172.18.0.2"]
