@@ -63,6 +63,41 @@ volumes: {data: {driver: local, driver_opts: {o: bind, device: ./x, type: none}}
 configs: {c: {content: "x ${Y}"}}
 secrets: {s: {environment: S}}
 """
+DOCKERFILE = """\
+# syntax=docker/dockerfile:1
+# escape=\\
+ARG BASE=busybox TAG
+FROM --platform=$BUILDPLATFORM ${BASE}:${TAG:-1.37} AS build
+ENV A=1 B="x $A" C='y' \\
+  # in between
+
+  D=${A:+${B%%x*}}
+RUN --mount=type=cache,target=/root/.cache,sharing=locked <<-EOF
+\tmake ${A}
+\tEOF
+SHELL ["/bin/sh", "-ec"]
+COPY --chown=1:1 --exclude=*.md <<'ONE' b /files/
+$kept
+ONE
+ADD ["c d", "/e f/"]
+HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f http://localhost/ || exit 1
+ONBUILD RUN a && \\
+  b
+FROM build
+COPY --from=build /files /files
+LABEL "a b"=c d=
+EXPOSE 80 8000-8010/udp
+VOLUME /data /more
+USER 1000:1000
+WORKDIR sub/$A
+STOPSIGNAL SIGTERM
+CMD ["a", "\\u00e9"]
+"""
+DOCKERFILE_ODD = (
+    "", "\\", "\\\n", "`", '"', "'", "$", "${", "}", "${A:-", "${A/", "<<", "<<E", "<<-'E'", "\nE\n", "[", "]", '["a", 1]', "[" * 500,
+    "--", "--x", "--from=9", "--from=build", "--mount=", "=", "\0", "\r", "\ufeff", "\u2028", "FROM ", "\nFROM x AS build\n", "#", "\t",
+    "\nONBUILD ONBUILD ", "\nFRM x\n", "\n# escape=`\n", "99999999999999999999", "1-65535/tcp", "-1s", "1e9h", "é", "😀", "AS", "NONE",
+)  # fmt: skip
 ODD = (
     "", "~", "null", "yes", "0", "-1", "0755", "0o17", "0x1F", "1_000", "1e3", "1e999", ".inf", "-.inf", ".nan", "22:22", "2020-01-01",
     "99999999999999999999", "1" * 5000, "'1" + "0" * 400 + "'", "²", "'²'", "'١'", "[]", "{}", "[[]]", "[null]", "[[a]]", "{a: }",
@@ -242,6 +277,30 @@ def several_files(draw: st.DrawFn) -> dict[str, bytes]:
 
 def test_several_files(directory: Path) -> None:
     fuzz(directory, 30, several_files())
+
+
+@st.composite
+def dockerfiles(draw: st.DrawFn) -> dict[str, bytes]:
+    """A stack that is built by a Dockerfile in which some text is cut, doubled or replaced; beside it, and within."""
+    text = DOCKERFILE
+    for _ in range(draw(st.integers(1, 5))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 30)))
+        text = text[:start] + draw(st.sampled_from(("", text[start:end] * 2, *DOCKERFILE_ODD))) + text[end:]
+    target = draw(st.sampled_from(("", "build", "1", "9", "Build", "none", "²")))
+    inner = {"context": ".", "dockerfile_inline": text.replace("$", "$$").replace("\0", "")}
+    services = {"web": {"build": {"context": ".", "target": target}}, "db": {"build": inner}}
+    return compose(json.dumps({"name": "shop", "services": services})) | {"Dockerfile": text.encode("utf-8", "surrogatepass")}
+
+
+def test_a_dockerfile_with_mutations(directory: Path) -> None:
+    fuzz(directory, 60, dockerfiles())
+
+
+def test_the_dockerfile_that_mutations_start_from_has_no_fault(directory: Path) -> None:
+    (directory / "Dockerfile").write_text(DOCKERFILE)
+    (directory / "compose.yaml").write_text("services: {web: {build: .}}")
+    assert run(["-f", str(directory / "compose.yaml"), "validate", "--select", "bad-dockerfile"]) == 0
 
 
 def test_what_the_mutations_start_from_is_valid(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
