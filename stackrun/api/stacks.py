@@ -38,6 +38,11 @@ class UpOptions:
     """A failed one returns by itself to the last revision, or removes what it made when nothing was up before. Implies `wait`."""
     revision: int = 0
     """Not the file but this revision; -1: the one to go back to. Of the source, its name alone counts then."""
+    revert: bool = False
+    """Not the file: what an `up` that was interrupted has changed is taken back, as an atomic one that fails does it by itself.
+
+    Of the source, its name alone counts then, and of the options the time limits and `keep`.
+    """
     seal: Mapping[str, str] = field(default_factory=dict)
     """`StackPlan.seal` of a plan that was looked at: `up` is refused (Conflict) unless it would still do exactly that."""
     build: str = ""

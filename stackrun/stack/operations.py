@@ -154,6 +154,8 @@ class StackOperations:
         return replace(plan, seal=decided.seal(stack))
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
+        if options.revert:
+            return await self._reverted(source, options)
         stack = await self._loaded(source, options)
         lock = await self._acquired(stack.wanted.project)
         try:
@@ -177,7 +179,8 @@ class StackOperations:
                 if options.seal and plan_digest(then) != options.seal.get(PLAN):
                     raise Conflict("an image that was pulled or built changes the plan", hint="the image is here now: plan again")
             if then.nodes:
-                await self._past.begin(stack.wanted.project, stack.how, selection(stack.wanted, stack.policy), emit)
+                selected = selection(stack.wanted, stack.policy)
+                await self._past.begin(stack.wanted.project, stack.how, selected, emit, anew=not is_up(decided.observed.containers))
             try:
                 await self._raise(stack, options, then, now, emit)
             except StackrunError as failure:
@@ -221,7 +224,7 @@ class StackOperations:
         last = await self._past.last(project)
         try:
             if not is_up(before.containers):
-                await self._undone(stack, options, emit)
+                await self._undone(project, frozenset(stack.wanted.services), options, emit)
                 told = "nothing was up before: what was made is removed again, volumes are kept"
             elif last:
                 await self._returned(project, last.number, options, emit)
@@ -247,16 +250,33 @@ class StackOperations:
         await self._raise(stack, again, decide(stack.wanted, now, stack.policy), now, emit)
         emit(StackEvent(f"Project {project}", Phase.DONE, "Returned", f"to revision {number}"))
 
-    async def _undone(self, stack: _Stack, options: UpOptions, emit: Emit) -> None:
-        project = stack.wanted.project
+    async def _undone(self, project: str, services: frozenset[str], options: UpOptions, emit: Emit) -> None:
         emit(StackEvent(f"Project {project}", Phase.WORKING, "Returning", "to nothing"))
         await self.keeping.redeclare(project, lambda declared: None)
         observed = await observe(self._engine, project)
-        plan = lifecycle.decide_down(observed, known=frozenset(stack.wanted.services), timeout_s=options.timeout_s)
+        plan = lifecycle.decide_down(observed, known=services, timeout_s=options.timeout_s)
         await self._execute(plan, observed, emit, "rollback")
         await asyncio.to_thread(forget_private, self._state_dir, project)
         await self._past.undone(project)
         emit(StackEvent(f"Project {project}", Phase.DONE, "Returned", "to nothing"))
+
+    async def _reverted(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
+        """What an atomic `up` would have done by itself, had it not been interrupted but failed."""
+        project = await asyncio.to_thread(_project_name, source)
+        lock = await self._acquired(project)
+
+        async def work(emit: Emit) -> None:
+            unfinished, last = await self._past.unfinished(project), await self._past.last(project)
+            if unfinished is None:
+                emit(StackEvent(f"Project {project}", Phase.DONE, "Unchanged"))
+            elif unfinished.anew:
+                await self._undone(project, unfinished.services, options, emit)
+            elif last:
+                await self._returned(project, last.number, options, emit)
+            else:
+                raise NotFound("there is no revision to return to: the stack is left as it is", hint="`stackrun up` goes on from there")
+
+        return Work(work, lock)
 
     async def history(self, source: StackSource) -> History:
         return await self._past.history(await asyncio.to_thread(_project_name, source))

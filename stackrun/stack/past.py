@@ -22,7 +22,7 @@ from stackrun.stack.execute import Emit
 from stackrun.stack.explain import Shown
 from stackrun.stack.observed import Observed, is_one_off, observe_containers, observe_images, service_of
 from stackrun.stack.places import NoPlaces
-from stackrun.stack.revisions import Revision, Revisions
+from stackrun.stack.revisions import Revision, Revisions, Unfinished
 from stackrun.stack.secrecy import Secrecy
 
 _ID_LENGTH = 12
@@ -95,9 +95,12 @@ class Past:
         secrecy = await asyncio.to_thread(secrecy_of, revision.desired)
         return Revived(revision, shown_desired, Shown(warnings, NoPlaces(), secrecy))
 
-    async def begin(self, project: str, how: str, services: Iterable[str], emit: Emit) -> None:
+    async def unfinished(self, project: str) -> Unfinished | None:
+        return await asyncio.to_thread(self.revisions(project).unfinished)
+
+    async def begin(self, project: str, how: str, services: Iterable[str], emit: Emit, *, anew: bool) -> None:
         try:
-            await asyncio.to_thread(self.revisions(project).begin, how, services)
+            await asyncio.to_thread(lambda: self.revisions(project).begin(how, services, anew=anew))
         except KernelError as error:
             emit(_warning(f"Project {project}", str(error), "if this is interrupted, `rollback` will not know of it"))
 

@@ -68,6 +68,8 @@ class Unfinished:
     how: str
     services: frozenset[str] = frozenset()
     """Those that it, or an unfinished one before it, may have made containers of."""
+    anew: bool = False
+    """Nothing was up when the last of them began."""
 
 
 class Revisions:
@@ -128,14 +130,14 @@ class Revisions:
         except (OSError, InvalidArgument):
             return None
 
-    def begin(self, how: str, services: Iterable[str]) -> None:
+    def begin(self, how: str, services: Iterable[str], *, anew: bool = False) -> None:
         """Something is about to change. An earlier unfinished one stays so, unless this is about all of its services.
 
         No sync: what has to be outlived is this process.
         """
-        marker, before = Unfinished(self._clock_s(), how, frozenset(services)), self.unfinished()
+        marker, before = Unfinished(self._clock_s(), how, frozenset(services), anew), self.unfinished()
         if before and not before.services <= marker.services:
-            marker = replace(before, services=before.services | marker.services)
+            marker = replace(before, services=before.services | marker.services, anew=anew)
         try:
             self._make_folder()
             with open(self._folder / _UNFINISHED, "wb", opener=_private) as file:

@@ -6,6 +6,7 @@ On our engine and, by the same code in the command line, on a real Docker host.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ TWO = ONE.replace('V: "1"', 'V: "2"').replace(
 TALKING = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $$i; done; exec sleep 100000"
 UNHEALTHY = TWO.replace('[sleep, "100000"]', f'[sh, -c, "{TALKING}"]').replace(
     "    secrets: [key]", "    secrets: [key]\n    healthcheck: {test: [CMD-SHELL, echo not yet; exit 1], interval: 200ms, retries: 2}", 1
+)
+
+NEVER_READY = TWO.replace('V: "2"', 'V: "3"').replace(
+    "    secrets: [key]", "    secrets: [key]\n    healthcheck: {test: [CMD, 'false'], interval: 100s}", 1
 )
 
 
@@ -160,6 +165,46 @@ def test_an_atomic_up_that_fails_returns_by_itself_and_says_why(side: Side) -> N
     assert told.endswith(f"  returned to revision {past[-1][0]}\n")
     assert side.version() == "2" and set(side.containers()) == set(before) and side.history() == past
     assert side.containers()["story-cache-1"] == before["story-cache-1"]
+
+
+def interrupted(side: Side, *seen: str) -> str:
+    """`up --atomic`, with Ctrl-C whenever the next of these has been told; what it said."""
+    told, awaited = "", [*seen]
+    with side.machine.start(*side.host, "up", "--atomic", cwd=side.folder) as process:
+        assert process.stderr
+        for line in process.stderr:
+            told += line
+            if awaited and awaited[0] in line:
+                awaited.pop(0)
+                process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130 and not awaited, told
+    return told
+
+
+def test_ctrl_c_in_an_atomic_up_returns_to_the_last_good_state(side: Side) -> None:
+    before, past = side.containers(), side.history()
+    side.write(NEVER_READY)
+    told = interrupted(side, "Container story-web-1  Waiting")
+    assert "Interrupted: returning to the last good state" in told
+    assert told.endswith(f" Project story  Returned  to revision {past[-1][0]}\n")
+    assert side.version() == "2" and set(side.containers()) == set(before) and side.history() == past
+
+
+def test_ctrl_c_twice_in_an_atomic_up_leaves_and_says_how_to_get_back(side: Side) -> None:
+    past = side.history()
+    told = interrupted(side, "Container story-web-1  Waiting", "Project story  Returning")
+    assert told.endswith(f"left half way: `stackrun rollback` returns to revision {past[-1][0]}\n")
+    side.run("rollback", "--wait")
+    assert side.version() == "2" and side.history() == past
+
+
+@OURS_ALONE
+def test_nothing_is_left_of_a_first_one_that_is_interrupted(side: Side) -> None:
+    side.run("-p", "story", "down", "-v", "-t", "0")
+    told = interrupted(side, "Container story-web-1  Waiting")
+    assert told.endswith(" Project story  Returned  to nothing\n")
+    assert side.containers() == {} and "story_default" not in side.docker("network", "ls", "--format", "{{.Name}}")
+    side.write(UNHEALTHY)
 
 
 @OURS_ALONE

@@ -63,7 +63,7 @@ _SOURCE = _table(
 _UP = _table(
     services=TEXTS, force_recreate=FLAG, no_recreate=FLAG, no_deps=FLAG, no_start=FLAG, remove_orphans=FLAG, renew_anonymous_volumes=FLAG,
     pull=TEXT, scale=_COUNTS, timeout_s=NUMBER, wait=FLAG, wait_timeout_s=NUMBER, keep=FLAG, by=TEXT,
-    atomic=FLAG, revision=INTEGER,
+    atomic=FLAG, revision=INTEGER, revert=FLAG,
     seal=PAIRS,
 )  # fmt: skip
 _BUILD = _table(services=TEXTS, with_dependencies=FLAG, no_cache=FLAG, pull=FLAG, arguments=PAIRS)

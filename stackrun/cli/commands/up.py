@@ -51,9 +51,21 @@ def run(options: argparse.Namespace) -> int:
     if options.watch and (options.plan or options.detach or asked["wait"] or asked["no_start"]):
         raise InvalidArgument("--watch stays in the foreground: not with --detach, --wait, --no-start or --plan", hint="stackrun watch")
     if options.detach or asked["wait"] or asked["no_start"]:
+        return _detached(options, request)
+    return _Foreground(options, request).run()
+
+
+def _detached(options: argparse.Namespace, request: dict[str, Any]) -> int:
+    try:
         follow(operate(options, "up", request), display(options, "up"), "up")
         return 0
-    return _Foreground(options, request).run()
+    except KeyboardInterrupt:
+        if not request["options"]["atomic"]:
+            raise
+        from stackrun.cli.returning import take_back
+
+        take_back(options, request)
+        return EXIT_INTERRUPTED
 
 
 def _scale(text: str) -> tuple[str, int]:
@@ -161,9 +173,9 @@ class _Foreground:
         self._display.line(text, error=error)
 
     def _end(self) -> None:
-        print("Gracefully stopping... (press Ctrl+C again to force)", file=sys.stderr, flush=True)
         asked = {"source": self._request["source"], "services": self._options.services}
         try:
+            print("Gracefully stopping... (press Ctrl+C again to force)", file=sys.stderr, flush=True)
             self._operate("stop", {**asked, "timeout_s": self._options.timeout})
             self._follower.wait()
         except KeyboardInterrupt:

@@ -27,6 +27,9 @@ from stackrun.errors import ComposeError, Diagnostic
 from stackrun.server.app import serve
 from stackrun.stack import watch
 
+ANYWHERE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""Ctrl-C may come between the opening of a file and the statement that would close it: whoever drops it then warns."""
+
 
 class Switch:
     """The stacks that the daemon has at the moment."""
@@ -269,6 +272,7 @@ def interrupted(daemon: Daemon, stack_file: None, monkeypatch: pytest.MonkeyPatc
     return daemon
 
 
+@ANYWHERE
 def test_ctrl_c_stops_a_stack_in_the_foreground(interrupted: Daemon, stackrun: Any) -> None:
     interrupted.stacks = LiveStacks(interrupted.engine)
     code, out, told = stackrun("up", "-t", "5")
@@ -291,6 +295,7 @@ class EndlessStacks(LiveStacks):
         yield Change(0, "container", "start", "1", "shop")
 
 
+@ANYWHERE
 @pytest.mark.parametrize(
     ("argv", "waits", "asked"),
     [
@@ -320,10 +325,74 @@ def test_ctrl_c_is_heard_though_its_exception_is_lost(
     assert [one[0] for one in daemon.stacks.requests] == asked
 
 
+@ANYWHERE
 def test_ctrl_c_twice_kills_it(interrupted: Daemon, stackrun: Any) -> None:
     interrupted.stacks = LiveStacks(interrupted.engine, stubborn=True)
     assert stackrun("up")[0] == 130
     assert [one[0] for one in interrupted.stacks.requests] == ["up", "stop", "kill"]
+
+
+class HalfWayStacks(FakeStacks):
+    """Nothing comes to an end but a return, and that only unless it is `stubborn`."""
+
+    def __init__(self, returning: StackEvent, *, stubborn: bool = False) -> None:
+        super().__init__()
+        self._returning = returning
+        self._stubborn = stubborn
+
+    async def _stream(self) -> AsyncIterator[StackEvent]:
+        options = self.requests[-1][2]
+        assert isinstance(options, UpOptions)
+        if options.revert:
+            yield self._returning
+        if self._stubborn or not options.revert:
+            yield StackEvent("Container shop-web-1", Phase.WORKING, "Starting")
+            await asyncio.Event().wait()
+        yield StackEvent("", Phase.DONE, "Done")
+
+
+@pytest.fixture
+def impatient(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """Whenever a container is about to start the user presses Ctrl-C."""
+    show = render.Plain.event
+
+    def event(self: render.Plain, event: dict[str, Any]) -> None:
+        show(self, event)
+        if event["text"] == "Starting":
+            press_ctrl_c()
+
+    monkeypatch.setattr(render.Plain, "event", event)
+    return daemon
+
+
+@ANYWHERE
+def test_ctrl_c_in_an_atomic_up_returns_to_the_last_good_state(impatient: Daemon, stackrun: Any) -> None:
+    impatient.stacks = HalfWayStacks(StackEvent("Project shop", Phase.DONE, "Returned", "to revision 3"))
+    code, _, told = stackrun("up", "--atomic", "-t", "5", "--wait-timeout", "9")
+    assert code == 130
+    assert told.splitlines()[1:] == [
+        "Interrupted: returning to the last good state... (press Ctrl+C again to leave at once)",
+        " Project shop  Returned  to revision 3",
+    ]
+    (first, source, _), (verb, same, asked) = impatient.stacks.requests
+    assert first == verb == "up" and source == same and asked == UpOptions(timeout_s=5.0, wait_timeout_s=9.0, revert=True)
+
+
+@ANYWHERE
+@pytest.mark.parametrize(
+    ("where", "hint"),
+    [("to revision 3", "`stackrun rollback` returns to revision 3"), ("to nothing", "`stackrun down` removes what was made")],
+)
+def test_ctrl_c_twice_in_an_atomic_up_leaves_and_says_how_to_get_back(impatient: Daemon, stackrun: Any, where: str, hint: str) -> None:
+    impatient.stacks = HalfWayStacks(StackEvent("Project shop", Phase.WORKING, "Returning", where), stubborn=True)
+    code, _, told = stackrun("up", "--atomic")
+    assert code == 130 and told.endswith(f"left half way: {hint}\n")
+
+
+@ANYWHERE
+def test_ctrl_c_in_an_up_that_is_not_atomic_leaves_it_as_it_is(impatient: Daemon, stackrun: Any) -> None:
+    impatient.stacks = HalfWayStacks(StackEvent("", Phase.DONE, ""))
+    assert stackrun("up", "-d")[0] == 130 and len(impatient.stacks.requests) == 1
 
 
 def test_up_in_the_foreground_ends_when_nothing_runs_any_more(daemon: Daemon, stack_file: None, stackrun: Any) -> None:

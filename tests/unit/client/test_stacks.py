@@ -62,7 +62,7 @@ def test_a_past_and_its_differences_survive_the_way(short_tmp: Path) -> None:
         async with served(FakeEngine(), short_tmp, fake) as host, HttpStacks(host) as stacks:
             assert await stacks.history(SOURCE) == past
             assert await stacks.diff(SOURCE, 1, 0) == difference
-            options = UpOptions(revision=-1, atomic=True)
+            options = UpOptions(revision=-1, atomic=True, revert=True)
             assert [one async for one in await stacks.up(SOURCE, options)] == fake.events
             assert fake.requests == [("history", SOURCE), ("diff", SOURCE, 1, 0), ("up", SOURCE, options)]
             fake.error = NotFound("stack shop has no revisions")

@@ -12,6 +12,7 @@ from fakes.engine import Behaviour
 from unit.stack.stage import Play, Scene
 
 from stackrun.api.stacks import Phase, StackSource, UpOptions
+from stackrun.api.types import Filters
 from stackrun.errors import ComposeError, Conflict, InvalidArgument, KernelError, NotFound
 from stackrun.stack import revisions as files
 from stackrun.stack.operations import StackOperations
@@ -484,6 +485,87 @@ def test_a_stack_without_revisions_is_left_as_it_is(play: Play) -> None:
     play(scene)
 
 
+async def interrupted(stage: Scene, **options: object) -> None:
+    """The client goes away as soon as the first container is about to start."""
+    gate = stage.engine.hold("start_container")
+    operation = await stage.operations.up(stage.source, UpOptions(atomic=True, **options))  # type: ignore[arg-type]
+    await gate.reached.wait()
+    await operation.aclose()  # type: ignore[attr-defined]
+    gate.release()
+
+
+def test_one_that_was_interrupted_is_taken_back_to_the_last_revision(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(ONE)
+        await stage.up()
+        stage.write(TWO)
+        await interrupted(stage)
+        assert "V=1" not in await environment(stage) or "shop-cache-1" in await stage.states()
+        assert (await stage.up(by_name(stage), revert=True)).phase is Phase.DONE
+        assert [(one.text, one.detail) for one in stage.events if one.resource == "Project shop"] == [
+            ("Returning", "to revision 1"), ("Returned", "to revision 1")
+        ]  # fmt: skip
+        assert "V=1" in await environment(stage) and set(await stage.states()) == {"shop-web-1"}
+        assert await current(stage) == [1] and len(await history(stage)) == 1
+
+    play(scene)
+
+
+def test_the_first_one_that_was_interrupted_is_taken_back_to_nothing(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        await interrupted(stage)
+        assert await stage.states()
+        assert (await stage.up(revert=True)).phase is Phase.DONE
+        assert await stage.states() == {} and [one.name for one in await stage.engine.volumes()] == ["shop_data"]
+        assert await stage.engine.networks(filters=Filters({"label": ("com.docker.compose.project=shop",)})) == ()
+        with pytest.raises(NotFound):
+            await history(stage)
+
+    play(scene)
+
+
+def test_what_has_changed_nothing_or_is_finished_is_not_taken_back(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(ONE)
+        await stage.up(atomic=True)
+        stage.engine.calls.clear()
+        assert (await stage.up(by_name(stage), revert=True)).phase is Phase.DONE
+        assert [(one.resource, one.text) for one in stage.events] == [("Project shop", "Unchanged"), ("", "Done")]
+        assert stage.engine.calls == [] and await current(stage) == [1]
+
+    play(scene)
+
+
+def test_a_return_that_was_interrupted_itself_goes_on_with_the_next(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(ONE)
+        await stage.up()
+        stage.write(TWO)
+        await interrupted(stage)
+        gate = stage.engine.hold("start_container")
+        operation = await stage.operations.up(by_name(stage), UpOptions(revert=True))
+        await gate.reached.wait()
+        await operation.aclose()  # type: ignore[attr-defined]
+        gate.release()
+        assert await rollback(stage) == "done"
+        assert "V=1" in await environment(stage) and await current(stage) == [1]
+
+    play(scene)
+
+
+def test_without_a_revision_it_cannot_be_taken_back(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.write(ONE)
+        await stage.up()
+        for path in (stage.state / ".revisions/shop").iterdir():
+            path.unlink()
+        stage.write(TWO)
+        await interrupted(stage)
+        assert (await stage.up(revert=True)).detail == "there is no revision to return to: the stack is left as it is"
+
+    play(scene)
+
+
 # --- what cannot be written
 
 
@@ -502,7 +584,7 @@ def test_an_up_whose_record_cannot_be_written_has_succeeded_all_the_same(play: P
 
 
 def test_so_has_one_that_could_not_note_that_it_begins(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: object, how: str, services: Iterable[str]) -> None:
+    def full(self: object, how: str, services: Iterable[str], *, anew: bool) -> None:
         raise KernelError("note that it begins", errno.EROFS)
 
     async def scene(stage: Scene) -> None:
@@ -517,7 +599,8 @@ def test_so_has_one_that_could_not_note_that_it_begins(play: Play, monkeypatch: 
 # --- cut off anywhere
 
 
-def test_an_up_cut_off_at_any_call_is_taken_back_whole(play: Play) -> None:
+@pytest.mark.parametrize("back", [{"revision": -1, "by": "rollback"}, {"revert": True}], ids=["rollback", "revert"])
+def test_an_up_cut_off_at_any_call_is_taken_back_whole(play: Play, back: dict[str, object]) -> None:
     async def scene(stage: Scene) -> None:
         stage.write(ONE)
         await stage.up()
@@ -528,7 +611,7 @@ def test_an_up_cut_off_at_any_call_is_taken_back_whole(play: Play) -> None:
             if not await _cut_off(stage, cut):
                 break
             assert (await stage.operations.history(by_name(stage))).unfinished == "up"
-            assert await rollback(stage) == "done"
+            assert (await stage.up(by_name(stage), **back)).phase is Phase.DONE
             assert await stage.states() == {"shop-web-1": "running"} and "V=1" in await environment(stage)
             assert await current(stage) == [1]
         assert cut > 5

@@ -98,10 +98,12 @@ def test_the_one_to_go_back_to(revisions: Revisions) -> None:
 
 
 def test_an_unfinished_one_is_known_until_one_succeeds(revisions: Revisions) -> None:
-    revisions.begin("up", ("web", "cache"))
+    revisions.begin("up", ("web", "cache"), anew=True)
+    found = revisions.unfinished()
+    assert found is not None and found.anew
     revisions.begin("up web", ("web", "db"))
     found = revisions.unfinished()
-    assert found is not None and (found.how, sorted(found.services)) == ("up", ["cache", "db", "web"])
+    assert found is not None and (found.how, sorted(found.services), found.anew) == ("up", ["cache", "db", "web"], False)
     revisions.begin("up db", ("db", "web", "cache"))
     found = revisions.unfinished()
     assert found is not None and found.how == "up db"
