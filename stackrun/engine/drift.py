@@ -13,6 +13,7 @@ import select
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stackrun.api import labels
 from stackrun.api.drift import Drift, Repair
@@ -33,6 +34,7 @@ from stackrun.engine.tasks import Tasks
 from stackrun.engine.truth import Difference
 from stackrun.errors import NotFound, StackrunError
 from stackrun.kernel.interfaces import Holdings
+from stackrun.network.endpoint import Endpoint
 from stackrun.network.truth import Fault
 
 SETTLE_S = 0.1
@@ -41,6 +43,8 @@ SETTLE_MAX_S = 10.0
 QUIET_S = 60.0
 """After this long without a repair the next one is quick again."""
 FIREWALL = "Firewall"
+AT_ONCE = 4
+"""Containers that are looked at: each look waits for a thread of its own and for files of the kernel's."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,13 @@ class Patience:
         if now_s - self.repaired_at_s >= QUIET_S:
             self.pause_s = SETTLE_S
         return self.pause_s
+
+
+class _Heard(NamedTuple):
+    """What was asked for many containers at once: whose names are answered for; and this one's interfaces."""
+
+    known: frozenset[str]
+    wired: tuple[Endpoint, ...]
 
 
 class Truth:
@@ -203,12 +214,20 @@ class Truth:
         """Running containers against the kernel, and these networks, and what all share. What is gone is left out."""
         entries = [entry for entry in self._found(containers) if entry.alive]
         wanted = {one.id for one in self._networks.every() if one.id in networks or one.name in networks}
-        endpoints = [endpoint for entry in entries for endpoint in self._networks.wired(entry)]
+        wired = {entry.id: self._networks.wired(entry) for entry in entries}
+        endpoints = [endpoint for of_entry in wired.values() for endpoint in of_entry]
         faults = await self._pool.run(self._networks.faults, endpoints)
         found = [self._drift_of(one) for one in faults if self._concerns(one, entries, wanted)]
         outside = await self._pool.run(self._networks.outside)
-        for entry in entries:
-            found += await self._of_container(entry, outside)
+        known = await self._pool.run(self._resolver.known) if endpoints else frozenset()
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def of_container(entry: Entry) -> list[Drift]:
+            async with turns:
+                return await self._of_container(entry, outside, _Heard(known, wired[entry.id]))
+
+        for one in await asyncio.gather(*(of_container(entry) for entry in entries)):
+            found += one
         return tuple(found)
 
     def _concerns(self, fault: Fault, entries: Sequence[Entry], networks: set[str]) -> bool:
@@ -217,13 +236,13 @@ class Truth:
             return owner is not None and owner.alive and owner in entries
         return not fault.network_id or fault.network_id in networks
 
-    async def _of_container(self, entry: Entry, outside: Holdings) -> list[Drift]:
+    async def _of_container(self, entry: Entry, outside: Holdings, heard: _Heard | None = None) -> list[Drift]:
         """Looked at twice if it was about to change; nothing is said of one that ended meanwhile."""
-        for _ in range(2):
+        for attempt in range(2):
             handle, situation = entry.handle, entry.situation
             if not _runs(entry):
                 return []
-            subject = await self._subject(entry)
+            subject = await self._subject(entry, None if attempt else heard)
             try:
                 found = await self._pool.run(self._examination.look, subject, outside)
             except StackrunError as error:
@@ -285,11 +304,11 @@ class Truth:
                 continue  # it went meanwhile
         return found
 
-    async def _subject(self, entry: Entry) -> Subject:
+    async def _subject(self, entry: Entry, heard: _Heard | None = None) -> Subject:
         definition, spec = entry.definition, entry.definition.spec
-        wired = self._networks.wired(entry)
+        wired = self._networks.wired(entry) if heard is None else heard.wired
         served = bool(wired) and self._planner.resolver(spec, entry.endpoints) is not None
-        known = await self._pool.run(self._resolver.known) if served else frozenset()
+        known = heard.known if heard else await self._pool.run(self._resolver.known) if served else frozenset()
         return Subject(
             id=entry.id,
             name=entry.name,

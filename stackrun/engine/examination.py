@@ -11,8 +11,9 @@ import json
 import os
 import select
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,11 @@ class Examination:
             *self._namespaces(subject, config),
             *self._credentials(subject, config),
             *truth.record_differences(subject.command, subject.environment, config),
-            *_settings(subject, config),
             *self._reservations(subject),
+            *_inside(subject, config, outside),
         ]
         if subject.names_served and not subject.names_known:
             found.append(Difference("dns", "served", "not known to the process that answers", Repair.IN_PLACE))
-        if subject.endpoints:
-            found += self._inside(subject, outside)
         return tuple(found)
 
     def mend(self, subject: Subject, differences: Sequence[Difference]) -> None:
@@ -163,24 +162,13 @@ class Examination:
         uid = _uid(subject)
         return truth.credential_differences(config, found, uid=uid, filtered=subject.filtered, available=identity.present())
 
-    # --- network, from inside ---
+    # --- network ---
 
     def _reservations(self, subject: Subject) -> Iterator[Difference]:
         for one in subject.ports:
             if one.host_port and not self._networks.is_held(one):
                 field = f"ports.{one.container_port}/{one.protocol}.reservation"
                 yield Difference(field, f"{one.host_ip or '0.0.0.0'}:{one.host_port} held", "free", Repair.RESTART)
-
-    def _inside(self, subject: Subject, outside: Holdings) -> Iterator[Difference]:
-        with _connection(subject, netlink.ROUTE) as connection:
-            inside = interfaces.holdings(connection)
-        yield from link_differences(subject.endpoints, outside, inside)
-        if subject.names_served and _asks_our_resolver(subject):
-            with _connection(subject, netlink.NETFILTER) as connection:
-                found = ruleset.present(connection, DNS_TABLE, ())
-            wanted = ruleset.written(resolver_requests())
-            if found is None or (found.chains, found.rules) != (wanted.chains, wanted.rules):
-                yield Difference("dns.redirect", "127.0.0.11:53", MISSING if found is None else "other rules", Repair.IN_PLACE)
 
     def _mend_links(self, subject: Subject) -> None:
         outside = self._networks.outside()
@@ -260,11 +248,35 @@ _SETTINGS_IN = ("uts", "ipc", "network")
 """Namespaces that sysctls and the hostname belong to; one that a container shares with the host is entered all the same."""
 
 
-def _settings(subject: Subject, config: Mapping[str, Any]) -> Iterator[Difference]:
+def _inside(subject: Subject, config: Mapping[str, Any], outside: Holdings) -> Iterator[Difference]:
+    """What only shows from within its namespaces.  They are entered once: each time takes a thread, which waits for its turn."""
     wanted = truth.settings(config)
-    if not wanted:
-        return iter(())
-    return truth.setting_differences(wanted, visit.inside(subject.pid, _SETTINGS_IN, lambda: _read_settings(wanted)))
+    redirected = bool(subject.endpoints) and subject.names_served and _asks_our_resolver(subject)
+    protocols = [netlink.ROUTE] * bool(subject.endpoints) + [netlink.NETFILTER] * redirected
+    if not wanted and not protocols:
+        return
+    with ExitStack() as opened:
+
+        def look() -> tuple[Mapping[str, str], list[netlink.Connection]]:
+            return _read_settings(wanted), [opened.enter_context(closing(netlink.Connection(one))) for one in protocols]
+
+        settings, connections = visit.inside(subject.pid, _SETTINGS_IN, look, lambda: _require_alive(subject))
+        yield from truth.setting_differences(wanted, settings)
+        if subject.endpoints:
+            yield from link_differences(subject.endpoints, outside, interfaces.holdings(connections[0]))
+        if redirected:
+            yield from _redirect_differences(connections[1])
+
+
+def _redirect_differences(connection: netlink.Connection) -> Iterator[Difference]:
+    found, wanted = ruleset.present(connection, DNS_TABLE, ()), _redirect()
+    if found is None or (found.chains, found.rules) != (wanted.chains, wanted.rules):
+        yield Difference("dns.redirect", "127.0.0.11:53", MISSING if found is None else "other rules", Repair.IN_PLACE)
+
+
+@cache
+def _redirect() -> ruleset.Ruleset:
+    return ruleset.written(resolver_requests())
 
 
 def _read_settings(wanted: Mapping[str, str]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def _mount(line: str) -> Mount | None:
 
 def _plain(text: str) -> str:
     """Blanks and backslashes are written as octal numbers."""
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text
 
 
 def look(pid: int, wanted: Iterable[str], *, content_max: int = 0) -> dict[str, Seen | None]:

@@ -10,6 +10,7 @@ import errno
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from stackrun.errors import KernelError
 from stackrun.kernel import nft
@@ -112,8 +113,9 @@ def _dump(connection: Connection, kind: int, parts: bytes) -> list[bytes]:
 # --- forms -----------------------------------------------------------------------------------------
 
 
+@lru_cache(512)
 def forms(expressions: bytes) -> tuple[Form, ...]:
-    """Of a rule's expressions."""
+    """Of a rule's expressions.  Every container has the same few rules."""
     return tuple(_form(data) for _, data in attribute_list(expressions))
 
 
