@@ -253,10 +253,15 @@ def _mount(text: str) -> RunMount:
     kind = options.pop("type", "bind").lower()
     if kind not in _MOUNT_TYPES and "$" not in kind:
         raise InvalidArgument(f'unsupported mount type "{kind}"', hint=near(kind, _MOUNT_TYPES) or f"one of {', '.join(_MOUNT_TYPES)}")
-    if "$" in options.get("from", ""):
+    _check_source(options.get("from", ""))
+    return RunMount(kind, options)
+
+
+def _check_source(name: str) -> None:
+    """The stage or image that files come from: which stages are needed is known before any variable is."""
+    if "$" in name:
         message = "'from' doesn't support variable expansion, define alias stage instead"
         raise InvalidArgument(message, hint="FROM ${IMAGE} AS name, and from=name")
-    return RunMount(kind, options)
 
 
 def _copy(parts: Parts) -> Copy:
@@ -264,6 +269,7 @@ def _copy(parts: Parts) -> Copy:
     if len(words) < 2:
         message = "requires at least two arguments, but only one was provided. Destination could not be determined"
         raise parts.fault(message, f"{parts.keyword} source destination")
+    _check_source(parts.flag("from"))
     is_json = json_words(parts.rest) is not None
     if not is_json and heredoc_word(words[-1]):
         raise parts.fault("cannot accept a heredoc as a destination", f"{parts.keyword} <<EOF /destination")

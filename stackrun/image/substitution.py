@@ -35,6 +35,11 @@ def expand_words(text: str, variables: Mapping[str, str], escape: str = "\\") ->
     return _split(_Reader(text, variables, escape).pieces())
 
 
+def expand_document(text: str, variables: Mapping[str, str]) -> str:
+    """A here-document of COPY with variables put in: quotes are its own, a backslash stands for what follows it."""
+    return "".join(piece for piece, _ in _Reader(text, variables, "\\", quotes="").pieces())
+
+
 def raw_words(text: str, escape: str = "\\") -> tuple[str, ...]:
     """The words as they are written, with their quotes, escapes and variables; InvalidArgument as `expand`."""
     return _split(_Reader(text, {}, escape, raw=True).pieces())
@@ -67,18 +72,19 @@ def _split(pieces: list[tuple[str, bool]]) -> tuple[str, ...]:
 
 
 @cache
-def _plain(escape: str, stop: str) -> re.Pattern[str]:
-    return re.compile(f"[^$'\"{re.escape(escape + stop)}]+")
+def _plain(special: str) -> re.Pattern[str]:
+    return re.compile(f"[^${re.escape(special)}]+")
 
 
 class _Reader:
-    """Reads a text once; `raw` keeps quotes, escapes and variables as they are written."""
+    """Reads a text once; `raw` keeps quotes, escapes and variables as they are written; `quotes` are the characters that quote."""
 
-    def __init__(self, text: str, variables: Mapping[str, str], escape: str, *, raw: bool = False) -> None:
+    def __init__(self, text: str, variables: Mapping[str, str], escape: str, *, raw: bool = False, quotes: str = "'\"") -> None:
         self.text = text
         self.variables = variables
         self.escape = escape
         self.raw = raw
+        self.quotes = quotes
         self.position = 0
         self.depth = 0
         self.length = 0
@@ -93,7 +99,7 @@ class _Reader:
     def _until(self, stop: str, raw_escapes: bool) -> list[tuple[str, bool]]:
         """Pieces up to the character `stop`, which is read, too; "" is the end."""
         found: list[tuple[str, bool]] = []
-        plain = _plain(self.escape, stop)
+        plain = _plain(self.quotes + self.escape + stop)
         while self.position < len(self.text):
             character = self.text[self.position]
             if character == stop:
@@ -129,7 +135,7 @@ class _Reader:
     def _double_quoted(self, raw_escapes: bool) -> str:
         self.position += 1
         found = ['"'] if self.raw else []
-        plain = _plain(self.escape, "")
+        plain = _plain('"' + self.escape)
         while self.position < len(self.text):
             character = self.text[self.position]
             if character == '"':
@@ -138,13 +144,8 @@ class _Reader:
             if match := plain.match(self.text, self.position):
                 self.position = match.end()
                 found.append(match[0])
-            elif character == "$":
-                found.append(self._variable())
-            elif character == self.escape:
-                found.append(self._escaped_in_quotes(raw_escapes))
             else:
-                self.position += 1
-                found.append(character)
+                found.append(self._variable() if character == "$" else self._escaped_in_quotes(raw_escapes))
             self.length += len(found[-1])
         raise self._fault("unexpected end of statement while looking for matching double-quote", "close the quote, or escape it")
 

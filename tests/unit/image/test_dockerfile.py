@@ -125,6 +125,7 @@ def test_an_instruction(text: str, expected: Instruction) -> None:
         ("COPY a <<B\nB", "COPY cannot accept a heredoc as a destination"),
         ("COPY <<A b\nx", "unterminated heredoc"),
         ("COPY --form=a b c", "unknown flag: --form"),
+        ("COPY --from=$A b c", "doesn't support variable expansion"),
         ("COPY --from b c", "missing a value on flag: --from"),
         ("COPY --link= b c", "missing a value on flag: --link"),
         ("COPY --link=maybe b c", "expecting boolean value for flag --link, not: maybe"),

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from stackrun.errors import InvalidArgument
-from stackrun.image.substitution import LONGEST, expand, expand_words, raw_words
+from stackrun.image.substitution import LONGEST, expand, expand_document, expand_words, raw_words
 
 VARIABLES = {"A": "1", "E": "", "P": "/usr/local/bin", "S": "x y", "Q": 'a"b', "é": "ok", "D": "a.b.c", "L": "one\ntwo"}
 
@@ -90,6 +90,20 @@ def test_what_makes_no_sense(text: str, message: str) -> None:
 )
 def test_words_are_split_after_variables_were_put_in(text: str, expected: tuple[str, ...]) -> None:
     assert expand_words(text, VARIABLES) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a 'b' \"$A\"\n", "a 'b' \"1\"\n"),
+        ("it's ${S}\n\n $NONE|", "it's x y\n\n |"),
+        ("\\\n", "\n"),
+        ("\\\\ \\$A \\n", "\\ $A n"),
+        ("${NONE:-'q'} ${A:+\"}", "'q' \""),
+    ],
+)
+def test_a_document_keeps_its_quotes(text: str, expected: str) -> None:
+    assert expand_document(text, VARIABLES) == expected
 
 
 def test_raw_words_stay_as_they_are_written() -> None:
