@@ -38,10 +38,12 @@ from stackrun.engine.pool import Pool
 from stackrun.engine.record import Situation
 from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.resolver import Resolver
+from stackrun.engine.shortages import Shortages
 from stackrun.engine.store import Store
 from stackrun.engine.supervise import next_pause_s, restarts
 from stackrun.engine.tasks import Tasks
 from stackrun.errors import CommandNotExecutable, CommandNotFound, Conflict, NotFound, NotModified, StackrunError
+from stackrun.kernel import cgroup
 from stackrun.runtime import container as runtime
 from stackrun.runtime import trace
 
@@ -89,6 +91,8 @@ class Lifecycle:
         self._resolver = resolver
         self._report = report
         self._closing = False
+        self._shortages = Shortages(self._short_of_memory)
+        self._layout = cgroup.detect()
         self.kept: Callable[[Mapping[str, str]], bool] = lambda labels: False
         """Whose lost containers, told by their labels, are somebody else's to bring back."""
         self.on_auto_remove: Callable[[Entry], Coroutine[Any, Any, None]] | None = None
@@ -165,6 +169,7 @@ class Lifecycle:
             self._networks.connected(entry, endpoint, "connect")
         self.publish(entry, "start")
         self._watch_health(entry, launched.handle)
+        self._watch_memory(entry)
 
     # --- what the shim tells ---
 
@@ -192,10 +197,21 @@ class Lifecycle:
         kind = event["event"]
         if kind == "exec-exit":
             self._execs.ended(event["id"], event["code"])
-        elif kind == "oom":
-            self.publish(entry, "oom")
         elif kind == "warning":
             self._report(f"{entry.name}: {event['text']}")
+
+    # --- what the kernel tells ---
+
+    def _watch_memory(self, entry: Entry) -> None:
+        self._shortages.watch(entry.id, cgroup.Cgroup.load(self._layout, self._planner.cgroup_path(entry)))
+
+    def _short_of_memory(self, container_id: str) -> None:
+        """The kernel has killed a process of it, which need not be the first: it may go on."""
+        entry = self._registry.get(container_id)
+        if entry is not None and entry.alive:
+            entry.situation = entry.with_state(oom_killed=True)
+            self.publish(entry, "oom")
+            self._tasks.spawn(self._record_running(entry), f"record want of memory of {entry.name}")
 
     # --- end ---
 
@@ -229,7 +245,7 @@ class Lifecycle:
         await self._close_ways(entry, was)
         for endpoint in was.endpoints:
             self._networks.connected(entry, endpoint, "disconnect")
-        if exit_.oom:
+        if exit_.oom and not was.state.oom_killed:  # that it happened was not told then
             self.publish(entry, "oom")
         self.publish(entry, "die", {"exitCode": str(exit_.code), "execDuration": str(_ran_s(was, exit_))})
         self._tell_waiters(entry, exit_.code, again)
@@ -251,6 +267,7 @@ class Lifecycle:
 
     def _leave_running(self, entry: Entry) -> None:
         entry.handle = None
+        self._shortages.forget(entry.id)
         if entry.health is not None:
             entry.health.cancel()
             entry.health = None
@@ -379,9 +396,9 @@ class Lifecycle:
         entry.situation = entry.with_state(health=new)
         if before is None or before.status is not new.status:
             self.publish(entry, f"health_status: {new.status}")
-            self._tasks.spawn(self._record_health(entry), f"record health of {entry.name}")
+            self._tasks.spawn(self._record_running(entry), f"record health of {entry.name}")
 
-    async def _record_health(self, entry: Entry) -> None:
+    async def _record_running(self, entry: Entry) -> None:
         """Under the lock, as every other record: two at a time would write one file, and the older might win."""
         async with entry.lock:
             if self._registry.get(entry.id) is entry and entry.status is not Status.REMOVING:
@@ -408,6 +425,7 @@ class Lifecycle:
             if entry.handle is not None:
                 self._watch(entry, entry.handle)
                 self._watch_health(entry, entry.handle)
+                self._watch_memory(entry)
             elif entry.status in (Status.RUNNING, Status.PAUSED):
                 await self._settle_exit(entry, await self._pool.run(self._lost, entry))
             elif entry.status is Status.RESTARTING and self.kept(entry.definition.spec.labels):
@@ -425,6 +443,7 @@ class Lifecycle:
                     task.cancel()
             if entry.handle is not None:
                 self._unwatch(entry.handle)
+        self._shortages.close()
         await self._tasks.settle()
         for entry in self._registry:
             _close_attached(entry)

@@ -3,7 +3,7 @@
     {"type": "stats", "id": …, "data": {"cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", …}}
     {"type": "oom", "id": …}
 
-Sources: runc-events(8) and what runc prints on the same machine; cgroup-v1/memory.rst ("Notification API"), cgroup-v2.rst.
+Sources: runc-events(8) and what runc prints on the same machine; cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import time
 from typing import Any
 
 from stackrun.errors import InvalidArgument
-from stackrun.kernel import syscalls
 from stackrun.kernel.cgroup import Cgroup
-from stackrun.kernel.cgroup_files import flat_keyed, number, read_or_empty, write
+from stackrun.kernel.cgroup_files import flat_keyed, number, read_or_empty
+from stackrun.kernel.shortage import LOOK_S, LOOKS, Shortage
 from stackrun.runtime.record import Record
 
 _UNLIMITED = 2**63 - 1
@@ -42,21 +42,29 @@ def follow(record: Record, interval_s: float) -> None:
     """Print a sample each interval and every want of memory, until the container ends."""
     group = record.group()
     pid_fd = record.open_init()
-    with _Shortage(group) as shortage:
-        poller = select.poll()
-        poller.register(pid_fd, select.POLLIN)
-        if shortage.fd >= 0:
-            poller.register(shortage.fd, select.POLLIN)
-        due = time.monotonic() + interval_s
-        while True:
-            ready = {fd for fd, _ in poller.poll(max(0.0, due - time.monotonic()) * 1000)}
-            if shortage.fd in ready and shortage.has_come():
-                say(record, "oom")
-            if pid_fd in ready:
-                return
-            if not ready:
-                say(record, "stats", sample(group))
-                due += interval_s
+    shortage = Shortage(group)
+    poller = select.poll()
+    poller.register(pid_fd, select.POLLIN)
+    if shortage.fd >= 0:
+        poller.register(shortage.fd, shortage.mask)
+    due = time.monotonic() + interval_s
+    while True:
+        ready = {fd for fd, _ in poller.poll(max(0.0, due - time.monotonic()) * 1000)}
+        if shortage.fd in ready and _has_come(shortage):
+            say(record, "oom")
+        if pid_fd in ready:
+            return
+        if not ready:
+            say(record, "stats", sample(group))
+            due += interval_s
+
+
+def _has_come(shortage: Shortage) -> bool:
+    for _ in range(LOOKS):
+        if shortage.kills():
+            return True
+        time.sleep(LOOK_S)
+    return shortage.is_going_on()
 
 
 def say(record: Record, kind: str, data: dict[str, Any] | None = None) -> None:
@@ -66,44 +74,6 @@ def say(record: Record, kind: str, data: dict[str, Any] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own flush at exit does not fail
         raise
-
-
-class _Shortage:
-    """`fd` is readable when the group may have run out of memory; -1 where nothing tells."""
-
-    def __init__(self, group: Cgroup) -> None:
-        self._group = group
-        self._is_v1 = "memory" in group.layout.v1
-        self._kills = group.oom_kills()
-        self.fd = -1
-
-    def __enter__(self) -> _Shortage:
-        directory = self._group.directory("memory")
-        if not directory:
-            return self
-        if not self._is_v1:
-            self.fd = syscalls.inotify_init()
-            syscalls.inotify_add_watch(self.fd, f"{directory}/memory.events", syscalls.IN_MODIFY)
-            return self
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        control = os.open(f"{directory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            write(f"{directory}/cgroup.event_control", f"{self.fd} {control}")
-        finally:
-            os.close(control)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-
-    def has_come(self) -> bool:
-        os.read(self.fd, 4096)
-        if self._is_v1:
-            # The removal of the group is told the same way.
-            return os.path.exists(f"{self._group.directory('memory')}/memory.oom_control")
-        kills, self._kills = self._kills, self._group.oom_kills()
-        return self._kills > kills
 
 
 # --- one sample ---

@@ -32,6 +32,8 @@ EVERYTHING_S = 1e-9
 """`since_s` that leaves nothing out: a new daemon learns of ends that it slept through before anybody listens."""
 ASKED_WITHIN_S = 600.0
 """A process that outlives a request to end for longer has ended by itself."""
+SURVIVED_S = 1.0
+"""A container that runs on after this time has survived that the kernel killed a process of it."""
 LINES_LOOKED_AT = 20
 LINE_CHARS_MAX = 300
 _SIGNALS_REMEMBERED = 4096
@@ -226,7 +228,12 @@ class Witness:
             async with aclosing(events):
                 async for event in events:
                     sighting = sightings.seen(event)
-                    if sighting is not None:
+                    if sighting is None:
+                        continue
+                    if sighting.action == "oom":
+                        # Only worth a word where the container survives it, which is known in a moment.
+                        asyncio.get_running_loop().call_later(SURVIVED_S, seen.put_nowait, sighting)
+                    else:
                         seen.put_nowait(sighting)
         except StackrunError as error:
             _log.warning("what happens to containers is no longer noted: %s", error)

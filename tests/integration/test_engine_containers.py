@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engines import BUSYBOX, execute, finished, fresh_engine, output_of, run, until
+from engines import BUSYBOX, add_busybox, engine_on, execute, finished, fresh_engine, output_of, remove_everything, run, until
 
 from stackrun.api.types import (
     AttachQuery,
@@ -343,5 +343,34 @@ def test_whichever_process_the_kernel_kills_for_want_of_memory_is_told(short_tmp
             await events.aclose()
             await finished(engine, "two", "sh", "-c", "exit 137", resources=limits, network_mode="none")
             assert not (await engine.container("two")).state.oom_killed
+
+    asyncio.run(scenario())
+
+
+def test_a_process_killed_for_want_of_memory_is_told_while_its_container_goes_on(short_tmp: Path) -> None:
+    """Also to an engine that has found the container running, and once for each."""
+
+    async def scenario() -> None:
+        limits = Resources(memory_bytes=32 << 20, memory_swap_bytes=32 << 20)
+        async with engine_on(short_tmp) as engine:
+            await add_busybox(engine, short_tmp)
+            await run(engine, "one", "sleep", "1000", resources=limits, network_mode="none")
+            await grow_once(engine)
+        async with engine_on(short_tmp) as engine:
+            assert (await engine.container("one")).state.oom_killed  # on the disk
+            await grow_once(engine)
+            events = await engine.events(filters=Filters({"event": ("oom", "die")}))
+            await engine.kill_container("one")
+            assert (await anext(events)).action == "die"
+            await events.aclose()
+            await remove_everything(engine)
+
+    async def grow_once(engine: LocalEngine) -> None:
+        events = await engine.events(filters=Filters({"event": ("oom", "die")}))
+        await execute(engine, "one", "sh", "-c", f"({GROW}); true")
+        assert (await anext(events)).action == "oom"
+        found = await engine.container("one")
+        assert found.state.running and found.state.oom_killed
+        await events.aclose()
 
     asyncio.run(scenario())
