@@ -1,4 +1,5 @@
-"""kill -9 of daemon, zygote, a shim or the command line at random moments of `up`, `up` with a change, and `down` of ten services.
+"""kill -9 of daemon, zygote, a shim or the command line at random moments of `up`, `up` with a change, a change that is saved while
+somebody watches, and `down` of ten services.
 
 Each time the next command brings the stack where it belongs, nothing that should have gone on was disturbed, and nothing is left over
 or corrupt.  CHAOS_POINTS moments are tried (`make chaos`: 200), of the dice that CHAOS_SEED throws.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import select
 import signal
 import subprocess
@@ -21,7 +23,7 @@ from typing import Any
 import pytest
 from machine import Machine, free_port
 
-POINTS = int(os.environ.get("CHAOS_POINTS", "9"))
+POINTS = int(os.environ.get("CHAOS_POINTS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 VICTIMS = ("daemon", "daemon", "command line", "zygote", "shim")
 CHANGING = frozenset({"api", "web", "worker", "search"})
@@ -68,6 +70,8 @@ networks: {{back: {{}}}}
 volumes: {{data: {{}}}}
 secrets: {{password: {{file: password}}}}
 """
+APPLIED = re.compile(r"\(\d+\.\d+s\)$|nothing more was done|nothing to do", re.MULTILINE)
+"""The last that who watches says of a change."""
 WHOLE = {f"chaos-{name}-1" for name in (*STABLE, *CHANGING, "migrate")} | {"chaos-api-2"}
 JOB = "chaos-migrate-1"
 
@@ -93,28 +97,50 @@ class Chaos:
         return ["up", "-d", "--wait"]
 
     def undisturbed(self, verb: str) -> None:
-        began = time.monotonic()
-        self.machine.run(*self.command(verb), cwd=self.folder)
-        self.took_s[verb] = time.monotonic() - began
+        if verb == "save":
+            self.save()
+        else:
+            began = time.monotonic()
+            self.machine.run(*self.command(verb), cwd=self.folder)
+            self.took_s[verb] = time.monotonic() - began
         self.check(verb)
 
     def disturbed(self, verb: str, victim: str, after_s: float) -> None:
         """Whatever became of the command, it did not break; then the same once more, in peace."""
-        command = self.command(verb)
         before = self.pids()
-        with self.machine.start(*command, cwd=self.folder) as process:
-            lost = self.kill(victim, process, after_s)
-            out, err = process.communicate(timeout=60)
-        print(out + err)
-        assert "Traceback" not in out + err
+        if verb == "save":
+            command, (lost, told) = self.command("up"), self.save(victim, after_s)
+        else:
+            command = self.command(verb)
+            with self.machine.start(*command, cwd=self.folder) as process:
+                lost = self.kill(victim, process, after_s)
+                told = "".join(process.communicate(timeout=60))
+        print(told)
+        assert "Traceback" not in told
         self.machine.run(*command, cwd=self.folder)
         self.check(verb)
-        if verb == "change":
+        if verb in ("change", "save"):
             after = self.pids()
             moved = {name for name in before if name.split("-")[1] in STABLE and before[name] != after.get(name)}
             assert moved <= lost, "a container that nothing concerned was stopped"
 
-    def kill(self, victim: str, process: subprocess.Popen[str], after_s: float) -> set[str]:
+    def save(self, victim: str = "", after_s: float = 0.0) -> tuple[set[str], str]:
+        """A change while somebody watches, who outlives all but his own death; what went with the victim, and what he said."""
+        command, log = self.dice.choice((["watch"], ["up", "--watch"])), self.machine.root / "watch.log"
+        with log.open("w") as output:
+            process = self.machine.start_to(output, *command, cwd=self.folder)
+        at = _said(log, re.compile(r"watching \d+ files"), process)
+        self.command("change")
+        began = time.monotonic()
+        lost = self.kill(victim, process, after_s) if victim else set()
+        if victim != "command line":
+            _said(log, APPLIED, process, at)
+            self.took_s.setdefault("save", time.monotonic() - began)
+        process.kill()
+        process.wait()
+        return lost, f"{' '.join(command)}:\n{log.read_text()}"
+
+    def kill(self, victim: str, process: subprocess.Popen[Any], after_s: float) -> set[str]:
         """The containers that go with it."""
         told = os.pidfd_open(process.pid)
         select.select([told], [], [], after_s)
@@ -208,14 +234,14 @@ class Chaos:
 def chaos(machine: Machine, busybox: str) -> Iterator[Chaos]:
     made = Chaos(machine, machine.root / "chaos", free_port(), random.Random(SEED))
     made.command("change")
-    for verb in ("up", "change", "down"):
+    for verb in ("up", "change", "save", "down"):
         made.undisturbed(verb)
     yield made
 
 
 @pytest.mark.parametrize("point", range(POINTS))
 def test_the_next_command_brings_it_where_it_belongs(chaos: Chaos, point: int) -> None:
-    verb = chaos.dice.choice(("change", "change", "down")) if chaos.is_up else "up"
+    verb = chaos.dice.choice(("change", "change", "save", "down")) if chaos.is_up else "up"
     victim = chaos.dice.choice(VICTIMS)
     after_s = chaos.dice.uniform(0, chaos.took_s[verb])
     print(f"seed {SEED}, point {point}: {verb}, the {victim} killed after {after_s:.3f} s of {chaos.took_s[verb]:.3f} s")
@@ -226,6 +252,15 @@ def test_it_can_still_be_taken_down_and_its_history_read(chaos: Chaos) -> None:
     chaos.machine.run("down", "-v", cwd=chaos.folder)
     chaos.check("down")
     assert "removed by down" in chaos.machine.run("why", "db", cwd=chaos.folder).stdout
+
+
+def _said(log: Path, words: re.Pattern[str], process: subprocess.Popen[bytes], after: int = 0) -> int:
+    """Waits for it, from that place in the log on; gives the place behind it."""
+    deadline = time.monotonic() + 60
+    while not (found := words.search(text := log.read_text(), after)):
+        assert time.monotonic() < deadline and process.poll() is None, f"{words.pattern} was not said:\n{text}"
+        time.sleep(0.02)
+    return found.end()
 
 
 def _json(path: Path) -> dict[str, Any]:
