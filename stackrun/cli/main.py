@@ -44,6 +44,7 @@ COMMANDS = {
     "schema": ("schema", "print the JSON Schema of stack files"),
     "init": ("init", "write a stack file to start from"),
     "completion": ("completion", "print what makes bash, zsh or fish complete our commands"),
+    "build": ("build", "build the services' images"),
     "pull": ("pull", "fetch the services' images"),
     "images": ("images", "list the images the stack uses"),
     "load": ("archives", "load images from an archive"),

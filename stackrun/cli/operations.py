@@ -192,6 +192,8 @@ async def _begun(operations: Stacks, verb: str, request: dict[str, Any]) -> Asyn
     source = wire.source_from_json(request)
     if verb == "up":
         return await operations.up(source, wire.up_options_from_json(request))
+    if verb == "build":
+        return await operations.build(source, wire.build_options_from_json(request))
     if verb == "down":
         return await operations.down(source, wire.down_options_from_json(request))
     services, timeout_s, signal = wire.arguments_from_json(request)

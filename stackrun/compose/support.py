@@ -12,6 +12,7 @@ from typing import Any
 
 from stackrun.compose.faults import Faults
 from stackrun.compose.normalize import services_of
+from stackrun.compose.paths import is_remote
 from stackrun.compose.patterns import Pattern
 from stackrun.compose.scalar import is_digits, text_of
 from stackrun.compose.tree import Map, Place, Seq
@@ -28,6 +29,12 @@ def _unless(*allowed: Any, reason: str) -> Verdict:
     return lambda value: "" if value is None or value in allowed else reason.format(value)
 
 
+def _named_context(value: Any) -> str:
+    text = text_of(value)
+    allowed = text.startswith(("service:", "docker-image://")) or re.fullmatch(r"[\w.-]*", text)
+    return "" if allowed else "a named context is an image here: service:NAME or docker-image://IMAGE"
+
+
 _WINDOWS = "is for Windows containers"
 _ERRORS: dict[str, Verdict] = {
     "services.*.blkio_config.weight_device": _any("block device weights are not supported"),
@@ -35,6 +42,8 @@ _ERRORS: dict[str, Verdict] = {
     "services.*.blkio_config.device_read_iops": _any("block device rates are not supported"),
     "services.*.blkio_config.device_write_bps": _any("block device rates are not supported"),
     "services.*.blkio_config.device_write_iops": _any("block device rates are not supported"),
+    "services.*.build.additional_contexts.*": _named_context,
+    "services.*.build.isolation": _unless("", "default", reason=f"isolation {_WINDOWS}"),
     "services.*.cpu_rt_period": _any("real-time scheduling is not supported"),
     "services.*.cpu_rt_runtime": _any("real-time scheduling is not supported"),
     "services.*.credential_spec": _any(f"credential_spec {_WINDOWS}"),
@@ -68,7 +77,15 @@ _ERRORS: dict[str, Verdict] = {
     "volumes.*.driver": _unless("", "local", reason="there is no volume driver {}"),
 }
 _WARNINGS: dict[str, Verdict] = {
-    "services.*.build": _any("building images is not supported yet: the image is pulled, or must be here already"),
+    "services.*.build.cache_from": _any("the builder has its own cache: cache_from has no effect"),
+    "services.*.build.cache_to": _any("the builder has its own cache: cache_to has no effect"),
+    "services.*.build.entitlements": _any("no build has more rights than others: entitlements have no effect"),
+    "services.*.build.no_cache_filter": _any("no_cache_filter has no effect: say no_cache"),
+    "services.*.build.privileged": _any("no build has more rights than others: privileged has no effect"),
+    "services.*.build.provenance": _unless("", "false", reason="attestations are not made: provenance has no effect"),
+    "services.*.build.sbom": _unless("", "false", reason="attestations are not made: sbom has no effect"),
+    "services.*.build.ssh": _any("no build is given the SSH agent: ssh has no effect"),
+    "services.*.build.ulimits": _any("limits of a build have no effect"),
     "services.*.cpu_count": _any(f"cpu_count {_WINDOWS} and has no effect"),
     "services.*.cpu_percent": _any(f"cpu_percent {_WINDOWS} and has no effect"),
     "services.*.deploy.endpoint_mode": _unless("", "dnsrr", reason="names are resolved to every replica, as with dnsrr"),
@@ -79,9 +96,6 @@ _WARNINGS: dict[str, Verdict] = {
     "services.*.deploy.restart_policy.delay": _any("restarts back off by themselves: delay has no effect"),
     "services.*.deploy.restart_policy.window": _any("window has no effect"),
     "services.*.deploy.rollback_config": _any("a failed update goes back at once, in update_config's order: rollback_config has no effect"),
-    "services.*.develop.watch.*.action": _unless(
-        "sync", "sync+restart", "sync+exec", "restart", reason="building images is not supported yet: the action {} does nothing"
-    ),
     "services.*.mem_swappiness": _any("mem_swappiness has no effect"),
     "services.*.pull_policy": _unless(
         "", "always", "missing", "if_not_present", "never", "build", reason="pull policy {} pulls every time, as always does"
@@ -102,6 +116,7 @@ def check_support(root: Map, faults: Faults) -> None:
     for _, service in services_of(root):
         _restart(service, faults)
         _platform(service, faults)
+        _builds(service, faults)
         _ports(service, faults)
         _fixed_ports(service, faults)
         _targets(service, faults)
@@ -142,6 +157,24 @@ def _platform(service: Map, faults: Faults) -> None:
         message = f"the image is for {platform}, this machine is linux/{_architecture()}"
         hint = "it runs only where an emulator is registered"
         faults.warning(service.value_place("platform"), message, hint=hint, code="foreign-platform")
+
+
+def _builds(service: Map, faults: Faults) -> None:
+    """A context is a folder here, an image for this machine."""
+    build = service.get("build")
+    if not isinstance(build, Map):
+        return
+    context, platforms, own = text_of(build.get("context")), build.get("platforms") or (), f"linux/{_architecture()}"
+    if is_remote(context) or "://" in context:
+        at = build.value_place("context") if "context" in build.values_at else service.value_place("build")
+        hint = "fetch it, and name the folder"
+        faults.error(at, f"a build context that has to be fetched is not supported: {context}", hint=hint, code="unsupported")
+    if service.get("platform") and text_of(service["platform"]) not in map(text_of, platforms):
+        return  # told already, or nothing to tell
+    if platforms and not any(text_of(one) == own or text_of(one).startswith(f"{own}/") for one in platforms):
+        faults.error(build.value_place("platforms"), f"images are built for this machine, {own}", code="unsupported")
+    elif len(platforms) > 1:
+        faults.warning(build.value_place("platforms"), f"it is built for this machine alone, {own}", code="no-effect")
 
 
 def _architecture() -> str:

@@ -18,7 +18,7 @@ from stackrun.api.types import Progress
 from stackrun.errors import BuildFailed, Conflict, InvalidArgument, StackrunError
 from stackrun.stack.buildcontext import Recipe, archive, ingredients, recipe, signed
 from stackrun.stack.buildrecords import write
-from stackrun.stack.builds import DOCKERFILE, Build, Ingredients, label
+from stackrun.stack.builds import DOCKERFILE, LABEL, Build, Ingredients, label
 from stackrun.stack.plan import BuildImage
 
 ATTEMPTS_MAX = 5
@@ -138,6 +138,8 @@ class _Told:
         if text.startswith("Step ") and " : " in text:
             self.step = text
             self._output.clear()
+            if f"{LABEL}=" in text:
+                return  # ours
         elif not text.strip() or text.startswith((" ---> ", "Removing intermediate container", "Successfully ")):
             return
         else:

@@ -220,7 +220,7 @@ def _ordered(project: model.Project, builds: Mapping[str, Build]) -> dict[str, B
             service = builds[image].service
             place = project.place("services", service, "build", "additional_contexts")
             names = " → ".join(builds[one].service for one in (*way[way.index(image) :], image))
-            raise ComposeError([Diagnostic(place.path, place.line, place.column, f"builds need each other: {names}", code="build-cycle")])
+            raise ComposeError([Diagnostic(place.path, place.line, place.column, f"builds need each other: {names}")])
         if image in builds and image not in ordered:
             for other in builds[image].needs:
                 enter(other, (*way, image))

@@ -34,7 +34,9 @@ class Images:
     old: ImageConfig | None = None
     new: ImageConfig | None = None
     new_id: str = ""
-    """Empty: not known before it is pulled."""
+    """Empty: not known before it is pulled or built."""
+    rebuilt: bool = False
+    """It will be another one."""
 
 
 def container_differences(
@@ -66,9 +68,11 @@ def _carried(found: Container, wanted: ContainerSpec) -> set[str]:
 
 def _image(found: Container, wanted: ContainerSpec, images: Images) -> Iterable[Difference]:
     other_id = bool(images.new_id and found.image_id and images.new_id != found.image_id)
-    if found.spec.image == wanted.image and not other_id:
+    if found.spec.image == wanted.image and not other_id and not images.rebuilt:
         return
     old, new = found.spec.image, wanted.image
+    if images.rebuilt:
+        old, new = f"{old} ({_short(found.image_id)})", f"{new} (built anew)"
     if other_id:
         old, new = f"{old} ({_short(found.image_id)})", f"{new} ({_short(images.new_id)})"
     yield Difference("image", old, new, (("image",), ("build",)))

@@ -198,7 +198,7 @@ class _Explainer:
         service = self._desired.services[create.service]
         stale = service.image in self._observed.stale
         new_id = "" if stale else self._observed.images.get(service.image, "")
-        images = Images(self._inspected.images.get(found.image_id), self._inspected.images.get(new_id), new_id)
+        images = Images(self._inspected.images.get(found.image_id), self._inspected.images.get(new_id), new_id, stale)
         return container_differences(create.spec, service, found, images, self._names)
 
     def _content_change(self, file: WriteFile) -> tuple[FieldChange, ...]:

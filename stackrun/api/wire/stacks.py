@@ -62,7 +62,7 @@ _SOURCE = _table(
 )
 _UP = _table(
     services=TEXTS, force_recreate=FLAG, no_recreate=FLAG, no_deps=FLAG, no_start=FLAG, remove_orphans=FLAG, renew_anonymous_volumes=FLAG,
-    pull=TEXT, scale=_COUNTS, timeout_s=NUMBER, wait=FLAG, wait_timeout_s=NUMBER, keep=FLAG, by=TEXT,
+    pull=TEXT, build=TEXT, unbuilt=TEXTS, scale=_COUNTS, timeout_s=NUMBER, wait=FLAG, wait_timeout_s=NUMBER, keep=FLAG, by=TEXT,
     atomic=FLAG, revision=INTEGER, revert=FLAG,
     seal=PAIRS,
 )  # fmt: skip

@@ -79,7 +79,7 @@ def sign(symbol: str, coloured: bool) -> str:
 def _reason(action: Document) -> str:
     """What is done to it and why; of a resource that is made or goes the sign says enough."""
     cause, steps = action["cause"], ", ".join(action["steps"])
-    if action["symbol"] != "~" and not action["resource"].startswith("Image "):
+    if action["symbol"] == "-/+" or (action["symbol"] != "~" and not action["resource"].startswith("Image ")):
         return printable(cause)
     return printable(f"{steps} ({cause})" if cause else steps)
 

@@ -41,6 +41,8 @@ def stack_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--scale", action="append", type=_scale, default=[], metavar="SERVICE=N", help="run N containers of a service")
     flag("--no-keep", action="store_true", help="do not bring back afterwards what stops or vanishes")
     flag("--pull", choices=("always", "missing", "never"), help="when to pull images")
+    flag("--build", action="store_true", help="build images though they are there and right")
+    flag("--no-build", action="store_true", help="build nothing: refuse when an image is missing")
     flag("--no-log-prefix", action="store_true", help="logs without the containers' names")
     flag("--timestamps", action="store_true", help="logs with their times")
 
@@ -79,6 +81,8 @@ def stack_request(options: argparse.Namespace) -> dict[str, Any]:
     """The body of `up` and of `plan`: api.stacks.StackSource and UpOptions by their field names."""
     if options.force_recreate and options.no_recreate:
         raise InvalidArgument("--force-recreate and --no-recreate contradict each other")
+    if options.build and options.no_build:
+        raise InvalidArgument("--build and --no-build contradict each other")
     if options.atomic and options.no_start:
         raise InvalidArgument("--atomic and --no-start contradict each other", hint="what does not start cannot fail")
     return {"source": source(options), "options": _options(options)}
@@ -118,6 +122,7 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
         "remove_orphans": options.remove_orphans,
         "renew_anonymous_volumes": options.renew_anon_volumes,
         "pull": options.pull or "",
+        "build": "always" if options.build else "never" if options.no_build else "",
         "scale": dict(options.scale),
         "timeout_s": options.timeout,
         "atomic": options.atomic,

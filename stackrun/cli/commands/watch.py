@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("--no-up", action="store_true", help="change nothing until a file changes")
     parser.add_argument("-y", "--yes", action="store_true", help="also do what removes containers or loses data")
     parser.add_argument("--quiet", action="store_true", help="say only what goes wrong or waits")
-    parser.add_argument("--prune", action="store_true", help="taken as Docker Compose's; nothing is built yet, so nothing is pruned")
+    parser.add_argument("--prune", action="store_true", help="taken as Docker Compose's; images that were built anew stay, untagged")
 
 
 def run(options: argparse.Namespace) -> int:
