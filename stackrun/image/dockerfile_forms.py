@@ -181,8 +181,15 @@ def _healthcheck(parts: Parts) -> Check:
     if not rest or words == ():
         raise InvalidArgument("Missing command after HEALTHCHECK CMD", hint="HEALTHCHECK CMD curl -f http://localhost/")
     command = Command(parts.line, "CMD", text=rest, is_shell=True) if words is None else Command(parts.line, "CMD", words)
-    seconds = {name.replace("-", "_") + "_s": _interval(parts, name) for name in ("interval", "timeout", "start-period", "start-interval")}
-    return Check(parts.line, command, retries=_retries(parts.flag("retries")), **seconds)
+    return Check(
+        parts.line,
+        command,
+        interval_s=_interval(parts, "interval"),
+        timeout_s=_interval(parts, "timeout"),
+        start_period_s=_interval(parts, "start-period"),
+        start_interval_s=_interval(parts, "start-interval"),
+        retries=_retries(parts.flag("retries")),
+    )
 
 
 def _interval(parts: Parts, name: str) -> float:

@@ -113,7 +113,7 @@ class Lines:
         """The lines up to the one that is `name`; None, and none of them read, when there is none."""
         if self._last_lines.get((name, is_chomped), -1) < self.next:
             return None
-        found = []
+        found: list[str] = []
         for position in range(self.next, len(self.lines)):
             line = self.lines[position].lstrip("\t") if is_chomped else self.lines[position]
             if line.rstrip("\r") == name:
