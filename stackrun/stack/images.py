@@ -39,7 +39,7 @@ def decide_images(desired: Desired, observed: Observed, policy: Policy = PLAIN) 
     pulls: dict[tuple[str, str], str] = {}
     for service in (desired.services[name] for name in selection(desired, policy)):
         present = service.image in observed.images
-        if service.image in observed.builds:
+        if service.image in observed.builds and not writer.is_pulled_only(service, policy):
             writer.declared(service, present, policy)
         elif cause := _pull_cause(service, present, policy.pull or service.pull_policy):
             pulls.setdefault((service.image, service.platform), cause)
@@ -105,6 +105,11 @@ class _Writer:
                 )  # fmt: skip
                 numbers[image] = self.draft.add(action, [numbers[one] for one in declared.build.needs if one in numbers])
         return self.draft.finished()
+
+    def is_pulled_only(self, service: DesiredService, policy: Policy) -> bool:
+        """As --no-build has it, where the file names the image itself."""
+        declared = self._observed.builds[service.image]
+        return policy.build == NEVER and declared.build.pullable and not declared.changed
 
     def declared(self, service: DesiredService, present: bool, policy: Policy) -> None:
         """An image that some service of the file builds."""
