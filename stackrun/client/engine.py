@@ -248,6 +248,9 @@ class HttpEngine:
         query, headers = builds.spec_to_query(spec), builds.spec_to_headers(spec)
         return _build_lines(await self._request("POST", "/build", query, body=context, headers=(*_TAR, *headers)))
 
+    async def prune_builds(self) -> int:
+        return int((await self._json("POST", "/build/prune", {"all": True})).get("SpaceReclaimed") or 0)
+
     async def tag_image(self, ref: str, reference: str) -> None:
         repository, tag = _split_reference(reference)
         await self._json("POST", f"/images/{ref}/tag", {"repo": repository, "tag": tag})

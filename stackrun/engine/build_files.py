@@ -32,7 +32,8 @@ class Transfer:
     """COPY or ADD with its variables put in and its sources found.
 
     `paths`: (path in the tree, folder below the target where --parents wants it).  `target` is absolute; a slash at its end means a
-    folder.  `content` are here-documents: name → text.  `digests`: kind and digest of each source, `file:…` or `dir:…`.
+    folder; `written` is how it was written.
+    `content` are here-documents: name → text.  `digests`: kind and digest of each source, `file:…` or `dir:…`.
     """
 
     keyword: str
@@ -40,6 +41,7 @@ class Transfer:
     paths: tuple[tuple[str, str], ...]
     content: Mapping[str, bytes]
     target: str
+    written: str
     chown: str
     mode: int | None
     unpacks: bool
@@ -78,7 +80,8 @@ def found(instruction: Copy, tree: Tree, variables: Mapping[str, str], escape: s
                 paths.append((path, _parents(source, path) if instruction.parents else ""))
     if not paths and not content:
         raise InvalidArgument(f"{keyword} failed: no source files were specified")
-    target = destination(put_in(instruction.target), working_dir)
+    written = put_in(instruction.target)
+    target = destination(written, working_dir)
     if len(paths) + len(content) > 1 and not target.endswith("/"):
         raise InvalidArgument(
             f"When using {keyword} with more than one source file, the destination must be a directory and end with a /"
@@ -90,7 +93,7 @@ def found(instruction: Copy, tree: Tree, variables: Mapping[str, str], escape: s
     digests = [f"{_kind(tree, path)}:{digest(tree, path, owners=owners, wanted=wanted)}" for path, _ in paths]
     digests += [f"file:{digest_of(name, text.decode())}" for name, text in content.items()]
     return Transfer(
-        keyword, tree, tuple(paths), content, target, put_in(instruction.chown), _mode(put_in(instruction.chmod)),
+        keyword, tree, tuple(paths), content, target, written, put_in(instruction.chown), _mode(put_in(instruction.chmod)),
         instruction.unpack if instruction.unpack is not None else keyword == "ADD", owners, wanted, tuple(digests),
     )  # fmt: skip
 

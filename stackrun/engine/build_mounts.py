@@ -8,6 +8,7 @@ history.  ssh is refused: there is no agent here to ask.
 from __future__ import annotations
 
 import asyncio
+import os
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,6 +28,8 @@ from stackrun.image.substitution import expand
 P = ParamSpec("P")
 T = TypeVar("T")
 Trees = Callable[[str], Awaitable[Tree]]
+_PROGRAM = "/run/stackrun-program"
+"""Where a here-document is that begins with #!: a mount point, so it is no part of the layer."""
 
 
 class Crew(Protocol):
@@ -37,12 +40,13 @@ class Crew(Protocol):
 
 @dataclass(slots=True)
 class Made:
-    """`targets`: the mount points; `environment`: secrets that are wanted as variables."""
+    """`targets`: the mount points; `environment`: secrets that are wanted as variables; `program`: what to execute instead of a shell."""
 
     mounts: tuple[Mount, ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +133,11 @@ class Plan:
                     mounts += await _secret(one, crew, spec, environment)
                 else:
                     mounts.append(await _bound(one, crew))
+            if self._script:
+                path = await crew.work(crew.workspace.program, self._script)
+                mounts.append(Mount(MountType.BIND, _PROGRAM, path, read_only=True))
             targets = (*tmpfs, *(one.target for one in mounts))
-            yield Made(tuple(mounts), tmpfs, targets, environment)
+            yield Made(tuple(mounts), tmpfs, targets, environment, _PROGRAM if self._script else "")
 
     async def _cache(self, one: _Wanted, held: AsyncExitStack) -> Mount:
         name = one.options.get("id") or one.target
@@ -165,8 +172,6 @@ async def _bound(one: _Wanted, crew: Crew) -> Mount:
     tree, source = one.tree, one.source
 
     def fill() -> str:
-        import os
-
         fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             copy(tree, source, fd, "/content", Manner((0, 0) if tree.is_context else None))

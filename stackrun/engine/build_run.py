@@ -6,13 +6,14 @@ kernel before its exit code is told, and nobody writes any more when the layer i
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from stackrun.api.builds import BuildSpec
-from stackrun.api.types import AttachQuery, ContainerSpec, ImageConfig, LogConfig, Mount, Resources, WaitCondition
+from stackrun.api.types import AttachQuery, ContainerSpec, Created, ImageConfig, LogConfig, Mount, Resources, WaitCondition
 from stackrun.engine.build_state import State
 from stackrun.engine.containers import Containers
 from stackrun.engine.layers import LayerTree
@@ -29,11 +30,12 @@ Say = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a container of the build stands on: the state's layers, mounts, and the paths that are mount points alone."""
+    """What a container of the build stands on: the state's layers, mounts, and the file to execute where that is no shell's command."""
 
     lower: tuple[str, ...]
     mounts: tuple[Mount, ...] = ()
     tmpfs: Mapping[str, str] | None = None
+    program: str = ""
 
 
 class Runs:
@@ -56,17 +58,24 @@ class Runs:
         BuildFailed for another code.
         """
         words = command(state, run)
-        asked = _container(spec, state, run, words, environment, ground)
+        asked = _container(spec, state, run, [ground.program] if ground.program else words, environment, ground)
         config = ImageConfig(environment=tuple(state.config.get("Env") or ()))
-        created = await self._tasks.finish(self._containers.create_for_build(build_id, asked, state.id, config, ground.lower))
+        creating = asyncio.ensure_future(self._containers.create_for_build(build_id, asked, state.id, config, ground.lower))
         try:
+            created = await asyncio.shield(creating)
             started(created.id)
             code = await self._run(created.id, say)
             if code:
                 raise BuildFailed(f"The command '{' '.join(words)}' returned a non-zero code: {code}", code)
             yield str(self._store.container_directory(created.id) / "upper")
         finally:
-            await self._tasks.finish(self.remove(created.id))
+            await self._tasks.finish(self._removed(creating))
+
+    async def _removed(self, creating: asyncio.Future[Created]) -> None:
+        """It may be under way still when the build is cancelled."""
+        await asyncio.wait([creating])
+        if not creating.cancelled() and creating.exception() is None:
+            await self.remove(creating.result().id)
 
     async def _run(self, container_id: str, say: Say) -> int:
         """Its exit code, once everything of it is over."""

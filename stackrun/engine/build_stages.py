@@ -69,7 +69,7 @@ class Building:
         self._order = needed_stages(dockerfile, spec.target, self._scope.values)
         self._states: dict[int, State] = {}
         self._trees: dict[str, Tree] = {}
-        self._count = sum(1 + len(dockerfile.stages[index].instructions) for index in self._order) + int(bool(spec.labels))
+        self._count = sum(1 + len(dockerfile.stages[index].instructions) for index in self._order) + len(spec.labels)
         self._number = 0
 
     # --- all of it ---
@@ -79,11 +79,10 @@ class Building:
         for index in self._order:
             await self._stage(index)
         state = self._states[self._order[-1]]
-        if self._spec.labels:
-            label = Label(0, tuple((_quoted(name), _quoted(value)) for name, value in sorted(self._spec.labels.items())))
-            shown = " ".join(f"{name}={value}" for name, value in sorted(self._spec.labels.items()))
-            self._announce(f"LABEL {shown}")
-            await self._change(state, label)
+        for name, value in sorted(self._spec.labels.items()):
+            self._announce(f"LABEL {name}={value}")
+            await self._change(state, Label(0, ((_quoted(name), _quoted(value)),)))
+            self._tell_id(state)
         return state, self._scope.unused(self._dockerfile)
 
     async def _stage(self, index: int) -> None:
@@ -151,14 +150,16 @@ class Building:
         """What changes the configuration alone."""
         before = copy.deepcopy(state.config)
         variables = state.variables()
+
+        def put_in(text: str) -> str:
+            return expand(text, variables, self._dockerfile.escape)
+
         if isinstance(instruction, Maintainer):
             state.document["author"] = instruction.name
-        elif not apply_instruction(
-            state.config, instruction, lambda text: expand(text, variables, self._dockerfile.escape), has_command=state.has_command
-        ):
+        elif not apply_instruction(state.config, instruction, put_in, has_command=state.has_command):
             raise Unsupported(f"the instruction {type(instruction).__name__.upper()} is not supported")
         state.has_command = state.has_command or getattr(instruction, "keyword", "") == "CMD"
-        said = nop(before, comment(instruction, before, state.config))
+        said = nop(state.config, comment(instruction, before, state.config, put_in))
         await self._note(state, said, digest(state.key, "change", said, state.config))
 
     async def _note(self, state: State, created_by: str, key: str) -> None:
@@ -179,7 +180,7 @@ class Building:
             return False
         self._crew.say(Progress(stream=" ---> Using cache\n"))
         state.step(known.created, created_by, (*state.layers, known.layer) if known.layer else None)
-        state.key = key
+        state.key = digest(key, known.layer.diff_id) if known.layer else key
         return True
 
     async def _keep(self, state: State, key: str, created_by: str, upper: str) -> None:
@@ -190,7 +191,8 @@ class Building:
             layer = await self._crew.work(self._crew.assembly.add_layer, state.layers, layer_pieces(upper, self._crew.check))
             layers = (*state.layers, layer)
         state.step(created, created_by, layers)
-        state.key = key
+        # What follows stands on this very layer: a command that is carried out again may not do the same.
+        state.key = digest(key, layers[-1].diff_id) if layers else key
         step = Step(created, layers[-1], self._crew.assembly.chain_id(layers)) if layers else Step(created)
         self._crew.cache.add(key, step)
         await self._crew.work(self._crew.cache.save)
@@ -209,7 +211,7 @@ class Building:
             return
         lower = await self._crew.work(self._crew.assembly.lower, state.layers)
         async with mounts.made(self._crew, self._spec, lower) as made:
-            ground = Ground(lower, made.mounts, made.tmpfs)
+            ground = Ground(lower, made.mounts, made.tmpfs, made.program)
             environment = {name: value for name, value in state.args.run_environment({}).items() if name not in state.environment}
             started: list[str] = []
 
@@ -228,13 +230,13 @@ class Building:
         tree = await self._tree(index, instruction.from_) if instruction.from_ else self._context
         variables = state.variables()
         asked = await self._crew.work(build_files.found, instruction, tree, variables, self._dockerfile.escape, state.working_dir)
-        chown = f"--chown={asked.chown} " if asked.chown else ""
+        chown = f"--chown={asked.chown}" if asked.chown else ""  # with no space after it, in Docker's words, too
         mode = "" if asked.mode is None else f"{asked.mode:o}"
         key = digest(
             state.key, instruction.keyword, asked.digests, [(path.rpartition("/")[2], below) for path, below in asked.paths],
             asked.target, asked.chown, mode, asked.unpacks, list(asked.content),
         )  # fmt: skip
-        created_by = nop(state.config, f"{instruction.keyword} {chown}{asked.shown} in {asked.target} ", spaces=1)
+        created_by = nop(state.config, f"{instruction.keyword} {chown}{asked.shown} in {asked.written} ", spaces=1)
         if not self._reused(state, key, created_by):
             await self._written(state, key, created_by, lambda root_fd: build_files.transfer(asked, root_fd, self._crew.check))
 

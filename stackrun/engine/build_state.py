@@ -15,7 +15,7 @@ from typing import Any
 
 from stackrun.image.arguments import StageArguments
 from stackrun.image.assembly import Layers
-from stackrun.image.imageconfig import shell_of
+from stackrun.image.imageconfig import Expand, shell_of
 from stackrun.image.instructions import (
     Arg,
     Check,
@@ -136,7 +136,7 @@ def nop(config: Mapping[str, Any], comment: str, *, spaces: int = 2) -> str:
     return f"{' '.join(shell_of(dict(config)))} #(nop){' ' * spaces}{comment}"
 
 
-def comment(instruction: Instruction, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def comment(instruction: Instruction, before: Mapping[str, Any], after: Mapping[str, Any], expand: Expand = str) -> str:
     """What an instruction did to the `config` object, in the words of Docker's classic builder."""
     match instruction:
         case Env():
@@ -148,7 +148,7 @@ def comment(instruction: Instruction, before: Mapping[str, Any], after: Mapping[
         case User():
             return f"USER {after.get('User', '')}"
         case Expose():
-            return f"EXPOSE {' '.join(sorted(set(after.get('ExposedPorts') or ()) - set(before.get('ExposedPorts') or ())))}".rstrip()
+            return f"EXPOSE {' '.join(sorted(word for text in instruction.ports for word in expand(text).split()))}"
         case VolumePaths():
             return f"VOLUME [{' '.join(list(after.get('Volumes') or ())[-len(instruction.paths):])}]"
         case StopSignal():
@@ -161,7 +161,7 @@ def comment(instruction: Instruction, before: Mapping[str, Any], after: Mapping[
             words = after.get(instruction.keyword.title()) or []
             return f"{instruction.keyword} [{' '.join(json.dumps(word, ensure_ascii=False) for word in words)}]"
         case Check():
-            return f"HEALTHCHECK {json.dumps(after.get('Healthcheck'))}"
+            return f"HEALTHCHECK {_health(after.get('Healthcheck') or {})}"
         case OnBuild():
             return f"ONBUILD {instruction.text}"
         case Arg():
@@ -180,3 +180,32 @@ def _labels(before: Mapping[str, Any], after: Mapping[str, Any], label: Label) -
     old = before.get("Labels") or {}
     changed = [f"{name}={value}" for name, value in (after.get("Labels") or {}).items() if old.get(name) != value]
     return " ".join(changed or [f"{name}={value}" for name, value in label.pairs])
+
+
+def _health(check: Mapping[str, Any]) -> str:
+    """As Go prints the structure by %q, which is what Docker writes."""
+    words = " ".join(json.dumps(word, ensure_ascii=False) for word in check.get("Test") or ())
+    names = ("Interval", "Timeout", "StartPeriod", *(("StartInterval",) if check.get("StartInterval") else ()))
+    times = " ".join(f'"{go_duration(int(check.get(name) or 0))}"' for name in names)
+    return f"&{{[{words}] {times} {_go_character(int(check.get('Retries') or 0))}}}"
+
+
+def go_duration(nanoseconds: int) -> str:
+    """`1m0s`, `1.5s`, `500ms`, `0s`, as Go's time.Duration prints itself."""
+    if nanoseconds < 1_000_000_000:
+        for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
+            if nanoseconds >= size:
+                return f"{nanoseconds / size:.9f}".rstrip("0").rstrip(".") + unit
+        return "0s"
+    minutes, rest = divmod(nanoseconds, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest / 1e9:.9f}".rstrip("0").rstrip(".") + "s"
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + seconds
+
+
+def _go_character(number: int) -> str:
+    """A rune by %q."""
+    named = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 39: "\\'", 92: "\\\\"}
+    if number in named:
+        return f"'{named[number]}'"
+    return f"'{chr(number)}'" if 32 <= number < 127 else f"'\\x{number:02x}'" if number < 128 else f"'\\u{number:04x}'"

@@ -38,13 +38,9 @@ class Workspaces:
         return failed
 
     def new(self) -> Workspace:
+        """To be opened, and closed whatever comes of that."""
         build_id = secrets.token_hex(8)
-        directory = self._directory / f"{_UNFINISHED}{build_id}"
-        with naming(f"mkdir {directory}"):
-            self._directory.mkdir(0o700, exist_ok=True)
-            directory.mkdir(0o700)
-            (directory / "context").mkdir(0o755)
-        return Workspace(build_id, directory, self._secrets / build_id)
+        return Workspace(build_id, self._directory / f"{_UNFINISHED}{build_id}", self._secrets / build_id)
 
     def cache(self, name: str, owner: tuple[int, int], mode: int) -> str:
         """The folder of a cache mount, made when it is new."""
@@ -74,6 +70,12 @@ class Workspace:
     def context(self) -> Path:
         return self._directory / "context"
 
+    def open(self) -> None:
+        with naming(f"mkdir {self._directory}"):
+            self._directory.parent.mkdir(0o700, exist_ok=True)
+            self._directory.mkdir(0o700)
+            self.context.mkdir(0o755)
+
     def step(self) -> Path:
         """A new folder for one step."""
         self._steps += 1
@@ -92,6 +94,14 @@ class Workspace:
         self._views.append(found)
         return found
 
+    def program(self, content: bytes) -> str:
+        """A file to be executed."""
+        path = self.step() / "program"
+        with naming(f"write {path}"):
+            path.write_bytes(content)
+            path.chmod(0o755)
+        return str(path)
+
     def secret(self, content: bytes, owner: tuple[int, int], mode: int) -> str:
         """A file of its own with a secret's content."""
         with naming(f"write below {self._secrets}"):
@@ -107,6 +117,6 @@ class Workspace:
     def close(self) -> None:
         for one in self._views:
             one.close()
-        if self._secrets.exists():
-            trees.remove(self._secrets)
-        trees.remove(self._directory)
+        for directory in (self._secrets, self._directory):
+            if directory.exists():
+                trees.remove(directory)

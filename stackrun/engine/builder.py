@@ -10,9 +10,9 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from stackrun.api.builds import BuildSpec
 from stackrun.api.types import Progress, RegistryAuth
@@ -21,6 +21,7 @@ from stackrun.engine.build_mounts import Mounts
 from stackrun.engine.build_run import Runs
 from stackrun.engine.build_sources import Tree
 from stackrun.engine.build_stages import SHORT_ID, Building
+from stackrun.engine.build_state import State
 from stackrun.engine.build_workspace import Workspace, Workspaces
 from stackrun.engine.events import Events
 from stackrun.engine.feed import Feed, stopped
@@ -68,6 +69,11 @@ class Builder:
         for one in tuple(self._running):
             await one.aclose()
 
+    async def prune(self) -> int:
+        """What only the cache needs goes, the folders of cache mounts too; gives the bytes of layers that are free now."""
+        await self._pool.run_disk(self._workspaces.forget_caches)
+        return await self._pool.run_disk(self._store.forget_builds)
+
     async def build(self, context: AsyncIterator[bytes], spec: BuildSpec) -> BuildStream:
         """Raises what fails before the first line: a broken archive, a Dockerfile that is none."""
         tags = tuple(_tag(one) for one in spec.tags)
@@ -85,8 +91,9 @@ class Builder:
             crew.assembly = assembling.__enter__()
             held.push_async_exit(lambda kind, error, trace: self._pool.run_disk(assembling.__exit__, kind, error, trace))
             held.push_async_callback(self._pool.run_disk, self._store.cache.save)
-            crew.workspace = await crew.work(self._workspaces.new)
+            crew.workspace = self._workspaces.new()
             held.push_async_callback(self._pool.run_disk, crew.workspace.close)
+            await crew.work(crew.workspace.open)
             await self._receive(crew, context)
             directory = crew.workspace.context
             text = await crew.work(build_context.dockerfile_of, directory, spec.dockerfile)
@@ -97,18 +104,18 @@ class Builder:
             state, unused = await Building(crew, spec, dockerfile, texts, Tree(context_fd, is_context=True)).run()
             if unused:
                 crew.say(Progress(stream=f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n"))
-            image_id = await crew.work(self._named, crew.assembly, state.id, None if state.is_base else state.written(), state.layers, tags)
+            image_id = await crew.work(self._named, crew.assembly, state, tags)
             crew.say(Progress(aux={"ID": image_id}))
             crew.say(Progress(stream=f"Successfully built {image_id.removeprefix('sha256:')[:SHORT_ID]}\n"))
             for tag in tags:
                 self._events.publish("image", "tag", image_id, {"name": parse_reference(tag).familiar})
                 crew.say(Progress(stream=f"Successfully tagged {parse_reference(tag).familiar}\n"))
 
-    def _named(
-        self, assembly: Assembly, image_id: str, configuration: bytes | None, layers: tuple[object, ...], tags: tuple[str, ...]
-    ) -> str:
-        if configuration is not None:
-            return assembly.commit(configuration, layers, tags).id  # type: ignore[arg-type]
+    def _named(self, assembly: Assembly, state: State, tags: tuple[str, ...]) -> str:
+        """Blocks.  A build that only names a base gives that very image."""
+        if not state.is_base:
+            return assembly.commit(state.written(), state.layers, tags).id
+        image_id = state.base_id
         if not image_id:
             raise InvalidArgument("No image was generated. Is your Dockerfile empty?", hint="FROM scratch needs at least one more step")
         for tag in tags:
@@ -119,7 +126,8 @@ class Builder:
         with Feed() as source:
             feeding = asyncio.get_running_loop().create_task(source.feed(context))
             try:
-                await crew.work(build_context.unpack, source.file, crew.workspace.context, crew.check)
+                unpacking = self._pool.run_long(build_context.unpack, source.file, crew.workspace.context, crew.check)
+                await crew.finished(unpacking, feeding.cancel)  # the thread may wait for bytes that never come
             finally:
                 await stopped(feeding)
 
@@ -159,8 +167,8 @@ class BuildStream(AsyncIterator[Progress]):
 
     # --- for the reader ---
 
-    def start(self, work: object) -> None:
-        self._task = self._loop.create_task(work)  # type: ignore[arg-type]
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -218,11 +226,16 @@ class BuildStream(AsyncIterator[Progress]):
 
     async def work(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """In a thread; when the build is cancelled, it is told by `check` and waited for."""
-        running = asyncio.ensure_future(self._pool.run_long(work, *args, **kwargs))
+        return await self.finished(self._pool.run_long(work, *args, **kwargs))
+
+    async def finished(self, work: Coroutine[Any, Any, T], unblock: Callable[[], object] = lambda: None) -> T:
+        """`unblock` is called when the build is cancelled meanwhile."""
+        running = asyncio.ensure_future(work)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             self._stop.set()
+            unblock()
             await asyncio.wait([running])
             if not running.cancelled():
                 running.exception()

@@ -313,6 +313,9 @@ class LocalEngine:
     async def build_image(self, context: AsyncIterator[bytes], spec: BuildSpec) -> AsyncIterator[Progress]:
         return await self._builder.build(context, spec)
 
+    async def prune_builds(self) -> int:
+        return await self._builder.prune()
+
     async def tag_image(self, ref: str, reference: str) -> None:
         await self._images.tag(ref, reference)
 

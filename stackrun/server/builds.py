@@ -1,4 +1,4 @@
-"""`/build`: Docker's classic builder."""
+"""`/build`: Docker's classic builder, and its cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from stackrun.api.engine import Engine
 from stackrun.api.types import Progress
 from stackrun.api.wire import builds, images
-from stackrun.server.http import Reply, Request, Streaming
+from stackrun.server.http import Reply, Request, Streaming, json_response
 from stackrun.server.streams import closer, json_lines
 
 _LINE_END = "\r\n"
@@ -23,6 +23,10 @@ class Builds:
         lines = await self._engine.build_image(request.stream(), spec)
         shown = _quiet(lines) if request.flag("q") else lines
         return Streaming(json_lines(shown, images.progress_to_json, builds.failure_to_json, _LINE_END), close=closer(lines))
+
+    async def prune_builds(self, request: Request) -> Reply:
+        """All of it: which of its parts are dangling or old is for the engine to know."""
+        return json_response({"CachesDeleted": [], "SpaceReclaimed": await self._engine.prune_builds()})
 
 
 async def _quiet(lines: AsyncIterator[Progress]) -> AsyncIterator[Progress]:

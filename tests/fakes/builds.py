@@ -55,6 +55,9 @@ class FakeBuilds(FakeArchives):
         for tag in spec.tags:
             yield Progress(stream=f"Successfully tagged {tag}\n")
 
+    async def prune_builds(self) -> int:
+        return 0
+
     def _take_tag(self, reference: str) -> None:
         tagged = reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
         for one in self.images_by_id.values():
