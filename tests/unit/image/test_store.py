@@ -252,8 +252,8 @@ def test_import_with_changes(store: ImageStore) -> None:
 
 def test_a_bad_change_reads_nothing(store: ImageStore, tmp_path: Path) -> None:
     stream = io.BytesIO(root_tar("f"))
-    with pytest.raises(InvalidArgument, match="STOPSIGNAL is not a valid change command"):
-        store.import_(stream, changes=("STOPSIGNAL SIGINT",))
+    with pytest.raises(InvalidArgument, match="RUN is not a valid change command"):
+        store.import_(stream, changes=("RUN true",))
     assert stream.tell() == 0
     assert left_on_disk(tmp_path) == []
 
