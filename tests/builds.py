@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stackrun.api.builds import BuildSpec
+from stackrun.client.engine import HttpEngine
 from stackrun.engine.local import LocalEngine
 from stackrun.engine.view import of_layers
 from stackrun.image.packing import Packer
@@ -83,6 +85,19 @@ async def build(engine: LocalEngine, dockerfile: str, files: Files | None = None
     found = [str(line.aux["ID"]) for line in lines if line.aux]
     assert len(found) == 1, lines
     return Built(found[0], tuple(line.stream for line in lines if line.stream))
+
+
+def sent(host: str, dockerfile: str, files: Files | None = None, *, archive: bytes = b"", **spec: Any) -> Built:
+    """Built by the daemon at `host`, of a context with this Dockerfile or of `archive`; raises what the build raises."""
+
+    async def run() -> Built:
+        asked = BuildSpec(**{"network": "none", **spec})
+        whole = archive or context({asked.dockerfile: dockerfile, **(files or {})})
+        async with HttpEngine(host) as engine:
+            lines = [line async for line in await engine.build_image(pieces(whole), asked)]
+        return Built(next(str(line.aux["ID"]) for line in lines if line.aux), tuple(line.stream for line in lines if line.stream))
+
+    return asyncio.run(run())
 
 
 async def content(engine: LocalEngine, image: str, path: str) -> bytes:
