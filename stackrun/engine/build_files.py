@@ -20,7 +20,7 @@ from stackrun.image.compression import decompressed
 from stackrun.image.extracting import Rules, extract
 from stackrun.image.ignore import Ignore
 from stackrun.image.instructions import Copy
-from stackrun.image.substitution import expand
+from stackrun.image.substitution import expand, expand_document
 from stackrun.kernel.paths import open_in_root
 from stackrun.runtime.passwd import resolve_user
 
@@ -70,7 +70,7 @@ def found(instruction: Copy, tree: Tree, variables: Mapping[str, str], escape: s
     _refuse(instruction, sources)
     excludes = Ignore(put_in(one) for one in instruction.excludes)
     content = {
-        one.name: (put_in_document(one.content, variables) if one.expands else one.content).encode() for one in instruction.heredocs
+        one.name: (expand_document(one.content, variables) if one.expands else one.content).encode() for one in instruction.heredocs
     }
     owners = bool(instruction.from_) and not instruction.chown
     paths: list[tuple[str, str]] = []
@@ -104,13 +104,6 @@ def _kind(tree: Tree, path: str) -> str:
         return "dir" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"
     finally:
         os.close(fd)
-
-
-def put_in_document(text: str, variables: Mapping[str, str]) -> str:
-    """Variables of a here-document; its quotes are its own."""
-    return "\n".join(
-        expand(line.replace("\\", "\\\\").replace("'", "\\'").replace('"', '\\"'), variables) for line in text.split("\n")
-    )
 
 
 def _refuse(instruction: Copy, sources: tuple[str, ...]) -> None:

@@ -110,10 +110,7 @@ class Building:
             self._crew.say(Progress(stream=f" ---> {state.id.removeprefix('sha256:')[:SHORT_ID]}\n"))
 
     async def _base(self, index: int, stage: Stage) -> State:
-        name = expand(stage.base, self._scope.values, self._dockerfile.escape)
-        if not name:
-            raise InvalidArgument(f"base name ({stage.base}) should not be blank", hint="give the ARG it is made of a value")
-        platform = expand(stage.platform, self._scope.values, self._dockerfile.escape)
+        name, platform = self._scope.base_of(stage), self._scope.platform_of(stage)
         other = stage_named(self._dockerfile, name, before=index)
         if other is not None:
             return build_state.from_stage(self._states[other], self._scope.stage(self._states[other].args))
