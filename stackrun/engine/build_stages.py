@@ -270,8 +270,21 @@ class Building:
         stage = stage_of_copy(self._dockerfile, name)
         key = f"stage {stage}" if stage is not None else f"image {name}"
         if key not in self._trees:
+            if stage is not None and stage not in self._states:
+                await self._late(index, stage)
             self._trees[key] = await self._opened(await self._layers_of(stage, name))
         return self._trees[key]
+
+    async def _late(self, index: int, wanted: int) -> None:
+        """Builds a stage that only a trigger asks for: the base image told of it when the order had been decided."""
+        order = needed_stages(self._dockerfile, str(wanted), self._scope.values)
+        if index in order:
+            name = self._dockerfile.stages[wanted].name or str(wanted)
+            raise InvalidArgument(f"circular dependency detected on stage: {name}", hint="let it need no files of this one")
+        for one in order:
+            if one not in self._states:
+                self._count += 1 + len(self._dockerfile.stages[one].instructions)
+                await self._stage(one)
 
     async def _layers_of(self, stage: int | None, name: str) -> Layers:
         if stage is not None:

@@ -335,6 +335,17 @@ EOF
     on_engine(short_tmp, work)
 
 
+def test_a_trigger_takes_files_from_a_stage_that_nothing_else_needs(short_tmp: Path) -> None:
+    async def work(engine: LocalEngine) -> None:
+        await build(engine, "FROM scratch\nONBUILD COPY --from=assets /a /b\n", tags=("base:1",))
+        built = await build(engine, "FROM scratch AS assets\nCOPY <<a /\nx\na\nFROM scratch AS unused\nLABEL a=1\nFROM base:1\n")
+        assert await content(engine, built.id, "/b") == b"x\n"
+        with pytest.raises(InvalidArgument, match="circular dependency detected on stage: assets"):
+            await build(engine, "FROM base:1 AS last\nFROM last AS assets\nFROM last\n")
+
+    on_engine(short_tmp, work)
+
+
 def test_modes_exclusions_and_parents(short_tmp: Path) -> None:
     files: Files = {"a/b/keep.txt": "k", "a/b/drop.md": "d", "a/c/x": Node(b"x", 0o600)}
     dockerfile = f"FROM {BUSYBOX}\nCOPY --chmod=640 --exclude=**/*.md a /p/\nCOPY --parents a/b/keep.txt a/c/x /q/\nCOPY --link a/c/x /l\n"
