@@ -91,8 +91,8 @@ def test_an_initial_sync_sends_what_is_not_ignored(session: Session) -> None:
     assert session.inside("ls /conf /py 2>&1 || true").count("No such file") == 2, "without one the image has it"
 
 
-def test_a_rule_that_would_build_is_refused_with_its_place(session: Session) -> None:
-    assert "compose.yaml:14:" in (text := session.log.read_text()) and "images are not built yet" in text
+def test_a_rule_that_builds_what_has_no_build_is_named_with_its_place(session: Session) -> None:
+    assert "compose.yaml:14:" in (text := session.log.read_text()) and "service web has no build" in text
 
 
 def test_a_write_a_rename_save_a_mode_and_a_removal_reach_every_replica(session: Session) -> None:
