@@ -43,6 +43,7 @@ SETTLE_MAX_S = 10.0
 QUIET_S = 60.0
 """After this long without a repair the next one is quick again."""
 FIREWALL = "Firewall"
+REPAIRS_IN_A_ROW = 3
 AT_ONCE = 4
 """Containers that are looked at: each look waits for a thread of its own and for files of the kernel's."""
 
@@ -111,6 +112,8 @@ class Truth:
         self._failure = ""
         self._mending = asyncio.Lock()
         self.repairs = True
+        self.restore: Callable[[Entry], Awaitable[None]] = _nothing_to_restore
+        """Makes what a container's mounts are of, where that was taken away."""
         self.is_held: Callable[[str], bool] = lambda project: False
         self.on_kernel_change: Callable[[], None] | None = None
 
@@ -274,10 +277,21 @@ class Truth:
         for entry in entries:
             if not _runs(entry):
                 continue
+            await self.restore(entry)
             found = [one for one in await self._of_container(entry, outside) if one.repair is Repair.IN_PLACE]
             if found:
                 await self._mend_container(entry, found)
         return await self.drift(containers, networks)
+
+    async def repair_container(self, entry: Entry) -> None:
+        """What can be brought back in place, unasked; a mount that lies in another one comes back after that."""
+        for _ in range(REPAIRS_IN_A_ROW):
+            await self.restore(entry)
+            found = await self._of_container(entry, await self._pool.run(self._networks.outside))
+            found = [one for one in found if one.repair is Repair.IN_PLACE]
+            if not found:
+                return
+            await self._mend_container(entry, found)
 
     async def _mend_container(self, entry: Entry, found: Sequence[Drift]) -> None:
         differences = [Difference(one.field, one.declared, one.actual, one.repair) for one in found]
@@ -371,6 +385,10 @@ class Truth:
         else:
             resource = FIREWALL
         return Drift(resource, fault.field, fault.declared, fault.actual, Repair.IN_PLACE)
+
+
+async def _nothing_to_restore(entry: Entry) -> None:
+    return
 
 
 def _runs(entry: Entry) -> bool:

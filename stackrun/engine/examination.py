@@ -10,7 +10,8 @@ import errno
 import json
 import os
 import select
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,6 +29,8 @@ from stackrun.kernel.cgroup_files import read_or_empty, write
 from stackrun.kernel.cgroup_limits import V1, Limit, limits
 from stackrun.kernel.interfaces import Holdings
 from stackrun.kernel.mountinfo import Seen
+from stackrun.kernel.mounts import Options
+from stackrun.kernel.remount import Bind, bind_again
 from stackrun.network import truth as network_truth
 from stackrun.network.endpoint import DNS_TABLE, RESOLVER_ADDRESS, Endpoint, resolver_requests
 from stackrun.runtime import identity, passwd
@@ -101,6 +104,7 @@ class Examination:
             visit.inside(subject.pid, _SETTINGS_IN, lambda: _write_settings(config), lambda: _require_alive(subject))
         if any(field.startswith(("interface.", "route.")) for field in fields):
             self._mend_links(subject)
+        _bind_again(subject, config, fields)
         if "dns.redirect" in fields:
             with _connection(subject, netlink.NETFILTER) as connection:
                 anew = [nft.add_table(DNS_TABLE), nft.delete_table(DNS_TABLE)]
@@ -268,6 +272,20 @@ def _inside(subject: Subject, config: Mapping[str, Any], outside: Holdings) -> I
             yield from _redirect_differences(connections[1])
 
 
+def _bind_again(subject: Subject, config: Mapping[str, Any], fields: Collection[str]) -> None:
+    """Outer mounts first: what lies in one of them comes back after it."""
+    last = {str(one["destination"]): one for one in config.get("mounts") or ()}
+    for destination, one in sorted(last.items()):
+        if not {f"mounts.{destination}", f"mounts.{destination}.source"}.isdisjoint(fields) and truth.binds_in_place(one):
+            bind = Bind(
+                str(one["source"]),
+                destination,
+                Options([str(word) for word in one.get("options") or ()]),
+                is_resolved=one.get("stackrunResolved") is True,
+            )
+            bind_again(subject.pid, bind, lambda: _require_alive(subject))
+
+
 def _redirect_differences(connection: netlink.Connection) -> Iterator[Difference]:
     found, wanted = ruleset.present(connection, DNS_TABLE, ()), _redirect()
     if found is None or (found.chains, found.rules) != (wanted.chains, wanted.rules):
@@ -332,7 +350,8 @@ def _on_host(path: str) -> Seen | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
         raise KernelError(f"stat {path}", error.errno or errno.EIO) from None
-    return Seen(None, (status.st_dev, status.st_ino), mountinfo.content_of(path, status, truth.CONTENT_MAX))
+    content = mountinfo.content_of(path, status, truth.CONTENT_MAX)
+    return Seen(None, (status.st_dev, status.st_ino), content, stat.S_ISDIR(status.st_mode))
 
 
 def _uid(subject: Subject) -> int | None:

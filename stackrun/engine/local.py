@@ -74,6 +74,7 @@ from stackrun.engine.resolver import Resolver
 from stackrun.engine.store import Store
 from stackrun.engine.streams import ProcessStream, TextStream
 from stackrun.engine.tasks import Tasks
+from stackrun.engine.vigil import Vigil
 from stackrun.engine.volumes import Volumes
 from stackrun.image.store import ImageStore
 from stackrun.kernel import cgroup
@@ -144,6 +145,10 @@ class LocalEngine:
             store=store, registry=self._registry, events=self._events, pool=self._pool, tasks=self._tasks, networks=self._networks,
             planner=self._planner, resolver=self._resolver, images=self._images, lifecycle=self._lifecycle, report=self._report,
         )  # fmt: skip
+        self._vigil = Vigil(
+            registry=self._registry, events=self._events, pool=self._pool, tasks=self._tasks, planner=self._planner,
+            volumes=self._volumes, truth=self._truth, report=self._report,
+        )  # fmt: skip
         self._adoption = Adoption(
             store=store, run_dir=run_dir, registry=self._registry, containers=self._containers, lifecycle=self._lifecycle,
             handover=self._handover, networks=self._networks, volumes=self._volumes, planner=self._planner, resolver=self._resolver,
@@ -180,6 +185,7 @@ class LocalEngine:
         self._resolver.watch()
         for entry in self._registry:
             await self._lifecycle.adopt(entry)
+        self._vigil.watch()
         await self._builder.start(self._report)
         self._tasks.spawn(self._pool.run(self._networks.warm), "load the network mechanism")
 
@@ -187,6 +193,7 @@ class LocalEngine:
         """Lets go of everything, in order; containers, networks and the resolver stay."""
         self._events.close()
         self._truth.close()
+        self._vigil.close()
         await self._builder.close()
         await self._lifecycle.close()
         self._networks.close()

@@ -164,13 +164,13 @@ def _mount_differences(
     field, kind, source = f"mounts.{destination}", str(one.get("type") or ""), str(one.get("source") or "")
     options = Options([str(word) for word in one.get("options") or ()])
     if seen is None or seen.mount is None:
-        yield Difference(field, source if kind == "bind" else kind, MISSING, Repair.RESTART)
+        yield Difference(field, source if kind == "bind" else kind, MISSING, Repair.IN_PLACE if binds_in_place(one) else Repair.RESTART)
         return
     mount = seen.mount
     for name, declared, actual in _option_differences(options, mount):
         yield Difference(f"{field}.{name}" if name else field, declared, actual, Repair.RESTART)
     if kind == "bind":
-        yield from _source_difference(field, source, seen, sources.get(source))
+        yield from _source_difference(field, one, seen, sources.get(source))
     elif kind not in ("cgroup", "cgroup2") and kind != mount.kind:
         yield Difference(f"{field}.type", kind, mount.kind, Repair.RESTART)
     elif kind == "tmpfs":
@@ -196,12 +196,22 @@ def _option_differences(options: Options, mount: Mount) -> Iterator[tuple[str, s
         yield "propagation", allowed[0], actual
 
 
-def _source_difference(field: str, source: str, seen: Seen, now: Seen | None) -> Iterator[Difference]:
-    """A bind shows the file or directory that was there when it was made, whoever has its name now."""
+def binds_in_place(one: Mapping[str, Any]) -> bool:
+    """A mount of config.json that can be made again in a running container."""
+    return one.get("type") == "bind" and not one.get("uidMappings") and not one.get("gidMappings")
+
+
+def _source_difference(field: str, one: Mapping[str, Any], seen: Seen, now: Seen | None) -> Iterator[Difference]:
+    """A bind shows the file or directory that was there when it was made, whoever has its name now.
+
+    A directory is looked up again with each file in it, so another one in its place is seen at once; a file was read, most often.
+    """
+    source = str(one.get("source") or "")
     if now is None:
         yield Difference(f"{field}.source", source, "gone from the host: the container has what was there", Repair.RESTART)
     elif now.identity != seen.identity and (now.content is None or now.content != seen.content):
-        yield Difference(f"{field}.source", source, "another than the one there now", Repair.RESTART)
+        repair = Repair.IN_PLACE if now.is_directory and binds_in_place(one) else Repair.RESTART
+        yield Difference(f"{field}.source", source, "another than the one there now", repair)
 
 
 def _tmpfs_differences(field: str, options: Options, mount: Mount) -> Iterator[Difference]:

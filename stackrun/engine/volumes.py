@@ -96,6 +96,22 @@ class Volumes:
         self._events.publish("volume", "destroy", name, {"driver": volume.driver})
         await self._pool.run_disk(discard, retired, on_error=self._report)
 
+    def own_directory(self, name: str) -> str:
+        """Where its files are, if that is this engine's; empty for a bound one and for one that is not known."""
+        volume = self._volumes.get(name)
+        return volume.mountpoint if volume is not None and not _bound_directory(volume.options) else ""
+
+    async def restore(self, name: str, lower: tuple[str, ...], target: str) -> None:
+        """One whose directory somebody has taken away is made again, as new."""
+        directory = self.own_directory(name)
+        if not directory or await self._pool.run(os.path.isdir, directory):
+            return
+        volume = self.get(name)
+        async with self._lock(name):
+            await self._pool.run(self._store.make_volume, volume)
+            await self._pool.run(fill, Path(directory), lower, target)
+        self._report(f"volume {name}: its directory {directory} was gone, and is made again")
+
     async def fill(self, volume: Volume, lower: tuple[str, ...], target: str) -> None:
         """A new volume starts with what the image has at `target`; one that has anything in it is left alone."""
         async with self._lock(volume.name):

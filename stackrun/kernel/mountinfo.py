@@ -44,6 +44,8 @@ class Seen:
     identity: tuple[int, int] = (0, 0)
     content: bytes | None = None
     """Of a small regular file."""
+    is_directory: bool = False
+    """As far as that was asked."""
 
 
 _REMOTE = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "glusterfs", "lustre")

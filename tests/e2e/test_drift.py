@@ -164,7 +164,7 @@ BREAKS: dict[str, tuple[Callable[[Stack], object], str, str, str]] = {
         lambda stack: stack.machine.docker("update", "--memory", "128m", "--memory-swap", "-1", "drifting-web-1"),
         "Container drifting-web-1", "memory limit", "recreate",
     ),
-    "mount": (lambda stack: stack.inside("web", "umount", "/data"), "Container drifting-web-1", "mounts./data", "restart"),
+    "mount": (lambda stack: stack.inside("web", "umount", "/data"), "Container drifting-web-1", "mounts./data", "repaired in place"),
     "killed": (lambda stack: stack.machine.docker("kill", "drifting-web-1"), "Container drifting-web-1", "state", "start"),
     "removed": (lambda stack: stack.machine.docker("rm", "-f", "drifting-web-1"), "Container drifting-web-1", "state", "start"),
     "another's namespace": (

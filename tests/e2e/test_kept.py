@@ -7,6 +7,8 @@ import os
 import select
 import shutil
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +180,109 @@ def await_end(pid: int) -> None:
         select.select([os.pidfd_open(pid)], [], [], 10)
     except ProcessLookupError:
         pass
+
+
+TAKEN = """
+name: taken
+services:
+  web:
+    image: busybox:test
+    command: [sh, -c, "echo mine > /data/file; exec sleep 100000"]
+    volumes: ["data:/data", "./bound:/bound", "inner:/data/inner"]
+    mem_limit: 64m
+    pids_limit: 50
+    cap_add: [SYS_ADMIN]
+    stop_grace_period: 0s
+volumes: {data: {}, inner: {}}
+"""
+
+
+@pytest.fixture(scope="module")
+def taken(machine: Machine, busybox: str) -> Path:
+    folder = machine.project("taken", TAKEN, {"bound/file": "theirs"})
+    machine.run("up", "-d", cwd=folder)
+    return folder
+
+
+def web_pid(machine: Machine) -> int:
+    pid: int = machine.inspect("taken-web-1")["State"]["Pid"]
+    return pid
+
+
+def group_file(pid: int, controller: str, v1: str, v2: str) -> Path:
+    groups = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    old = next((path for _, controllers, path in groups if controller in controllers.split(",")), None)
+    return Path(f"/sys/fs/cgroup/{controller}{old}/{v1}") if old else Path(f"/sys/fs/cgroup{groups[-1][2]}/{v2}")
+
+
+def repaired(machine: Machine, folder: Path, field: str, since_s: float) -> None:
+    """Until the stack's history says that it was brought back, without a person's asking and without a restart."""
+    with machine.start("events", "--format", "json", "--since", f"{since_s:.6f}", "web", cwd=folder) as told:
+        assert told.stdout
+        limit = threading.Timer(20, told.kill)
+        limit.start()
+        try:
+            found = (json.loads(line) for line in told.stdout)
+            repairs = (one for one in found if one["action"] == "repaired")
+            seen = next((one for one in repairs if one["attributes"]["cause"].startswith(f"{field} was ")), None)
+        finally:
+            limit.cancel()
+            told.kill()
+    assert seen is not None, f"{field} is not brought back"
+    assert seen["attributes"]["by"] == "keep"
+
+
+def inside(machine: Machine, *command: str) -> None:
+    subprocess.run(["nsenter", "-m", "-p", "-t", str(web_pid(machine)), "/bin/busybox", *command], check=True, timeout=20)
+
+
+@pytest.mark.parametrize("what", ["memory", "pids"])
+def test_a_limit_that_somebody_changed_is_put_back(machine: Machine, taken: Path, what: str) -> None:
+    pid, began = web_pid(machine), time.time()
+    names = {"memory": ("memory.limit_in_bytes", "memory.max"), "pids": ("pids.max", "pids.max")}[what]
+    file = group_file(pid, what, *names)
+    before = file.read_text()
+    file.write_text(str(48 << 20) if what == "memory" else "7")
+    repaired(machine, taken, f"{what}.limit", began)
+    assert file.read_text() == before and web_pid(machine) == pid
+
+
+@pytest.mark.parametrize("lost", ["/bound", "/data"])
+def test_a_mount_that_somebody_took_away_is_made_again_without_a_restart(machine: Machine, taken: Path, lost: str) -> None:
+    pid, began = web_pid(machine), time.time()
+    inside(machine, "umount", "-l", lost)
+    repaired(machine, taken, f"mounts.{lost}", began)
+    if lost == "/data":
+        repaired(machine, taken, "mounts./data/inner", began)
+    told = machine.run("exec", "-T", "web", "cat", f"{lost}/file", cwd=taken).stdout.strip()
+    assert told == ("theirs" if lost == "/bound" else "mine") and web_pid(machine) == pid
+    assert json.loads(machine.run("drift", "--format", "json", cwd=taken).stdout)["left"] == []
+
+
+@pytest.mark.parametrize("how", ["its files' directory", "all of it", "moved"])
+def test_a_volume_that_somebody_took_away_comes_back_empty(machine: Machine, taken: Path, how: str) -> None:
+    pid, began = web_pid(machine), time.time()
+    data = Path(machine.docker("volume", "inspect", "-f", "{{.Mountpoint}}", "taken_data").stdout.strip())
+    if how == "moved":
+        data.rename(machine.root / "elsewhere")
+    else:
+        shutil.rmtree(data if how == "its files' directory" else data.parent)
+    repaired(machine, taken, "mounts./data.source", began)
+    machine.run("exec", "-T", "web", "sh", "-c", "echo again > /data/file", cwd=taken)
+    assert (data / "file").read_text() == "again\n" and web_pid(machine) == pid
+    assert json.loads(machine.run("drift", "--format", "json", cwd=taken).stdout)["left"] == []
+    assert machine.docker("volume", "ls", "-q", "-f", "name=taken_data").stdout.strip() == "taken_data"
+
+
+def test_of_a_stack_that_nobody_keeps_nothing_is_put_back_unasked(machine: Machine, taken: Path) -> None:
+    machine.run("keep", "off", cwd=taken)
+    inside(machine, "umount", "-l", "/bound")
+    left = json.loads(machine.run("drift", "--format", "json", cwd=taken, code=2).stdout)["left"]
+    assert [(one["field"], one["repair"]) for one in left] == [("mounts./bound", "repaired in place")]
+    pid = web_pid(machine)
+    machine.run("drift", "--repair", cwd=taken)
+    assert machine.run("exec", "-T", "web", "cat", "/bound/file", cwd=taken).stdout.strip() == "theirs" and web_pid(machine) == pid
+    machine.run("down", "-v", cwd=taken)
 
 
 def test_down_is_the_end(machine: Machine, stack: Path) -> None:

@@ -261,7 +261,7 @@ def test_mounts_taken_away_or_changed_inside(short_tmp: Path) -> None:
             os.replace(short_tmp / "new", short_tmp / "file")
             found = {field: rest for (_, field), rest in (await drift(engine)).items()}
             assert found == {
-                "mounts./data": (str(short_tmp / "dir"), "missing", "restart"),
+                "mounts./data": (str(short_tmp / "dir"), "missing", "repaired in place"),
                 "mounts./ro": ("ro", "rw", "restart"),
                 "readonlyPaths./proc/sys": ("ro", "rw", "restart"),
             }
