@@ -98,7 +98,7 @@ class Builder:
             directory = crew.workspace.context
             text = await crew.work(build_context.dockerfile_of, directory, spec.dockerfile)
             await crew.work(build_context.leave_out, directory, spec.dockerfile)
-            dockerfile, texts = _parsed(text, spec.dockerfile)
+            dockerfile, texts = await crew.work(_parsed, text, spec.dockerfile)
             context_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             held.callback(os.close, context_fd)
             state, unused = await Building(crew, spec, dockerfile, texts, Tree(context_fd, is_context=True)).run()
