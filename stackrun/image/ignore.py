@@ -31,6 +31,7 @@ class Ignore:
         self.texts = tuple(one for one in patterns if one.strip("!/ "))
         self._patterns = tuple((not one.startswith("!"), _compiled(_cleaned(one.removeprefix("!")))) for one in self.texts)
         self._takes_back = not all(leaves_out for leaves_out, _ in self._patterns)
+        self._any: re.Pattern[str] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._patterns)
@@ -43,12 +44,20 @@ class Ignore:
 
     def matches(self, path: str) -> bool:
         """Whether `path` is left out, by itself or because a folder it is in is."""
+        if not self._takes_back:
+            return bool(self._patterns) and self._at_once().fullmatch(path) is not None
         prefixes = _prefixes(path)
         found = False
         for leaves_out, pattern in self._patterns:
             if leaves_out != found and any(pattern.fullmatch(one) for one in prefixes):
                 found = leaves_out
         return found
+
+    def _at_once(self) -> re.Pattern[str]:
+        """All patterns as one, where none takes anything back: it matters for folders of thousands of files."""
+        if self._any is None:
+            self._any = re.compile(f"(?:{'|'.join(pattern.pattern for _, pattern in self._patterns)})(?:/.*)?", re.DOTALL)
+        return self._any
 
     def closes(self, folder: str) -> bool:
         """Whether nothing below `folder` can count, so that there is no need to look."""
