@@ -13,6 +13,7 @@ import secrets
 import select
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from stackrun.api.filters import PREDEFINED_NETWORKS, select_networks
@@ -34,7 +35,7 @@ from stackrun.engine.events import Events
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Entry, Registry
 from stackrun.engine.store import Store
-from stackrun.errors import Conflict, Forbidden, InvalidArgument, NotFound, StackrunError, Unsupported
+from stackrun.errors import Conflict, Forbidden, InvalidArgument, KernelError, NotFound, StackrunError, Unsupported
 from stackrun.kernel.interfaces import Holdings
 from stackrun.network import ipam
 from stackrun.network.endpoint import Endpoint as WiredEndpoint
@@ -250,17 +251,22 @@ class EngineNetworks:
             raise Conflict(f"network with name {spec.name} already exists")
 
     def _make_bridge(self, network: Network) -> Network:
-        """The bridge first, then the record: a bridge without a record is swept by the next start."""
+        """The record first, then the bridge: one that was just made does not say yet whose it is, and could not be swept."""
         spec = network.spec
-        with self._kernel:
-            made = self._mechanism.create(
-                network.id, spec.name, tuple(_pool(one) for one in spec.pools), internal=spec.internal, options=dict(spec.options)
-            )
+        chosen = network
+
+        def record(made: Bridge) -> None:
+            nonlocal chosen
             chosen = replace(network, spec=replace(spec, driver=spec.driver or "bridge", pools=_chosen_pools(spec.pools, made.pools)))
+            self._store.write_network(chosen)
+
+        pools, options = tuple(_pool(one) for one in spec.pools), dict(spec.options)
+        with self._kernel:
             try:
-                self._store.write_network(chosen)
+                self._mechanism.create(network.id, spec.name, pools, internal=spec.internal, options=options, record=record)
             except BaseException:
-                self._mechanism.remove(network.id)
+                with suppress(OSError):  # a disk that took no record has none
+                    self._store.remove_network(network.id)
                 raise
         return chosen
 
@@ -387,9 +393,19 @@ class EngineNetworks:
             network = self._networks[network_id]
             if _has_bridge(network):
                 return
-            made = self._mechanism.create(network_id, network.name)
-            chosen = replace(network, spec=replace(network.spec, pools=_chosen_pools((), made.pools)))
-            self._store.write_network(chosen)
+            chosen = network
+
+            def record(made: Bridge) -> None:
+                nonlocal chosen
+                chosen = replace(network, spec=replace(network.spec, pools=_chosen_pools((), made.pools)))
+                self._store.write_network(chosen)
+
+            try:
+                self._mechanism.create(network_id, network.name, record=record)
+            except BaseException:
+                with suppress(KernelError):
+                    self._store.write_network(network)
+                raise
             self._networks[network_id] = chosen
 
     def _place(

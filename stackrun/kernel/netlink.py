@@ -482,10 +482,11 @@ class Link:
 def links(connection: Connection) -> tuple[Link, ...]:
     """Every link of the connection's network namespace."""
     replies = connection.dump(Request("list links", message(_RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, _link())))
-    return tuple(_decoded_link(reply.body) for reply in replies)
+    return tuple(decoded_link(reply.body) for reply in replies)
 
 
-def _decoded_link(body: bytes) -> Link:
+def decoded_link(body: bytes) -> Link:
+    """A reply's to `get_link`, or of a dump of links."""
     found = attributes(body[16:])
     master = struct.unpack("=I", found.get(_IFLA_MASTER, bytes(4)))[0]
     return Link(_LINK.unpack_from(body)[2], _words(found, _IFLA_IFNAME), _words(found, _IFLA_IFALIAS), master)

@@ -90,14 +90,18 @@ def checked_options(options: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 def make(connection: Connection, owner: str, network: Network) -> None:
     """The bridge with its addresses, up.  Raises Conflict when the name is taken; nothing stays behind on failure."""
-    _refuse_taken(network)
+    refuse_taken(network)
     connection.send([netlink.add_bridge(network.bridge, mac_of(network.pools[0].gateway), network.mtu)])
     try:
-        connection.send([netlink.set_alias(network.bridge, alias(owner, network)), netlink.without_link_local(network.bridge)])
+        _mark(connection, owner, network)
         complete(connection, network)
     except BaseException:
         delete(connection, network.bridge)
         raise
+
+
+def _mark(connection: Connection, owner: str, network: Network) -> None:
+    connection.send([netlink.set_alias(network.bridge, alias(owner, network)), netlink.without_link_local(network.bridge)])
 
 
 def complete(connection: Connection, network: Network) -> None:
@@ -116,8 +120,11 @@ def sysctls(network: Network) -> tuple[str, ...]:
 
 
 def restore(connection: Connection, owner: str, network: Network) -> None:
-    """Makes the bridge unless it is there."""
+    """Makes the bridge unless it is there; one that bears nobody's mark was left by whoever was killed while he made it."""
     if netlink.interface_index(network.bridge):
+        (reply,) = connection.send([netlink.get_link(network.bridge)])
+        if not netlink.decoded_link(reply.body).alias:
+            _mark(connection, owner, network)
         complete(connection, network)
     else:
         make(connection, owner, network)
@@ -157,6 +164,7 @@ def alias(owner: str, network: Network) -> str:
     return f"{owner}:{network.network_id}"
 
 
-def _refuse_taken(network: Network) -> None:
+def refuse_taken(network: Network) -> None:
+    """Conflict when somebody has its bridge's name."""
     if netlink.interface_index(network.bridge):
         raise Conflict(f"interface {network.bridge} exists already", hint=f"ip -d link show {network.bridge} tells whose it is")

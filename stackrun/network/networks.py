@@ -60,14 +60,23 @@ class Networks:
     # --- networks ------------------------------------------------------------------------------
 
     def create(
-        self, network_id: str, name: str, pools: Sequence[Pool] = (), *, internal: bool = False, options: Mapping[str, str] = _NO_OPTIONS
+        self,
+        network_id: str,
+        name: str,
+        pools: Sequence[Pool] = (),
+        *,
+        internal: bool = False,
+        options: Mapping[str, str] = _NO_OPTIONS,
+        record: Callable[[Network], None] = lambda network: None,
     ) -> Network:
-        """A new network, with subnet and gateway chosen where `pools` leave them open.
+        """A new network, with subnet and gateway chosen where `pools` leave them open.  `record` is told of it before its bridge is made.
 
         Raises Conflict (overlap, bridge name taken), InvalidArgument, Unsupported, KernelError; then nothing was made.
         """
         checked = bridge.checked_options(options)
         network = Network(network_id, name, self._choose(pools), internal, checked)
+        bridge.refuse_taken(network)
+        record(network)
         with ExitStack() as undo:
             bridge.make(self._route, self._owner, network)
             undo.callback(bridge.delete, self._route, network.bridge)
