@@ -15,6 +15,9 @@ from stackrun.image.dockerfile_words import json_words, split_statement, well_fo
 from stackrun.image.instructions import Heredoc
 from stackrun.image.substitution import expand_words, raw_words
 
+LONGEST_LINE = 65535
+"""Of a line in the file, as with Docker; lines that are continued may be longer together."""
+
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)")
 _DIRECTIVES = ("check", "escape", "syntax")
 _HEREDOC = re.compile(r"([0-9]*)<<(-?+)\s*([^<]+)")
@@ -43,6 +46,10 @@ class Lines:
         for number, line in enumerate(self.lines, 1):
             if "\0" in line:
                 self._fault(number, "the file is no text: it has a NUL character", "name the Dockerfile itself")
+                break
+            if len(line) > LONGEST_LINE:
+                self._fault(number, f"dockerfile line greater than max allowed size of {LONGEST_LINE}", "break it by a backslash")
+                del self.lines[number - 1 :]
                 break
         self.directives = self._read_directives()
         self.escape = self.directives.get("escape", "\\")

@@ -33,6 +33,8 @@ def runs(text: str) -> list[tuple[int, str]]:
         ("RUN \\\n  a", [(2, "a")]),
         ("RUN\\\n a", [(2, "a")]),
         ("RUN a   ", [(2, "a")]),
+        ("RUN " + "a" * 65531, [(2, "a" * 65531)]),
+        (f"RUN {'a' * 65530}\\\n{'b' * 65535}", [(2, "a" * 65530 + "b" * 65535)]),
         ("RUN a\u2028b\x0cc", [(2, "a\u2028b\x0cc")]),
     ],
 )
@@ -182,6 +184,7 @@ def test_every_fault_is_told_at_its_line() -> None:
         ("\\\n", "Dockerfile: file with no instructions"),
         ("ARG A", "Dockerfile: dockerfile contains no stages to build"),
         ("RUN a", "Dockerfile:1: no build stage in current context"),
+        ("FROM x\nRUN " + "a" * 65532, "Dockerfile:2: dockerfile line greater than max allowed size of 65535"),
         ("FROM x\nRUN a\0", "Dockerfile:2: the file is no text: it has a NUL character"),
     ],
 )
