@@ -23,6 +23,8 @@ OCI_VERSION = "1.0.2"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHM_BYTES = 64 << 20
 CPU_PERIOD_US = 100_000
+PAGE_BYTES = 4096
+FEWEST_INODES = 1024
 _TMPFS_DEFAULTS = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
 
 
@@ -188,7 +190,7 @@ def _default_mounts(spec: ContainerSpec, around: Surroundings) -> list[dict[str,
     access = "rw" if spec.privileged else "ro"
     mounts = [
         _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
-        _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k", _inodes(64 << 20)),
         _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_terminal_group(around)),
         _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", access),
         _mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", access),
@@ -213,8 +215,14 @@ def _shared_memory(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
     if joined:
         source = f"{joined.removesuffix('/ns/ipc')}/root/dev/shm"
         return {**_bind(source, "/dev/shm", ("bind", "rprivate", "nosuid", "noexec", "nodev")), "stackrunVisits": True}
-    size = f"size={spec.shm_size_bytes or DEFAULT_SHM_BYTES}"
-    return _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size, source="shm")
+    size_bytes = spec.shm_size_bytes or DEFAULT_SHM_BYTES
+    options = ("nosuid", "noexec", "nodev", "mode=1777", f"size={size_bytes}", _inodes(size_bytes))
+    return _mount("/dev/shm", "tmpfs", *options, source="shm")
+
+
+def _inodes(size_bytes: int) -> str:
+    """As many as there are pages, and some: empty files take memory too, of which the size says nothing (tmpfs(5))."""
+    return f"nr_inodes={max(size_bytes // PAGE_BYTES, FEWEST_INODES)}"
 
 
 def _terminal_group(around: Surroundings) -> tuple[str, ...]:

@@ -37,15 +37,15 @@ def test_an_ordinary_container() -> None:
     assert config["linux"]["resources"]["devices"][0] == {"allow": False, "access": "rwm"}
 
 
-def test_the_default_mounts_are_dockers() -> None:
+def test_the_default_mounts_are_dockers_with_bounds_for_empty_files() -> None:
     assert mounts(made()) == {
         "/proc": "proc proc nosuid,noexec,nodev",
-        "/dev": "tmpfs tmpfs nosuid,strictatime,mode=755,size=65536k",
+        "/dev": "tmpfs tmpfs nosuid,strictatime,mode=755,size=65536k,nr_inodes=16384",
         "/dev/pts": "devpts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
         "/sys": "sysfs sysfs nosuid,noexec,nodev,ro",
         "/sys/fs/cgroup": "cgroup cgroup nosuid,noexec,nodev,ro",
         "/dev/mqueue": "mqueue mqueue nosuid,noexec,nodev",
-        "/dev/shm": "tmpfs shm nosuid,noexec,nodev,mode=1777,size=67108864",
+        "/dev/shm": "tmpfs shm nosuid,noexec,nodev,mode=1777,size=67108864,nr_inodes=16384",
     }
 
 
