@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine import Machine
+from machine import EXAMPLES, Machine, free_port, http_get
 
 STACK = """
 name: building
@@ -207,3 +207,17 @@ def test_rules_say_what_is_synced_and_what_is_built(machine: Machine, folder: Pa
         assert inside(machine, "cat /app/page.txt /made /app/needs.txt") == "syncedsynceda library"
     finally:
         watching.end()
+
+
+def test_the_example_needs_no_registry(machine: Machine, folder: Path) -> None:
+    example = folder / "example"
+    shutil.copytree(EXAMPLES / "built", example)
+    shutil.copy("/bin/busybox", example / "site" / "busybox")
+    port = free_port()
+    try:
+        machine.run("up", "-d", cwd=example, env={"BUILT_PORT": str(port)})
+        assert "built here" in http_get(f"http://127.0.0.1:{port}/")
+        assert "built on " in http_get(f"http://127.0.0.1:{port}/about.txt")
+    finally:
+        machine.run("down", "-t", "0", cwd=example)
+        machine.docker("rmi", "-f", "example-web", code=None)
