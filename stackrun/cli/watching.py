@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stackrun.cli import exit, project
 from stackrun.cli.developing import Development
 from stackrun.cli.operations import Event, Events, follow, operate, planned
-from stackrun.errors import InvalidArgument, StackrunError
+from stackrun.errors import InvalidArgument, StackrunError, Unavailable
 
 if TYPE_CHECKING:
     from stackrun.api.stacks import PlannedAction, StackPlan
@@ -75,14 +75,22 @@ class Watcher:
                 self._development.deliver()
 
     def _again(self) -> None:
-        """A failure is told, and the next change is waited for."""
+        """A failure is told, and the next change is waited for. What an engine that went away left half done is done once more."""
         try:
-            self._apply(self._follow(), self._development.unbuilt)
-            self._development.built()
+            try:
+                self._bring_up()
+            except Unavailable as error:
+                exit.report(error)
+                self._say("once more, with the engine that comes next")
+                self._bring_up()
         except StackrunError as error:
             exit.report(error)
             self._follow_broken()
             self._say("nothing more was done: the stack stays as it is until the next change")
+
+    def _bring_up(self) -> None:
+        self._apply(self._follow(), self._development.unbuilt)
+        self._development.built()
 
     def _follow_broken(self) -> None:
         """Beside what it was made from so far, also what it names now: the file that is missing, say."""

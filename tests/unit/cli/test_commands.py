@@ -22,8 +22,8 @@ from fakes.stacks import FakeStacks
 from stackrun.api import labels
 from stackrun.api.stacks import Change, DownOptions, Phase, StackEvent, StackSummary, UpOptions
 from stackrun.api.types import ContainerSpec
-from stackrun.cli import logs, main, operations, render
-from stackrun.errors import ComposeError, Diagnostic
+from stackrun.cli import logs, main, operations, render, watching
+from stackrun.errors import ComposeError, Diagnostic, Unavailable
 from stackrun.server.app import serve
 from stackrun.stack import watch
 
@@ -330,6 +330,30 @@ def test_ctrl_c_twice_kills_it(interrupted: Daemon, stackrun: Any) -> None:
     interrupted.stacks = LiveStacks(interrupted.engine, stubborn=True)
     assert stackrun("up")[0] == 130
     assert [one[0] for one in interrupted.stacks.requests] == ["up", "stop", "kill"]
+
+
+@pytest.mark.parametrize(("lost", "plans"), [(1, 2), (2, 1)])
+def test_watch_applies_once_more_what_a_lost_engine_left(
+    daemon: Daemon, stack_file: None, stackrun: Any, monkeypatch: pytest.MonkeyPatch, lost: int, plans: int
+) -> None:
+    """The stack file changes once; the engine goes away so many times from then on."""
+    news: list[tuple[str, ...]] = [(os.path.abspath("compose.yaml"),)]
+    left = [Unavailable("lost the engine")] * lost
+
+    def changed(self: watch.Watch) -> tuple[str, ...]:
+        return news.pop() if news else ()
+
+    def planned(options: Any, request: dict[str, Any]) -> Any:
+        if not news and left:
+            raise left.pop()
+        return operations.planned(options, request)
+
+    monkeypatch.setattr(watch.Watch, "changed", changed)
+    monkeypatch.setattr(watching, "planned", planned)
+    code, _, told = stackrun("watch")
+    assert code == 0 and "once more, with the engine that comes next" in told
+    assert [one[0] for one in daemon.stacks.requests] == ["plan"] * plans
+    assert ("nothing more was done" in told) == (lost > 1)
 
 
 class HalfWayStacks(FakeStacks):
