@@ -213,6 +213,27 @@ class Lifecycle:
             self.publish(entry, "oom")
             self._tasks.spawn(self._record_running(entry), f"record want of memory of {entry.name}")
 
+    async def _await_removal(self, name: str, handle: runtime.Handle) -> None:
+        """The shim hangs up when it has removed everything.  On the loop: a thread that waited for it would be wanted by others."""
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+
+        def told() -> None:
+            try:
+                while handle.read_event() is not None:
+                    pass
+            except BlockingIOError:
+                return
+            loop.remove_reader(handle.events.fileno())
+            gone.set()
+
+        loop.add_reader(handle.events.fileno(), told)
+        try:
+            async with asyncio.timeout(runtime.SHIM_EXIT_TIMEOUT_S):
+                await gone.wait()
+        except TimeoutError:
+            loop.remove_reader(handle.events.fileno())
+            self._report(f"see what is left of {name} removed: shim {handle.shim_pid} did not end within {runtime.SHIM_EXIT_TIMEOUT_S:g} s")
+
     # --- end ---
 
     async def _ended(self, entry: Entry, handle: runtime.Handle, event: Mapping[str, Any] | None) -> None:
@@ -253,7 +274,7 @@ class Lifecycle:
         self._take_interfaces(entry, was)
         await self._record(entry)
         if handle is not None:
-            await self._attempt(f"see what is left of {entry.name} removed", handle.await_removal)
+            await self._await_removal(entry.name, handle)
         trace.mark("record the end, see the rest removed", entry.id)
         entry.ended.set()
         if not again:
