@@ -87,12 +87,12 @@ async def build(engine: LocalEngine, dockerfile: str, files: Files | None = None
     return Built(found[0], tuple(line.stream for line in lines if line.stream))
 
 
-def sent(host: str, dockerfile: str, files: Files | None = None, *, archive: bytes = b"", **spec: Any) -> Built:
-    """Built by the daemon at `host`, of a context with this Dockerfile or of `archive`; raises what the build raises."""
+def sent(host: str, text: str, files: Files | None = None, *, archive: bytes = b"", **spec: Any) -> Built:
+    """Built by the daemon at `host`, of a context with the Dockerfile `text` or of `archive`; raises what the build raises."""
 
     async def run() -> Built:
         asked = BuildSpec(**{"network": "none", **spec})
-        whole = archive or context({asked.dockerfile: dockerfile, **(files or {})})
+        whole = archive or context({asked.dockerfile: text, **(files or {})})
         async with HttpEngine(host) as engine:
             lines = [line async for line in await engine.build_image(pieces(whole), asked)]
         return Built(next(str(line.aux["ID"]) for line in lines if line.aux), tuple(line.stream for line in lines if line.stream))

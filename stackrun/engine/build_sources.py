@@ -54,7 +54,7 @@ def matches(tree: Tree, source: str, keyword: str) -> tuple[str, ...]:
     """The paths that `source` names; InvalidArgument in Docker's words when there is none."""
     path = cleaned(source, keyword)
     if not is_pattern(path):
-        path = path.replace("\\\\", "\\") if "\\" in path else path
+        path = re.sub(r"\\(.)", r"\1", path)
         try:
             os.close(open_in_root(tree.root_fd, path))
         except KernelError as error:

@@ -124,23 +124,11 @@ class LocalEngine:
             lifecycle=self._lifecycle, execs=self._execs, tasks=self._tasks, report=self._report,
         )  # fmt: skip
         self._handover = HandOver(
-            store=store,
-            registry=self._registry,
-            pool=self._pool,
-            tasks=self._tasks,
-            networks=self._networks,
-            lifecycle=self._lifecycle,
-            planner=self._planner,
-            connections=self._connections,
-            resolver=self._resolver,
-            host_ports=host_ports,
-            report=self._report,
-        )
-        self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)
-        self._builder = Builder(
-            store=image_store, registry=self._registry, events=self._events, pool=self._pool, workspaces=Workspaces(root, run_dir),
-            runs=Runs(self._containers, self._lifecycle, self._registry, store, self._tasks),
+            store=store, registry=self._registry, pool=self._pool, tasks=self._tasks, networks=self._networks, lifecycle=self._lifecycle,
+            planner=self._planner, connections=self._connections, resolver=self._resolver, host_ports=host_ports, report=self._report,
         )  # fmt: skip
+        self._copies = Copies(store=store, registry=self._registry, pool=self._pool, lifecycle=self._lifecycle)
+        self._builder = self._new_builder(image_store)
         self._truth = Truth(
             store=store, registry=self._registry, events=self._events, pool=self._pool, tasks=self._tasks, networks=self._networks,
             planner=self._planner, resolver=self._resolver, images=self._images, lifecycle=self._lifecycle, report=self._report,
@@ -154,6 +142,16 @@ class LocalEngine:
             handover=self._handover, networks=self._networks, volumes=self._volumes, planner=self._planner, resolver=self._resolver,
             report=self._report,
         )  # fmt: skip
+
+    def _new_builder(self, image_store: ImageStore) -> Builder:
+        return Builder(
+            store=image_store,
+            registry=self._registry,
+            events=self._events,
+            pool=self._pool,
+            workspaces=Workspaces(self._root, self._run_dir),
+            runs=Runs(self._containers, self._lifecycle, self._registry, self._store, self._tasks),
+        )
 
     # --- opening and closing ---
 
