@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     Kept = dict[str, tuple[bool, str, bytes]]
-    """By a module's name: is it a package, its source, its code."""
+    """By a module's name: is it a package, its source, its code; of one that is a library its file, and no code."""
 
-_FORM = 1
+_FORM = 2
 _Spec = type(sys.__spec__)  # importlib.machinery itself takes 3 ms to import
+_Library = sys.modules["_frozen_importlib_external"].ExtensionFileLoader
 
 
 class Bundle:
@@ -37,7 +38,8 @@ class Bundle:
         found = self._kept.get(name)
         if found is None:
             return None
-        spec = _Spec(name, self, origin=found[1], is_package=found[0])  # type: ignore[arg-type]
+        loader = self if found[2] else _Library(name, found[1])
+        spec = _Spec(name, loader, origin=found[1], is_package=found[0])  # type: ignore[arg-type]
         spec.has_location = True
         if found[0]:
             spec.submodule_search_locations = [os.path.dirname(found[1])]
@@ -57,7 +59,9 @@ class Bundle:
         for name in sorted(set(sys.modules) - self._others):
             spec = sys.modules[name].__spec__
             get_code = getattr(spec.loader, "get_code", None) if spec else None
-            if spec and spec.origin and spec.cached and get_code:
+            if spec and isinstance(spec.loader, _Library):
+                kept[name] = (False, str(spec.origin), b"")
+            elif spec and spec.origin and spec.cached and get_code:
                 kept[name] = (spec.submodule_search_locations is not None, spec.origin, marshal.dumps(get_code(name)))
         _write(self.path, kept)
 

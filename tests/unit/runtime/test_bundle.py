@@ -67,3 +67,21 @@ def test_where_nothing_can_be_written_all_is_as_ever(package: Path, tmp_path: Pa
     bundle = tmp_path / "missing" / "bundle"
     assert loaded(package, bundle) == ("SourceFileLoader", "1")
     assert loaded(package, bundle) == ("SourceFileLoader", "1")
+
+
+def test_a_library_is_found_without_a_search(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.path.append({ROOT!r})
+from stackrun.runtime.bundle import Bundle
+bundle = Bundle({str(tmp_path / "bundle")!r})
+if bundle._kept:
+    sys.path.clear()
+import termios
+bundle.keep()
+print(termios.TCSANOW, getattr(termios, "__file__", ""))
+"""
+    first, second = (subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True) for _ in "ab")
+    if len(first.stdout.split()) < 2:
+        pytest.skip("this Python has the module built in")
+    assert first.stdout == second.stdout
