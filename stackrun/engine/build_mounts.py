@@ -109,9 +109,8 @@ class Plan:
         self._wanted = wanted
         self._script = script
 
-    @property
     def key(self) -> list[object]:
-        """What of the mounts the result may depend on: content of files that are bound, and never that of a secret or a cache."""
+        """What of the mounts the result may depend on: content of files that are bound, and never that of a secret or a cache.  Blocks."""
         found: list[object] = []
         for one in self._wanted:
             content = digest(one.tree, one.source, owners=not one.tree.is_context, wanted=lambda path: True) if one.tree else ""

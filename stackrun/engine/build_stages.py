@@ -202,7 +202,7 @@ class Building:
         declared = {name: value for name, value in state.args.values.items() if name not in state.environment}
         mounts = await self._crew.mounts.plan(run, state, lambda name: self._tree(index, name), self._dockerfile.escape)
         counted = {name: value for name, value in declared.items() if name not in PROXIES}
-        key = digest(state.key, "run", run.is_shell, command(state, run), counted, run.network, mounts.key)
+        key = digest(state.key, "run", run.is_shell, command(state, run), counted, run.network, await self._crew.work(mounts.key))
         created_by = _run_text(state, run, counted)
         if self._reused(state, key, created_by):
             return

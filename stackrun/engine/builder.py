@@ -7,6 +7,7 @@ mounts, its folder.  What it had finished stays in the cache.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections import deque
@@ -27,7 +28,7 @@ from stackrun.engine.events import Events
 from stackrun.engine.feed import Feed, stopped
 from stackrun.engine.pool import Pool
 from stackrun.engine.registry import Registry
-from stackrun.errors import InvalidArgument, NotFound, StackrunError
+from stackrun.errors import InvalidArgument, KernelError, NotFound, StackrunError
 from stackrun.image import record
 from stackrun.image.assembly import Assembly
 from stackrun.image.dockerfile import parse
@@ -86,6 +87,13 @@ class Builder:
         return stream
 
     async def _run(self, crew: BuildStream, context: AsyncIterator[bytes], spec: BuildSpec, tags: tuple[str, ...]) -> None:
+        try:
+            await self._built(crew, context, spec, tags)
+        except OSError as error:
+            hint = "the disk is full" if error.errno == errno.ENOSPC else ""
+            raise KernelError(f"build the image: {error.filename or 'write'}", error.errno or errno.EIO, hint=hint) from error
+
+    async def _built(self, crew: BuildStream, context: AsyncIterator[bytes], spec: BuildSpec, tags: tuple[str, ...]) -> None:
         async with AsyncExitStack() as held:
             assembling = self._store.assembling()
             crew.assembly = assembling.__enter__()
