@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import exchanging
 import pytest
 from bundles import Runtime, runtime_in
 from evil_layers import folder, link
@@ -62,6 +63,25 @@ def test_masks_hold_or_nothing_starts(racing: Runtime) -> None:
         told.append((done.returncode, done.stdout, done.stderr))
     # Whoever looks at /proc while it is exchanged sees nothing; the masks are on what was mounted all the same.
     assert all("1\n" not in out for _, out, _ in told), told
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["for good", "for one call"])
+def test_masks_hold_at_whichever_step_it_is_exchanged(short_tmp: Path, back: bool) -> None:
+    """Where what was /proc has gone to, it is masked and read-only just the same."""
+    with runtime_in(short_tmp) as runtime:
+        root, log = runtime.bundle / "rootfs", str(runtime.root / "calls")
+        (root / "proc").mkdir()
+        (root / "other").mkdir()
+        runtime.configure("sh", "-c", LOOK + LOOK.replace("/proc/", "/other/"))
+        words = ["--root", str(runtime.root / "state"), "run", "--bundle", str(runtime.bundle), "a"]
+        assert exchanging.run(words, str(root), ("proc", "other"), log)[1].split()[:1] == ["0"]
+        made = exchanging.calls(log)
+        guarded = next(number for number, call in enumerate(made) if call.split()[2] == "bus")
+        for step in (*range(1, 8), *range(guarded - 1, len(made))):
+            if not (root / "other").is_dir() or not (root / "proc").is_dir():
+                raise AssertionError("both stay directories")
+            _, told, errors = exchanging.run(words, str(root), ("proc", "other"), log, at=step, back=back)
+            assert "WRITABLE" not in told and "1" not in told.split(), (step, made[step], told, errors)
 
 
 def test_the_attempt_works_on_masks_by_name(tmp_path: Path) -> None:

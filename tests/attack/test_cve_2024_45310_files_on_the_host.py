@@ -1,4 +1,7 @@
-"""CVE-2024-45310: the empty file that a bind of a file is mounted on, made through a link on the host instead."""
+"""CVE-2024-45310: the empty file that a bind of a file is mounted on, made through a link on the host instead.
+
+Each step of it is met on purpose in test_cve_2021_30465_mount_target_race.py.
+"""
 
 import contextlib
 from collections.abc import Iterator
