@@ -117,3 +117,37 @@ services:
     after = containers(dockerd)
     assert list(after) == list(before) == ["abroad-a-1"] and after != before
     machine.run("-H", dockerd.host, "down", cwd=folder)
+
+
+BUILT = """
+name: builtabroad
+services:
+  web:
+    build: {context: ./web, args: [WHO=me]}
+    command: [sleep, "100000"]
+    stop_grace_period: 0s
+"""
+
+
+def test_images_are_built_there(machine: Machine, dockerd: Dockerd) -> None:
+    dockerfile = "FROM busybox:test\nARG WHO\nCOPY . /app\nRUN echo $WHO > /made\n"
+    folder = machine.project("builtabroad", BUILT, {"web/Dockerfile": dockerfile, "web/a.txt": "one", "web/.dockerignore": "*.log\n"})
+    up = ("-H", dockerd.host, "up", "-d")
+    assert "Image builtabroad-web  Built" in machine.run(*up, cwd=folder).stderr
+    assert dockerd.docker("exec", "builtabroad-web-1", "sh", "-c", "cat /made /app/a.txt") == "me\none"
+    before = containers(dockerd)["builtabroad-web-1"]
+    (folder / "web" / "x.log").write_text("ignored")
+    assert "Building" not in machine.run(*up, cwd=folder).stderr and containers(dockerd)["builtabroad-web-1"] == before
+    (folder / "web" / "a.txt").write_text("two")
+    assert "build context changed (1 file: a.txt)" in machine.run("-H", dockerd.host, "plan", cwd=folder).stdout
+    machine.run(*up, cwd=folder)
+    assert dockerd.docker("exec", "builtabroad-web-1", "cat", "/app/a.txt") == "two"
+    (folder / "web" / "Dockerfile").write_text(dockerfile + "RUN echo no; exit 3\n")
+    failed = machine.run(*up, cwd=folder, code=None)
+    assert failed.returncode and "web/Dockerfile:5: RUN echo no; exit 3: " in failed.stderr and "  no\n" in failed.stderr
+    (folder / "web" / "Dockerfile").unlink()
+    (folder / "compose.yaml").write_text(BUILT.replace("context: ./web", "context: ./web, dockerfile: ../other"))
+    (folder / "other").write_text(dockerfile.replace("/app", "/other"))
+    machine.run(*up, cwd=folder)
+    assert dockerd.docker("exec", "builtabroad-web-1", "ls", "-A", "/other") == ".dockerignore\na.txt\n"
+    machine.run("-H", dockerd.host, "down", cwd=folder)
