@@ -1,4 +1,4 @@
-"""A real registry of a test's own on loopback: Debian's docker-registry."""
+"""A real registry of a test's own: Debian's docker-registry."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import re
 import subprocess
 from pathlib import Path
 
-READY = re.compile(r"listening on (127\.0\.0\.1:\d+)")
+READY = re.compile(r"listening on (\d+\.\d+\.\d+\.\d+:\d+)")
 
 CONFIG = """version: 0.1
 log: {{level: info}}
 storage: {{filesystem: {{rootdirectory: {storage}}}}}
-http: {{addr: "127.0.0.1:0"}}
+http: {{addr: "{host}:0"{tls}}}
 """
 
 
 class Registry:
     """Started on construction, on a port of the kernel's choice; `address` is host:port. `close` ends it and keeps what it stores.
 
+    On loopback it speaks plain HTTP; `tls` are files of a certificate and its key.
+
     `folder` gets its config, its log, and its storage, which may be there already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", tls: tuple[Path, Path] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "log"
         config = folder / "config.yml"
-        config.write_text(CONFIG.format(storage=folder / "storage"))
+        secured = f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}" if tls else ""
+        config.write_text(CONFIG.format(storage=folder / "storage", host=host, tls=secured))
         with self.log.open("wb") as log:
             command = ["docker-registry", "serve", str(config)]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from stackrun.api.archives import PathStat
 from stackrun.api.builds import BuildSpec
+from stackrun.api.history import HistoryEntry
 from stackrun.api.types import (
     NO_FILTERS,
     AttachQuery,
@@ -169,6 +170,10 @@ class ImageEngine(Protocol):
         """Empties the cache of builds; gives the bytes that this has freed."""
         ...
 
+    async def image_history(self, ref: str) -> tuple[HistoryEntry, ...]:
+        """The last step first."""
+        ...
+
     async def tag_image(self, ref: str, reference: str) -> None: ...
     async def remove_image(self, ref: str, *, force: bool = False) -> tuple[ImageDeletion, ...]: ...
 
@@ -214,6 +219,15 @@ class HandsOver(Protocol):
 
     async def take_over(self, ref: str, *, drain_s: float) -> None:
         """All at once. Connections to the other that are under way go on; returns when they have ended, or `drain_s` later."""
+        ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """An engine that can say before a container is made what it will not have of what was asked for."""
+
+    def shortfalls(self, spec: ContainerSpec) -> tuple[str, ...]:
+        """The warnings of `create_container`, each in one line."""
         ...
 
 

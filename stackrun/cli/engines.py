@@ -131,6 +131,8 @@ def connect(options: argparse.Namespace) -> Transport:
     engine = chosen(options)
     if engine.own and not engine.listening():
         start_daemon(engine)
+    elif engine.own and os.geteuid():
+        _see_to_gate(engine)
     made = transport(engine)
     options.at_end.callback(made.close)
     return made
@@ -152,6 +154,19 @@ def start_daemon(engine: Engine) -> None:
     with _only_starter(engine):
         if not engine.listening():
             _spawn(engine)
+
+
+def _see_to_gate(engine: Engine) -> None:
+    """An ordinary user's engine cannot make itself another one once its gate was killed: it lives inside."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line, contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+        line.connect(f"{engine.run_dir}/gate.sock")
+        return
+    if not os.path.exists(f"{engine.run_dir}/house.json"):  # it is root's engine, and this user of its group
+        return
+    from stackrun.rootless import entering
+
+    with _only_starter(engine):
+        entering.revive(engine.run_dir)
 
 
 def daemon_program(engine: Engine) -> list[str]:

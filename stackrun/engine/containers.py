@@ -161,7 +161,7 @@ class Containers:
             self._registry.add(entry)
             undo.pop_all()
         self._lifecycle.publish(entry, "create")
-        return Created(container_id, _warnings(spec))
+        return Created(container_id, shortfalls(spec))
 
     def _reserved(self, name: str, container_id: str) -> str:
         if name:
@@ -462,7 +462,7 @@ def _whole(asked: ContainerSpec, config: ImageConfig) -> ContainerSpec:
     return spec
 
 
-def _warnings(spec: ContainerSpec) -> tuple[str, ...]:
+def shortfalls(spec: ContainerSpec) -> tuple[str, ...]:
     """What was asked for and is not had, each in one line."""
     found = []
     if spec.ports and (spec.network_mode == "host" or spec.network_mode.startswith("container:")):

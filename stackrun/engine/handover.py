@@ -142,6 +142,21 @@ class HandOver:
         with self._reserved(entry, publications):
             self._networks.publish(publications)
 
+    async def publish_again(self) -> None:
+        """Whoever led connections to published ports has died, and his successor knows none of them."""
+        for entry in self._registry:
+            async with entry.lock:
+                publications = self._lifecycle.publications(entry.situation) if entry.alive else ()
+                if publications:
+                    try:
+                        await self._pool.run(self._open_again, entry, publications)
+                    except StackrunError as error:
+                        self._report(f"publish the ports of {entry.name} again: {error.message}")
+
+    def _open_again(self, entry: Entry, publications: Sequence[Publication]) -> None:
+        with self._reserved(entry, publications):
+            self._host_ports.publish(publications)
+
     @contextmanager
     def _reserved(self, entry: Entry, publications: Sequence[Publication]) -> Iterator[None]:
         """As at a start, the ports are open here while they are published."""

@@ -19,6 +19,7 @@ from stackrun.api.archives import PathStat
 from stackrun.api.builds import BuildSpec
 from stackrun.api.drift import Drift
 from stackrun.api.filters import EVENT_KEYS, check
+from stackrun.api.history import HistoryEntry
 from stackrun.api.types import (
     NO_FILTERS,
     AttachQuery,
@@ -56,7 +57,7 @@ from stackrun.engine.build_workspace import Workspaces
 from stackrun.engine.builder import Builder
 from stackrun.engine.chronicle import Chronicle
 from stackrun.engine.connections import Connections
-from stackrun.engine.containers import Containers
+from stackrun.engine.containers import Containers, shortfalls
 from stackrun.engine.copying import Copies
 from stackrun.engine.drift import Truth
 from stackrun.engine.events import Events
@@ -184,6 +185,7 @@ class LocalEngine:
         for entry in self._registry:
             await self._lifecycle.adopt(entry)
         self._vigil.watch()
+        self._host_ports.watch(self._publish_again)
         await self._builder.start(self._report)
         self._tasks.spawn(self._pool.run(self._networks.warm), "load the network mechanism")
 
@@ -192,6 +194,7 @@ class LocalEngine:
         self._events.close()
         self._truth.close()
         self._vigil.close()
+        self._host_ports.unwatch()
         await self._builder.close()
         await self._lifecycle.close()
         self._networks.close()
@@ -200,6 +203,9 @@ class LocalEngine:
         self._resolver.close()
         self._launcher.close()
         self._store.close()
+
+    def _publish_again(self) -> None:
+        self._tasks.spawn(self._handover.publish_again(), "publish ports again")
 
     def _report(self, text: str) -> None:
         _log.warning(text)
@@ -218,6 +224,9 @@ class LocalEngine:
 
     async def create_container(self, name: str, spec: ContainerSpec) -> Created:
         return await self._finish(self._containers.create(name, spec))
+
+    def shortfalls(self, spec: ContainerSpec) -> tuple[str, ...]:
+        return shortfalls(spec)
 
     async def start_container(self, ref: str) -> None:
         await self._finish(self._lifecycle.start(self._registry.find(ref)))
@@ -317,6 +326,9 @@ class LocalEngine:
 
     async def build_image(self, context: AsyncIterator[bytes], spec: BuildSpec) -> AsyncIterator[Progress]:
         return await self._builder.build(context, spec)
+
+    async def image_history(self, ref: str) -> tuple[HistoryEntry, ...]:
+        return await self._images.history(ref)
 
     async def prune_builds(self) -> int:
         return await self._builder.prune()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -72,6 +72,12 @@ class HostPorts:
 
     def restore(self, publications: Iterable[Publication]) -> None:
         """These alone stay open."""
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        """On the loop's thread: `lost` is called when what was published must be published again."""
+
+    def unwatch(self) -> None:
+        """On the loop's thread, before it ends."""
 
     def under_way(self, publications: Iterable[Publication]) -> int:
         """Connections that go on through these ports, of which the firewall does not know."""

@@ -34,6 +34,16 @@ def enter(run_dir: str, program: list[str], kept_fds: tuple[int, ...] = ()) -> N
     os.execv(program[0], [*program, "--gate-fd", str(connection.fileno())])
 
 
+def revive(run_dir: str) -> bool:
+    """Starts a gate where the user's engine runs without: it was killed, and its successor takes the house over. True: it was not there."""
+    connection = _connect(run_dir)
+    if connection is not None:
+        connection.close()
+        return False
+    _started(run_dir).close()
+    return True
+
+
 def _connected(run_dir: str) -> tuple[socket.socket, list[int]]:
     """A gate may end, its house being empty, just when we come."""
     for _ in range(_TRIES):

@@ -120,7 +120,7 @@ class House:
             self.lacking.append(f"{_NO_WAY_OUT}: {error}")
 
     def mend_usher(self) -> None:
-        """Another one in the same namespaces; the ports that are published now stay closed until their containers start again."""
+        """Another one in the same namespaces; the daemon, or the next one, opens what is published again."""
         os.close(self.usher_pid_fd)
         self._make_usher()
         self.record()

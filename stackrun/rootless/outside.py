@@ -1,17 +1,23 @@
-"""The host's ports as the daemon inside sees them: bound by the gate, opened by the usher."""
+"""The host's ports as the daemon inside sees them: bound by the gate, opened by the usher.
+
+Either may be killed.  The gate makes another usher, which knows no port: then everything is published again.  A new gate is made by
+the next command of the user's (`entering.revive`), since nobody gets out of the namespaces; this side waits for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stackrun.errors import Unavailable
 from stackrun.network import ports
 from stackrun.network.firewall import Publication
 from stackrun.network.ports import PortRequest, Reservation
 from stackrun.rootless import words
+from stackrun.rootless.line import Line
 
 _TIMEOUT_S = 30.0
 
@@ -26,15 +32,48 @@ class Outside(ports.HostPorts):
         self._run_dir = run_dir
         self._lock = threading.Lock()
         self._reserved: dict[tuple[str, str, int], int] = {}
+        self._gate_line = Line(f"{run_dir}/gate.sock", self._gate_is_back)
+        self._usher_line: Line | None = None
+        self._usher_connection: socket.socket | None = None
         reply, fds = _asked(self._gate, {"request": "house"})
         for fd in fds:
             os.close(fd)
         self.lacking: tuple[str, ...] = tuple(reply["lacking"])
 
+    def watch(self, lost: Callable[[], None]) -> None:
+        def back(connection: socket.socket) -> None:
+            self._hold_usher(connection)
+            lost()
+
+        self._gate_line.watch(self._gate)
+        self._usher_line = Line(f"{self._run_dir}/usher.sock", back)
+        with contextlib.suppress(OSError):
+            connection = words.seqpacket()
+            self._hold_usher(connection)
+            connection.connect(f"{self._run_dir}/usher.sock")
+            self._usher_line.watch(connection)
+
+    def unwatch(self) -> None:
+        self._gate_line.close()
+        if self._usher_line is not None:
+            self._usher_line.close()
+        self._hold_usher(None)
+
+    def _hold_usher(self, connection: socket.socket | None) -> None:
+        if self._usher_connection is not None:
+            self._usher_connection.close()
+        self._usher_connection = connection
+
+    def _gate_is_back(self, connection: socket.socket) -> None:
+        connection.settimeout(_TIMEOUT_S)
+        with self._lock:
+            self._gate.close()
+            self._gate = connection
+
     def reserve(self, requests: Sequence[PortRequest]) -> tuple[Reservation, ...]:
         with self._lock:
             wanted = [[one.protocol, one.host_ip, one.host_port, one.host_port_end] for one in requests]
-            reply, fds = _asked(self._gate, {"request": "reserve", "ports": wanted})
+            reply, fds = self._ask_gate({"request": "reserve", "ports": wanted})
             reserved = tuple(
                 Reservation(one.protocol, one.host_ip, port, fd) for one, port, fd in zip(requests, reply["ports"], fds, strict=True)
             )
@@ -75,6 +114,19 @@ class Outside(ports.HostPorts):
     def under_way(self, publications: Iterable[Publication]) -> int:
         return int(self._usher("count", [_route(one) for one in publications])["under_way"])
 
+    def _ask_gate(self, request: words.Message) -> tuple[words.Message, list[int]]:
+        """The one that is there now, if it is another than the line has noticed."""
+        try:
+            return _asked(self._gate, request)
+        except Unavailable as gone:
+            with words.seqpacket() as connection:
+                connection.settimeout(_TIMEOUT_S)
+                try:
+                    connection.connect(f"{self._run_dir}/gate.sock")
+                except OSError:
+                    raise gone from None
+                return _asked(connection, request)
+
     def _usher(self, request: str, routes: list[tuple[str, str, int, str, int]], fds: Sequence[int] = ()) -> words.Message:
         with words.seqpacket() as sock:
             sock.settimeout(_TIMEOUT_S)
@@ -98,5 +150,5 @@ def _asked(sock: socket.socket, request: words.Message, fds: Sequence[int] = ())
         words.send(sock, request, fds)
         return words.receive(sock)
     except OSError as error:
-        hint = "stackrun daemon stop, then run the command again"
+        hint = "run the command again"
         raise Unavailable(f"the process that sees to this user's host ports is gone: {error.strerror}", hint=hint) from None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stackrun.api import labels
 from stackrun.api.drift import DriftOptions, DriftReport, KernelTruth
-from stackrun.api.engine import Engine
+from stackrun.api.engine import Engine, Foresees
 from stackrun.api.stacks import (
     BuildOptions,
     Change,
@@ -68,7 +68,7 @@ from stackrun.stack.observed import (
 from stackrun.stack.owed import Owed, anonymous_removals
 from stackrun.stack.past import Past, held_before, images_of, is_up, secrecy_of
 from stackrun.stack.places import Places
-from stackrun.stack.plan import Plan
+from stackrun.stack.plan import CreateContainer, Plan
 from stackrun.stack.reasons import reasons
 from stackrun.stack.reconcile import decide
 from stackrun.stack.revisions import Revision
@@ -151,7 +151,14 @@ class StackOperations:
         decided = await self._decided(stack)
         inspected = await self._inspected(decided)
         plan = explained(stack.wanted, decided.observed, selection(stack.wanted, stack.policy), decided.plans, inspected, stack.shown)
-        return replace(plan, seal=decided.seal(stack))
+        return replace(plan, notices=(*plan.notices, *self._foreseen(decided.plans.main)), seal=decided.seal(stack))
+
+    def _foreseen(self, plan: Plan) -> Iterable[StackEvent]:
+        """What the engine will warn of, as `up` tells it: once."""
+        made = [node.action for node in plan.nodes if isinstance(node.action, CreateContainer)]
+        if isinstance(self._engine, Foresees):
+            told = {text: one.resource for one in reversed(made) for text in self._engine.shortfalls(one.spec)}
+            yield from (StackEvent(resource, Phase.DONE, "Warning", text) for text, resource in told.items())
 
     async def up(self, source: StackSource, options: UpOptions) -> AsyncIterator[StackEvent]:
         if options.revert:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.server
+import io
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +22,7 @@ import pytest
 from load import Load
 from machine import EXAMPLES, busybox_tar, free_port, http_get
 from ordinary_user import OrdinaryUser, why_not
+from registry import Registry
 
 from stackrun.kernel import cgroup
 
@@ -68,6 +75,8 @@ def stack(user: OrdinaryUser, port: int, tmp_path_factory: pytest.TempPathFactor
     folder = user.folder("mine", compose_yaml=STACK.format(port=port))
     image = busybox_tar(folder)
     user.run("import", str(image), "busybox:test")
+    planned = user.run("plan", cwd=folder).stderr
+    assert planned.count("limits left out (memory, pids)") == 1, planned
     said = user.run("up", "-d", cwd=folder).stderr
     assert said.count("limits left out (memory, pids)") == 1, said
     yield folder
@@ -182,6 +191,36 @@ def test_containers_outlive_the_daemon_and_the_gate(user: OrdinaryUser, stack: P
     assert "root:x:0:0" in http_get(f"http://127.0.0.1:{port}/passwd")
 
 
+def answers_within(port: int, timeout_s: float) -> str:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return http_get(f"http://127.0.0.1:{port}/passwd", timeout=2)
+        except OSError:
+            assert time.monotonic() < deadline, "the published port does not answer"
+            time.sleep(0.05)
+
+
+def test_published_ports_come_back_when_who_leads_them_is_killed(user: OrdinaryUser, stack: Path, port: int) -> None:
+    for _ in range(2):
+        os.kill(user.pid_of("stackrun-usher"), signal.SIGKILL)
+        assert "root:x:0:0" in answers_within(port, 20)
+
+
+def test_a_gate_that_is_killed_is_made_again_by_the_next_command(user: OrdinaryUser, stack: Path, port: int) -> None:
+    os.kill(user.pid_of("stackrun-gate"), signal.SIGKILL)
+    assert "root:x:0:0" in http_get(f"http://127.0.0.1:{port}/passwd")
+    own = free_port()
+    text = f"services: {{one: {{image: 'busybox:test', command: [httpd, -f, -p, '80', -h, /etc], ports: ['127.0.0.1:{own}:80']}}}}"
+    folder = user.folder("new", compose_yaml=text)
+    user.run("ps", cwd=folder)
+    user.run("up", "-d", cwd=folder)
+    assert "root:x:0:0" in answers_within(own, 20)
+    os.kill(user.pid_of("stackrun-usher"), signal.SIGKILL)
+    assert "root:x:0:0" in answers_within(own, 20) and "root:x:0:0" in answers_within(port, 20)
+    user.run("down", "-t", "0", cwd=folder)
+
+
 def test_the_shop(user: OrdinaryUser) -> None:
     folder, port = user.folder("shop", EXAMPLES / "shop"), free_port()
     env = {"SHOP_PORT": str(port)}
@@ -216,6 +255,60 @@ def test_a_delegated_cgroup_holds_the_containers() -> None:
         for name in ("stackrun", "shell", "."):
             with contextlib.suppress(FileNotFoundError):
                 (delegated / name).rmdir()
+
+
+def own_address() -> str:
+    """Of this machine, and not its loopback's, which a user's engine has one of its own of."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(("192.0.2.1", 9))  # nothing is sent
+        address: str = one.getsockname()[0]
+    return address
+
+
+def made_image(folder: Path) -> Path:
+    """What `docker save` writes of an image of one layer, a static busybox."""
+    layer = busybox_tar(folder).read_bytes()
+    config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/sh"]}}
+    config["rootfs"] = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
+    manifest = [{"Config": "config.json", "RepoTags": ["app:1"], "Layers": ["layer.tar"]}]
+    saved = folder / "saved.tar"
+    with tarfile.open(saved, "w") as archive:
+        for name, data in (("config.json", json.dumps(config)), ("manifest.json", json.dumps(manifest)), ("layer.tar", layer)):
+            content = data.encode() if isinstance(data, str) else data
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return saved
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("docker-registry", "skopeo", "openssl"))), reason="needs a registry, and what fills it")
+def test_an_image_comes_from_a_registry_with_tls(tmp_path: Path) -> None:
+    """Over the user's own way out of his namespaces; the certificate is one that he trusts, and nobody else."""
+    address, certificate, key = own_address(), tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = ["-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=registry", "-addext", f"subjectAltName=IP:{address}"]
+    subprocess.run(["openssl", "req", "-x509", *made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    registry = Registry(tmp_path / "registry", host=address, tls=(certificate, key))
+    owner = OrdinaryUser(f"srp{os.getpid()}")
+    try:
+        image = f"{registry.address}/team/app:1"
+        filled = ["skopeo", "copy", "--dest-tls-verify=false", f"docker-archive:{made_image(tmp_path)}", f"docker://{image}"]
+        subprocess.run(filled, check=True, capture_output=True)
+        text = f"services: {{one: {{image: '{image}', command: [sleep, '99'], stop_grace_period: 0s}}}}"
+        folder = owner.folder("one", compose_yaml=text, cert_pem=certificate.read_text())
+        refused = owner.run("pull", cwd=folder, code=None)
+        assert refused.returncode == 1 and "certificate" in refused.stderr, refused.stderr
+        owner.run("daemon", "stop")
+        trusting = {"SSL_CERT_FILE": str(folder / "cert.pem")}
+        owner.run("up", "-d", cwd=folder, env=trusting)
+        assert owner.run("exec", "-T", "one", "id", "-u", cwd=folder).stdout == "0\n"
+        store = owner.home / ".local/share/stackrun"
+        assert {one.stat().st_uid for one in store.rglob("busybox")} == {owner.uid}
+        owner.run("down", cwd=folder)
+        owner.run("daemon", "stop")
+        assert owner.gone_within(10), owner.processes()
+    finally:
+        owner.close()
+        registry.close()
 
 
 def test_with_one_id_alone_containers_run_as_root_only() -> None:

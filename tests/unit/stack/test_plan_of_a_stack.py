@@ -351,3 +351,16 @@ def test_an_environment_that_is_no_utf_8(play: Play, tmp_path: Path) -> None:
         assert Path(mount.source).read_bytes() == b"a\xffb"
 
     play(scene)
+
+
+def test_what_the_engine_will_not_have_is_said_once_and_before_anything_is_done(play: Play) -> None:
+    async def scene(stage: Scene) -> None:
+        stage.engine.shortfalls = lambda spec: ("limits left out (memory)",)  # type: ignore[attr-defined]
+        plan = await stage.plan()
+        assert [(one.resource, one.text, one.detail) for one in plan.notices] == [
+            ("Container shop-db-1", "Warning", "limits left out (memory)")
+        ]
+        await stage.up()
+        assert not (await stage.plan()).notices, "nothing is made"
+
+    play(scene)
