@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,3 +99,80 @@ def test_while_init_waits_at_its_door_already(runtime: Runtime) -> None:
     assert runtime.state("a")["status"] == "created"
     runtime.run("delete", "--force", "a")
     check_gone(runtime)
+
+
+def begun(runtime: Runtime, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(runtime.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def until(look: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not look():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def ended_by_kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def members() -> tuple[int, ...]:
+    return cgroup.Cgroup.load(cgroup.detect(), "stackrun-runtime/a").pids()
+
+
+def test_a_run_in_the_foreground(runtime: Runtime) -> None:
+    """Its container goes on, as runc's does, and every verb works on it."""
+    process = begun(runtime, "run", "-b", str(runtime.bundle), "a")
+    until(lambda: "running" in runtime.run("list"), "it does not come to run")
+    ended_by_kill(process)
+    assert runtime.state("a")["status"] == "running"
+    runtime.run("pause", "a")
+    runtime.run("resume", "a")
+    runtime.run("exec", "a", "true")
+    runtime.run("delete", "--force", "a")
+    check_gone(runtime)
+
+
+def test_an_exec_whose_process_has_joined_already(runtime: Runtime) -> None:
+    """Held there by the freezer; when it goes on, nobody hears it any more, and it must not become a program."""
+    runtime.create("a")
+    runtime.run("start", "a")
+    runtime.run("pause", "a")
+    init = members()
+    process = begun(runtime, "exec", "--ignore-paused", "a", "sleep", "1000")
+    until(lambda: len(members()) > len(init), "it does not come to join")
+    ended_by_kill(process)
+    runtime.run("resume", "a")
+    until(lambda: members() == init, "it goes on by itself")
+    assert runtime.state("a")["status"] == "running"
+    runtime.run("delete", "--force", "a")
+    check_gone(runtime)
+
+
+@pytest.mark.parametrize("moment", ["createRuntime", "createContainer", "startContainer", "poststart"])
+def test_while_a_hook_runs(runtime: Runtime, moment: str) -> None:
+    """The hook is somebody else's program, and outside goes on; what is ours ends, and no lock of the command's stays with anybody."""
+    fifo = runtime.root / "fifo"
+    os.mkfifo(fifo)
+    inside = moment == "startContainer"
+    path = "/bin/busybox" if inside else str(runtime.bundle / "rootfs/bin/busybox")
+    if inside:
+        runtime.change(
+            lambda config: config["mounts"].append({"destination": "/fifo", "type": "bind", "source": str(fifo), "options": ["bind"]})
+        )
+    hook = {"path": path, "args": ["cat", "/fifo" if inside else str(fifo)]}
+    runtime.change(lambda config: config.update(hooks={moment: [hook]}))
+    if moment in ("startContainer", "poststart"):
+        runtime.create("a")
+        process = begun(runtime, "start", "a")
+    else:
+        process = begun(runtime, "create", "-b", str(runtime.bundle), "a")
+    writer = os.open(fifo, os.O_WRONLY)  # once the hook reads
+    try:
+        ended_by_kill(process)
+        assert runtime.state("a")["status"] in ("created", "running", "stopped")
+        runtime.run("delete", "--force", "a")
+        check_gone(runtime)
+    finally:
+        os.close(writer)
