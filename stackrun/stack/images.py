@@ -160,7 +160,7 @@ def _pull_cause(service: DesiredService, present: bool, policy: str) -> str:
     if present:
         return ""
     if policy in (NEVER, "build") or service.buildable:
-        hint = "pull or load it first" if policy == NEVER else "`up` of the stack's file builds it"
+        hint = "`up` of the stack's file builds it" if service.buildable else "pull or load it first"
         raise NotFound(f"No such image: {service.image} (service {service.name})", hint=hint)
     return "missing"
 

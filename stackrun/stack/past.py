@@ -177,8 +177,10 @@ def moved_images(revision: Revision, named: Mapping[str, str]) -> Iterable[Stack
             message = f"{service.image} means another image now: the one of revision {revision.number} is used, {_short(then)}"
             yield _warning(f"Service {name}", message, "`up` of the file takes what the name means")
         else:
-            instead = f"what the name means now is used, {_short(now)}" if now else "it is pulled again, and may be another"
-            yield _warning(f"Service {name}", f"the image of revision {revision.number}, {_short(then)}, is gone: {instead}")
+            again = "a revision cannot build it again" if service.buildable else "it is pulled again, and may be another"
+            instead = f"what the name means now is used, {_short(now)}" if now else again
+            hint = "`up` of the file builds what the file says now" if service.buildable else ""
+            yield _warning(f"Service {name}", f"the image of revision {revision.number}, {_short(then)}, is gone: {instead}", hint)
 
 
 def changed_files(revision: Revision) -> Iterable[StackEvent]:

@@ -318,6 +318,10 @@ def test_a_rollback_takes_the_image_of_then_and_says_when_it_is_gone(play: Play)
         del stage.engine.images_by_id[first]
         told = (await stage.plan(revision=1)).notices[0].detail
         assert told.startswith("the image of revision 1") and "is gone: what the name means now is used" in told
+        stage.engine.images_by_id.clear()
+        with pytest.raises(NotFound, match=r"No such image: shop-web \(service web\)") as refused:
+            await stage.up(revision=1)
+        assert refused.value.hint == "`up` of the stack's file builds it"
 
     play(scene)
 
