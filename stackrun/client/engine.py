@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from stackrun.api import filters as docker_filters
 from stackrun.api.archives import PathStat
 from stackrun.api.builds import BuildSpec
+from stackrun.api.history import HistoryEntry
 from stackrun.api.routes import as_numbers
 from stackrun.api.types import (
     NO_FILTERS,
@@ -250,6 +251,9 @@ class HttpEngine:
 
     async def prune_builds(self) -> int:
         return int((await self._json("POST", "/build/prune", {"all": True})).get("SpaceReclaimed") or 0)
+
+    async def image_history(self, ref: str) -> tuple[HistoryEntry, ...]:
+        return images.history_from_json(await self._json("GET", f"/images/{ref}/history"))
 
     async def tag_image(self, ref: str, reference: str) -> None:
         repository, tag = _split_reference(reference)

@@ -6,8 +6,10 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from stackrun.api.filters import select_images
+from stackrun.api.history import HistoryEntry
 from stackrun.api.types import Filters, Healthcheck, Image, ImageConfig, ImageDeletion, MountPoint, MountType, Progress, RegistryAuth
 from stackrun.engine.events import Events
 from stackrun.engine.feed import Feed, stopped
@@ -38,6 +40,11 @@ class Images:
 
     async def get(self, ref: str) -> Image:
         return as_image(await self.find(ref))
+
+    async def history(self, ref: str) -> tuple[HistoryEntry, ...]:
+        image = await self.find(ref)
+        steps = [HistoryEntry(*one) for one in reversed(await self._pool.run(self._store.history, image))]
+        return (replace(steps[0], id=image.id, tags=image.repo_tags), *steps[1:]) if steps else ()
 
     async def find(self, ref: str) -> ImageRecord:
         """NotFound "No such image: x:latest"."""

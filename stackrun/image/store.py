@@ -25,7 +25,7 @@ from stackrun.image.catalog import Catalog, CatalogEntry
 from stackrun.image.content import ContentStore
 from stackrun.image.host import NAME as HOST
 from stackrun.image.host import HostImage
-from stackrun.image.manifest import parse_platform
+from stackrun.image.manifest import document, parse_platform
 from stackrun.image.pull import Pull
 from stackrun.image.record import BindMount, Credentials, ImageRecord, Progress, Removal
 from stackrun.image.reference import Reference, id_prefix, parse
@@ -87,6 +87,18 @@ class ImageStore:
         if prefix and (record := self._host.by_id(prefix)):
             return record
         raise _no_such_image(ref)
+
+    def history(self, image: ImageRecord) -> list[tuple[str, str, str, int]]:
+        """(created, created by, comment, bytes of its layer) of each step, the first one first."""
+        if image.host:
+            return [(image.created, "", "this machine's own programs", 0)]
+        sizes = iter([self._layers.size_bytes(chain_id) for chain_id in image.chain_ids])
+        found = []
+        for one in document(self._content.read(image.id), f"configuration {image.id}").get("history") or ():
+            step = one if isinstance(one, dict) else {}
+            size = 0 if step.get("empty_layer") else next(sizes, 0)
+            found.append((str(step.get("created") or ""), str(step.get("created_by") or ""), str(step.get("comment") or ""), size))
+        return found
 
     def _find(self, ref: str) -> CatalogEntry | None:
         if ref.startswith("sha256:") and (entry := self._catalog.get(ref)):

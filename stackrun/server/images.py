@@ -27,6 +27,9 @@ class Images:
     async def inspect_image(self, request: Request) -> Reply:
         return json_response(images.image_to_json(await self._engine.image(request.variables["name"])))
 
+    async def image_history(self, request: Request) -> Reply:
+        return json_response(images.history_to_json(await self._engine.image_history(request.variables["name"])))
+
     async def create_image(self, request: Request) -> Reply:
         """A pull (`fromImage`) or an import (`fromSrc=-`)."""
         if request.query.get("fromImage"):

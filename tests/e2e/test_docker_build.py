@@ -147,3 +147,14 @@ def test_a_daemon_that_is_killed_while_files_are_copied_leaves_nothing(machine: 
     assert not list(layers.glob("new-*"))
     assert "Successfully built" in build(machine, context).stdout
     assert_nothing_left(machine)
+
+
+def test_docker_history(machine: Machine, busybox: str) -> None:
+    context = folder(machine, "told", {"Dockerfile": f"FROM {busybox}\nRUN echo 12345 > /x\nENV A=1\n"})
+    build(machine, context, "-t", "told:1")
+    told = ["history", "--no-trunc", "--human=false", "--format", "{{.ID}} {{.Size}} {{.CreatedBy}}"]
+    lines = machine.docker(*told, "told:1").stdout.splitlines()
+    assert lines[0] == f"{machine.inspect('told:1')['Id']} 0 /bin/sh -c #(nop)  ENV A=1"
+    assert lines[1] == "<missing> 6 /bin/sh -c echo 12345 > /x"
+    assert len(lines) == 3 and int(lines[2].split()[1]) > 100_000
+    assert "No such image: none:1" in machine.docker("history", "none:1", code=1).stderr

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fakes.archives import FakeArchives
 
 from stackrun.api.builds import BuildSpec
+from stackrun.api.history import HistoryEntry
 from stackrun.api.types import ImageConfig, Progress
 from stackrun.errors import InvalidArgument
 
@@ -54,6 +55,10 @@ class FakeBuilds(FakeArchives):
         yield Progress(stream=f"Successfully built {image.id[7:19]}\n")
         for tag in spec.tags:
             yield Progress(stream=f"Successfully tagged {tag}\n")
+
+    async def image_history(self, ref: str) -> tuple[HistoryEntry, ...]:
+        image = self.image_named(ref)
+        return (HistoryEntry(image.created, "CMD", "", image.size_bytes, image.id, image.repo_tags), HistoryEntry(image.created, "made up"))
 
     async def prune_builds(self) -> int:
         return 0

@@ -6,10 +6,11 @@ import base64
 import json
 from typing import Any
 
+from stackrun.api.history import HistoryEntry
 from stackrun.api.types import Healthcheck, Image, ImageConfig, ImageDeletion, Progress, RegistryAuth
 from stackrun.api.wire.fields import INTEGER, KEYS, PAIRS, TEXT, TEXTS, Field, Table, items, members, read, record, write
 from stackrun.api.wire.specs import HEALTHCHECK
-from stackrun.api.wire.times import epoch_ns
+from stackrun.api.wire.times import epoch_ns, rfc3339
 from stackrun.errors import InvalidArgument
 
 _CONFIG: Table = (
@@ -99,6 +100,34 @@ def deletions_to_json(deletions: tuple[ImageDeletion, ...]) -> list[dict[str, st
 
 def deletions_from_json(body: Any) -> tuple[ImageDeletion, ...]:
     return tuple(ImageDeletion(**read(_DELETION, one)) for one in items(body, "the answer"))
+
+
+_MISSING = "<missing>"
+
+
+def history_to_json(entries: tuple[HistoryEntry, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "Id": one.id or _MISSING, "Created": epoch_ns(one.created) // 1_000_000_000, "CreatedBy": one.created_by,
+            "Tags": list(one.tags) or None, "Size": one.size_bytes, "Comment": one.comment,
+        }
+        for one in entries
+    ]  # fmt: skip
+
+
+def history_from_json(body: Any) -> tuple[HistoryEntry, ...]:
+    found = []
+    for index, one in enumerate(items(body, "the history")):
+        told = members(one, f"the history[{index}]")
+        image_id = str(told.get("Id") or "")
+        created = int(told.get("Created") or 0)
+        found.append(
+            HistoryEntry(
+                rfc3339(created * 1_000_000_000) if created else "", str(told.get("CreatedBy") or ""), str(told.get("Comment") or ""),
+                int(told.get("Size") or 0), "" if image_id == _MISSING else image_id, tuple(map(str, told.get("Tags") or ())),
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 _AUTH: Table = (

@@ -102,3 +102,16 @@ def test_secrets_never_go_to_an_engine_that_is_not_ours(short_tmp: Path, monkeyp
     assert engine.builds == []
     asyncio.run(_built(engine, short_tmp, BuildSpec(), context({"Dockerfile": ""})))
     assert len(engine.builds) == 1
+
+
+async def _history(engine: FakeEngine, directory: Path) -> None:
+    async with served(engine, directory) as host, HttpEngine(host) as client:
+        told, known = await client.image_history("a"), await engine.image_history("a")
+        assert [one.id for one in told] == [known[0].id, ""]
+        assert [(one.created_by, one.tags, one.size_bytes) for one in told] == [(one.created_by, one.tags, one.size_bytes) for one in known]
+        assert told[0].created[:19] == known[0].created[:19]
+        assert await client.prune_builds() == 0
+
+
+def test_an_images_history_and_the_pruning_of_builds(short_tmp: Path) -> None:
+    asyncio.run(_history(FakeEngine(images=("a",)), short_tmp))
