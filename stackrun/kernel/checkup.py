@@ -41,6 +41,7 @@ class _Meaning:
 
 _NO_CONTAINERS = "no container starts"
 _NO_ROOTLESS = "no engine for an ordinary user"
+_OWN_OVERLAYFS = "Linux 5.11, the first whose overlayfs a user may mount himself; or root's engine: fuse-overlayfs is not used"
 _MEANINGS = {
     **{f"{kind} namespace": _Meaning("namespaces", True, _NO_CONTAINERS) for kind in ("mount", "pid", "network", "uts", "ipc")},
     "cgroup namespace": _Meaning("namespaces", False, "containers see the host's names of their cgroups"),
@@ -54,7 +55,7 @@ _MEANINGS = {
     "id-mapped mounts": _Meaning(
         "file systems", False, "idmap and ridmap of bind mounts are refused", "Linux 5.12; not every file system has it"
     ),
-    "overlayfs": _Meaning("file systems", True, _NO_CONTAINERS, "modprobe overlay; as an ordinary user it takes Linux 5.11"),
+    "overlayfs": _Meaning("file systems", True, _NO_CONTAINERS, "modprobe overlay"),
     "cgroup": _Meaning("cgroups", True, "no limits, no pause, no kill of all processes", "mount -t cgroup2 none /sys/fs/cgroup"),
     "cgroup cpu": _Meaning("cgroups", False, "cpus and cpu_shares are refused"),
     "cgroup cpuset": _Meaning("cgroups", False, "cpuset is refused"),
@@ -101,7 +102,7 @@ def _of_probe(probe: Probe, is_root: bool) -> Check:
     required = meaning.required or (not is_root and probe.name == "user namespace")
     if not is_root and probe.name == "nftables":
         return Check(meaning.group, probe.name, True, False, "not tried: an ordinary user's rules are in a namespace of the engine's own")
-    remedy = meaning.remedy
+    remedy = _OWN_OVERLAYFS if probe.name == "overlayfs" and not is_root else meaning.remedy
     if not is_root and meaning.group == "cgroups":
         required = False  # his containers do without limits
         remedy = "log in by systemd-logind, or start the engine by systemctl --user: both delegate a cgroup"
@@ -182,7 +183,6 @@ def _of_users(is_root: bool) -> Iterator[Check]:
     cost = "an ordinary user's containers have one user id"
     yield Check("users", "newuidmap, newgidmap", len(helpers) == 2, False, " ".join(helpers) or "not installed", cost, "apt install uidmap")
     yield from (_subordinate(file, cost) for file in ("subuid", "subgid")) if not is_root else ()
-    yield _program("users", "fuse-overlayfs", "an ordinary user needs Linux 5.11, whose overlayfs he may mount", "fuse-overlayfs")
 
 
 def _program(group: str, name: str, cost: str, package: str) -> Check:
