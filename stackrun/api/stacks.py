@@ -134,6 +134,10 @@ class FieldChange:
     """`file:line:column` of what declares the new value, or of the nearest parent when it goes; empty: no file does."""
 
 
+SUPERSEDED = "superseded"
+"""The cause of removing a container whose successor is there already: a replacement that was cut short is brought to its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedAction:
     """Everything that a plan does to one resource."""

@@ -158,7 +158,9 @@ class _Moving:
 
 
 def _destructive(action: PlannedAction) -> bool:
-    return bool(action.destroys) or action.symbol.value == "-"
+    from stackrun.api.stacks import SUPERSEDED
+
+    return bool(action.destroys) or (action.symbol.value == "-" and action.cause != SUPERSEDED)
 
 
 def inputs(stack: Project) -> tuple[str, ...]:

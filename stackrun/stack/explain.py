@@ -29,6 +29,7 @@ from stackrun.stack.plan import (
     RemoveContainer,
     RemoveNetwork,
     RemoveVolume,
+    RenameContainer,
     StopContainer,
     WaitFor,
     WriteFile,
@@ -170,6 +171,8 @@ class _Explainer:
         gone = any(isinstance(one, (RemoveContainer, RemoveNetwork, RemoveVolume)) for one in actions)
         if made:
             return Symbol.REPLACE if gone else Symbol.CREATE
+        if gone and any(isinstance(one, RenameContainer) for one in actions):
+            return Symbol.REPLACE  # by one that is there already
         return Symbol.REMOVE if gone else Symbol.CHANGE
 
     # --- what differs

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from stackrun.api import labels
+from stackrun.api.stacks import SUPERSEDED
 from stackrun.api.types import Container, Network, Status, Volume
 from stackrun.compose import model
 from stackrun.errors import NotFound
@@ -213,7 +214,7 @@ class _Writer:
         if slot.keep is not None:
             ready = tuple(self._missing_files(service))
             running = slot.keep.state.running
-            return Replaced(name, slot.keep.name, slot.old, "superseded", ready, slot.keep.id, running, slot.cause)
+            return Replaced(name, slot.keep.name, slot.old, SUPERSEDED, ready, slot.keep.id, running, slot.cause)
         create = self._create(service, slot, name)
         self._note_first(service, slot, create)
         watched = self._temporary_name(slot, name) or name
@@ -266,8 +267,8 @@ class _Writer:
         firmly, loosely = self._waits_of(service) if slot.cause or slot.bounce or slot.old else ((), ())
         ready = []
         for one in slot.old:
-            stopped = self._stop_if_running(one, "superseded", firmly, loosely)
-            ready.append(self._draft.add(RemoveContainer(one.name, one.id, "superseded", replaced=True), stopped))
+            stopped = self._stop_if_running(one, SUPERSEDED, firmly, loosely)
+            ready.append(self._draft.add(RemoveContainer(one.name, one.id, SUPERSEDED, replaced=True), stopped))
         if keep.name != name:
             ready = [self._draft.add(RenameContainer(name, keep.id, f"was {keep.name}"), ready)]
             self._note_first(service, slot, ready[0])

@@ -10,8 +10,9 @@ import pytest
 from fakes.engine import FakeEngine
 from unit.stack.stage import SHOP, Play, Scene
 
-from stackrun.api.stacks import FieldChange, Phase, PlannedAction, StackPlan, StackSource, Symbol
+from stackrun.api.stacks import SUPERSEDED, FieldChange, Phase, PlannedAction, StackPlan, StackSource, Symbol, UpOptions
 from stackrun.api.types import ContainerSpec, ImageConfig
+from stackrun.cli.watching import _destructive
 from stackrun.errors import ComposeError, Conflict, NotFound
 
 WEB = """\
@@ -100,6 +101,34 @@ def test_differing_fields_have_their_place_and_hide_secrets(play: Play) -> None:
         assert action.notes == ("the anonymous volume at /cache goes over to the new container",) and not action.destroys
 
     play(scene)
+
+
+@pytest.mark.parametrize("call", ["remove_container", "rename_container"])
+def test_a_replacement_that_was_cut_short_is_still_one(play: Play, call: str) -> None:
+    """Nothing of it is a removal that `watch` would have to ask for."""
+
+    async def scene(stage: Scene) -> None:
+        stage.write(WEB.format(1, "info", "hush"))
+        await stage.up()
+        stage.write(WEB.format(2, "info", "hush"))
+        gate = stage.engine.hold(call)
+        operation = await stage.operations.up(stage.source, UpOptions())
+        await gate.reached.wait()
+        await operation.aclose()  # type: ignore[attr-defined]
+        gate.release()
+        (action,) = (await stage.plan()).actions
+        expected = (Symbol.REPLACE, SUPERSEDED) if call == "remove_container" else (Symbol.CHANGE, action.cause)
+        assert (action.symbol, action.cause) == expected and not action.destroys
+        await stage.up()
+        assert await stage.states() == {"shop-web-1": "running"}
+
+    play(scene)
+
+
+def test_a_superseded_container_is_removed_by_a_watch_unasked() -> None:
+    assert not _destructive(PlannedAction(Symbol.REMOVE, "Container 0123_shop-web-1", SUPERSEDED))
+    assert _destructive(PlannedAction(Symbol.REMOVE, "Container shop-web-1", "orphan"))
+    assert _destructive(PlannedAction(Symbol.REMOVE, "Container shop-web-1", SUPERSEDED, destroys=("its data",)))
 
 
 def test_the_content_of_an_env_file_counts_and_has_the_place_that_names_it(play: Play) -> None:
