@@ -111,8 +111,9 @@ def _seen(root_fd: int, path: str, mounts: dict[int, Mount], content_max: int) -
             return None
         raise
     try:
-        on = mounts.get(syscalls.mount_id(fd))
-        mount = on if syscalls.is_mount_root(fd) else None
+        number, is_root = syscalls.mount_of(fd)
+        on = mounts.get(number)
+        mount = on if is_root else None
         if on is not None and is_remote(on):
             return Seen(mount)
         status = os.fstat(fd)

@@ -380,19 +380,22 @@ def inotify_rm_watch(fd: int, watch: int) -> None:
     check(f"inotify_rm_watch {watch}", libc.inotify_rm_watch(fd, watch))
 
 
-def mount_id(fd: int) -> int:
-    """The id of the mount that `fd` is on: statx(2) stx_mnt_id (Linux 5.8)."""
+def mount_of(fd: int) -> tuple[int, bool]:
+    """The id of the mount that `fd` is on, and whether it is that mount's very root: statx(2) (Linux 5.8)."""
     buffer = _Statx()
     check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_MNT_ID, buffer))
-    return int.from_bytes(buffer.raw[_STATX_MNT_ID_OFFSET : _STATX_MNT_ID_OFFSET + 8], sys.byteorder)
+    found = buffer.raw
+    attributes = int.from_bytes(found[_STATX_ATTRIBUTES_OFFSET : _STATX_ATTRIBUTES_OFFSET + 8], sys.byteorder)
+    number = int.from_bytes(found[_STATX_MNT_ID_OFFSET : _STATX_MNT_ID_OFFSET + 8], sys.byteorder)
+    return number, bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+
+
+def mount_id(fd: int) -> int:
+    return mount_of(fd)[0]
 
 
 def is_mount_root(fd: int) -> bool:
-    """Whether `fd` is the very root of the mount it is on: statx(2) STATX_ATTR_MOUNT_ROOT (Linux 5.8)."""
-    buffer = _Statx()
-    check(f"statx {fd}", libc.statx(fd, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_MNT_ID, buffer))
-    found = int.from_bytes(buffer.raw[_STATX_ATTRIBUTES_OFFSET : _STATX_ATTRIBUTES_OFFSET + 8], sys.byteorder)
-    return bool(found & _STATX_ATTR_MOUNT_ROOT)
+    return mount_of(fd)[1]
 
 
 def filesystem_type(fd: int) -> int:
