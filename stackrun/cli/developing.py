@@ -81,6 +81,7 @@ class Development:
         found = [one for one in builds_of(stack).values() if one.context.startswith("/")]
         self._unbuilt = tuple(one.service for one in found if stack.services[one.service].develop)
         self._recipes = {}
+        self._due &= {one.service for one in found}
         for build in found:
             for file in buildcontext.inputs(build):
                 self._recipes.setdefault(os.path.abspath(file), set()).add(build.service)
@@ -93,8 +94,9 @@ class Development:
         for one in changed:
             if one in self._contexts:
                 self._due.add(self._contexts[one].rule.service)
-            elif one in self._rules and self._rules[one].rebuilds:
-                self._due.add(self._rules[one].service)
+            elif one in self._rules:
+                if self._rules[one].rebuilds and self._rules[one].service in self._unbuilt:
+                    self._due.add(self._rules[one].service)
             else:
                 self._due |= self._recipes.get(one, set())
         return tuple(sorted(self._due))

@@ -56,9 +56,9 @@ class Watcher:
     def start(self, *, up: bool = True, end: str = "Ctrl-C ends it, the stack stays up") -> None:
         """What is wrong at the beginning ends it at once, as in `up`."""
         with _connections(self._options):
-            stack = self._follow()
+            self._follow()
             if up:
-                self._apply(stack)
+                self._apply()
             self._development.deliver(first=True)
         folders = self._development.folders
         also = f" and {folders} folder{'' if folders == 1 else 's'} of develop.watch" if folders else ""
@@ -89,8 +89,9 @@ class Watcher:
             self._say("nothing more was done: the stack stays as it is until the next change")
 
     def _bring_up(self) -> None:
-        self._apply(self._follow(), self._development.unbuilt)
-        self._development.built()
+        self._follow()
+        if self._apply(self._development.unbuilt):
+            self._development.built()
 
     def _follow_broken(self) -> None:
         """Beside what it was made from so far, also what it names now: the file that is missing, say."""
@@ -103,30 +104,33 @@ class Watcher:
         self._files = tuple(dict.fromkeys((*self._files, *(os.path.abspath(file) for file in named))))
         self._watch.follow(self._files, self._development.trees)
 
-    def _follow(self) -> Project:
+    def _follow(self) -> None:
         stack = project.load(self._options)
         self._files = inputs(stack)
         self._development.follow(stack)
         self._watch.follow(self._files, self._development.trees)
         self._development.looked()
-        return stack
 
-    def _apply(self, stack: Project, unbuilt: Sequence[str] = ()) -> None:
+    def _apply(self, unbuilt: Sequence[str] | None = None) -> bool:
+        """False: what would destroy something waits, and all else with it. `unbuilt` None: the first time, which --build is meant for."""
         began = time.monotonic()
         request = self._request()
-        request["options"] |= {"remove_orphans": True, "by": "watch", "unbuilt": [one for one in unbuilt if one in stack.services]}
+        request["options"] |= {"remove_orphans": True, "by": "watch", "unbuilt": list(unbuilt or ())}
+        if unbuilt is not None and request["options"].get("build") == "always":
+            request["options"]["build"] = ""
         plan = planned(self._options, request)
         held = [] if self._options.yes else [one for one in plan.actions if _destructive(one)]
         if held:
             self._hold(plan, held)
             request["options"]["remove_orphans"] = self._options.remove_orphans
             if any(one.destroys for one in held):
-                return
+                return False
         if len(plan.actions) > len(held):
             follow(_Moving(operate(self._options, "up", request)), self._display(), "up")
             self._chat(f"{plan.summary.removeprefix('plan: ')} ({time.monotonic() - began:.1f}s)")
         elif not held:
             self._chat("nothing to do")
+        return True
 
     def _hold(self, plan: StackPlan, held: list[PlannedAction]) -> None:
         for one in held:

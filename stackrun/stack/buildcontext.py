@@ -44,7 +44,8 @@ class Recipe:
 def recipe(build: Build) -> Recipe:
     """NotFound when the context is no folder or the Dockerfile not there."""
     if not os.path.isdir(build.context):
-        raise NotFound(f"service {build.service} is built from {build.context}, which is no folder", hint="correct build.context")
+        message = f"{build.place}: service {build.service} is built from {build.context}, which is no folder"
+        raise NotFound(message, hint="correct build.context")
     ignore = Ignore(parsed(ignore_text(build.context, build.dockerfile, _text)))
     if build.inline is not None:
         return Recipe(build.inline.encode("utf-8", "surrogateescape"), ignore, "")
@@ -52,7 +53,7 @@ def recipe(build: Build) -> Recipe:
         content = Path(build.dockerfile).read_bytes()
     except OSError as error:
         hint = "build.dockerfile is the path from the context on"
-        raise NotFound(f"service {build.service}: {build.shown}: {(error.strerror or '').lower()}", hint=hint) from None
+        raise NotFound(f"{build.place}: service {build.service}: {build.shown}: {(error.strerror or '').lower()}", hint=hint) from None
     below = _below(build.dockerfile, build.context)
     return Recipe(content, ignore, "" if not below or ignore.matches(below) or os.path.islink(build.dockerfile) else below)
 

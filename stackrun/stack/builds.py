@@ -51,7 +51,7 @@ class Build:
     """`build` of a service. `context` is an absolute folder, `dockerfile` an absolute path; `inline` instead of it, if not None.
 
     `shown` is what a person knows the Dockerfile as.  `contexts`: name → image; `needs`: those of them that are built here, too.
-    `pullable`: the file names the image itself, so it may be in a registry.
+    `pullable`: the file names the image itself, so it may be in a registry.  `place`: where the file says it.
     """
 
     service: str
@@ -74,6 +74,7 @@ class Build:
     no_cache: bool = False
     pull: bool = False
     pullable: bool = False
+    place: str = ""
 
     def words(self) -> dict[str, str]:
         """What the image depends on besides files, by where the service's definition says it."""
@@ -181,6 +182,7 @@ def _build(project: model.Project, service: model.Service, build: model.Build) -
         no_cache=build.no_cache,
         pull=build.pull,
         pullable=bool(service.image),
+        place=str(project.place("services", service.name, "build")),
     )
 
 
