@@ -59,7 +59,10 @@ _UNDER_WAY: Mapping[type[Action], str] = {
     Monitor: "waiting", Pause: "waiting", TakeOver: "draining",
 }  # fmt: skip
 SLOW_S = 1.0
-"""What takes longer is told before it is over."""
+"""A pull or a wait that takes longer is told before it is over."""
+SLOW_STEP_S = 5.0
+"""And any other step: a busy machine's starts are no news."""
+_LONG = (PullImage, WaitFor, Monitor, Pause, TakeOver)
 
 
 @dataclass(slots=True)
@@ -163,10 +166,10 @@ class Account(Follower):
     # --- what is told of it
 
     def news(self) -> list[Decision]:
-        """What has been decided since this was asked last, and what has been under way for SLOW_S."""
+        """What has been decided since this was asked last, and what has been under way for so long that it is worth a word."""
         now_s = self._clock_s()
         for number, (since_s, node) in list(self._began.items()):
-            if now_s - since_s >= SLOW_S:
+            if now_s >= _told_at_s(since_s, node):
                 del self._began[number]
                 self._news += self._under_way(since_s, node)
         news, self._news = self._news, []
@@ -174,8 +177,8 @@ class Account(Follower):
 
     def due_in_s(self) -> float | None:
         """When something that is under way is to be told; None: nothing is."""
-        first_s = min((since_s for since_s, _ in self._began.values()), default=None)
-        return None if first_s is None else max(0.0, first_s + SLOW_S - self._clock_s())
+        first_s = min((_told_at_s(since_s, node) for since_s, node in self._began.values()), default=None)
+        return None if first_s is None else max(0.0, first_s - self._clock_s())
 
     def close(self) -> list[Decision]:
         """What was not told yet: of a plan that was broken off, what was under way or to come."""
@@ -251,6 +254,10 @@ class Account(Follower):
 
 def _key(node: Node) -> tuple[str, bool]:
     return node.action.resource, bool(node.if_failed)
+
+
+def _told_at_s(since_s: float, node: Node) -> float:
+    return since_s + (SLOW_S if isinstance(node.action, _LONG) else SLOW_STEP_S)
 
 
 def _is_clearing(action: Action) -> bool:

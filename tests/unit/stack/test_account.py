@@ -154,6 +154,7 @@ def test_each_decision_is_on_disk_while_the_operation_goes_on(play: Play) -> Non
 
 def test_what_takes_its_time_is_told_before_it_is_over(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account, "SLOW_S", 0.0)
+    monkeypatch.setattr(account, "SLOW_STEP_S", 0.0)
 
     async def scene(stage: Scene) -> None:
         stage.write(SHOP.replace("busybox:1\n    depends_on: {db", "busybox:2\n    depends_on: {db"))
@@ -173,6 +174,7 @@ def test_what_takes_its_time_is_told_before_it_is_over(play: Play, monkeypatch: 
 
 def test_who_waits_for_whom_is_told_before_it_is_over(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account, "SLOW_S", 0.0)
+    monkeypatch.setattr(account, "SLOW_STEP_S", 0.0)
 
     async def scene(stage: Scene) -> None:
         stage.engine.behave("db", Behaviour(health=("starting",)))
