@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from engines import fresh_engine, run
 from machine import Machine
+
+from stackrun.errors import Conflict
+from stackrun.runtime import container as runtime
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +83,28 @@ def test_the_hosts_where_no_message_queues_are_mounted(machine: Machine) -> None
     script = "grep -c ' /dev/mqueue mqueue ' /proc/self/mounts; stat -c %d /dev/shm; readlink /proc/self/ns/ipc"
     seen = machine.docker("run", "--rm", "--ipc", "host", "host", "sh", "-c", script).stdout.split()
     assert seen == ["1", str(Path("/dev/shm").stat().st_dev), str(Path("/proc/self/ns/ipc").readlink())]
+
+
+def test_one_that_ends_at_the_moment_it_is_joined(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pid may be anybody's by then, and so may the namespaces that were joined by it."""
+    create = runtime.create
+
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            donor = await run(engine, "donor", network_mode="none", ipc_mode="shareable")
+            pid = (await engine.container(donor)).state.pid
+
+            def late(*arguments: Any, **options: Any) -> runtime.Handle:
+                made = create(*arguments, **options)
+                os.kill(pid, signal.SIGKILL)
+                deadline = time.monotonic() + 10
+                while runtime.is_alive(f"{short_tmp}/run/c/{donor[:16]}"):
+                    assert time.monotonic() < deadline
+                return made
+
+            monkeypatch.setattr(runtime, "create", late)
+            with pytest.raises(Conflict, match="cannot join the namespaces of a non running container"):
+                await run(engine, "joiner", network_mode="none", ipc_mode=f"container:{donor}")
+            assert not (await engine.container("joiner")).state.running
+
+    asyncio.run(scenario())
