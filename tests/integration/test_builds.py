@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from builds import Built, Files, Node, build, content, context, pieces, tree
 from engines import BUSYBOX, engine_on, fresh_engine
+from evil_registry import evil_registry, reply
 
 from stackrun.api.builds import BuildSpec
+from stackrun.api.types import RegistryAuth
 from stackrun.engine.local import LocalEngine
 from stackrun.errors import BuildFailed, CommandNotFound, InvalidArgument, NotFound, StackrunError, Unsupported
 
@@ -365,6 +367,31 @@ def test_named_contexts_are_images(short_tmp: Path) -> None:
         dockerfile = "FROM base\nCOPY --from=files /f /g\n"
         built = await build(engine, dockerfile, contexts={"base": BUSYBOX, "files": "assets:1"})
         assert await content(engine, built.id, "/g") == b"assets"
+
+    on_engine(short_tmp, work)
+
+
+def test_a_base_comes_from_its_registry_with_the_credentials_given_for_it(short_tmp: Path) -> None:
+    def wants_a_password(handler: Any) -> bool:
+        if handler.headers.get("Authorization", "").startswith("Basic "):
+            return False
+        return reply(handler, 401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+
+    async def work(engine: LocalEngine) -> None:
+        with evil_registry() as registry:
+            base = registry.image("base", context({"f": "pulled"}))
+            registry.answer = wants_a_password
+            address = registry.address
+            with pytest.raises(StackrunError):
+                await build(engine, f"FROM {base}\nLABEL a=b\n")
+            known = {"other.example": RegistryAuth("a", "b"), f"http://{address}/v2/": RegistryAuth("me", "secret")}
+            built = await build(engine, f"FROM {base}\nLABEL a=b\n", registries=known)
+            assert await content(engine, built.id, "/f") == b"pulled"
+            assert "secret" not in built.text
+        # It is here now: the registry is gone, and is asked again only with --pull.
+        assert (await build(engine, f"FROM {base}\nLABEL a=b\n")).id == built.id
+        with pytest.raises(StackrunError):
+            await build(engine, f"FROM {base}\nLABEL a=b\n", pull=True)
 
     on_engine(short_tmp, work)
 
