@@ -13,6 +13,7 @@ import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from stackrun.api.builds import BuildSpec
@@ -129,7 +130,9 @@ class Plan:
                 elif one.kind == "cache":
                     mounts.append(await self._cache(one, held))
                 elif one.kind == "secret":
-                    mounts += await _secret(one, crew, spec, environment)
+                    given = await _secret(one, crew, spec, environment)
+                    held.callback(_forget, given)
+                    mounts += given
                 else:
                     mounts.append(await _bound(one, crew))
             if self._script:
@@ -162,6 +165,12 @@ async def _secret(one: _Wanted, crew: Crew, spec: BuildSpec, environment: dict[s
         return []
     path = await crew.work(crew.workspace.secret, content, _owner(one), _mode(one, "0400"))
     return [Mount(MountType.BIND, one.target, path, read_only=True)]
+
+
+def _forget(secrets: list[Mount]) -> None:
+    """As soon as the command has ended."""
+    for one in secrets:
+        Path(one.source).unlink(missing_ok=True)
 
 
 async def _bound(one: _Wanted, crew: Crew) -> Mount:
