@@ -33,7 +33,8 @@ class Transfer:
 
     `paths`: (path in the tree, folder below the target where --parents wants it).  `target` is absolute; a slash at its end means a
     folder; `written` is how it was written.
-    `content` are here-documents: name → text.  `digests`: kind and digest of each source, `file:…` or `dir:…`.
+    `content` are here-documents: name → text.  `wanted` gives for a source what of it is taken.  `digests`: kind and digest of each source,
+    `file:…` or `dir:…`.
     """
 
     keyword: str
@@ -46,7 +47,7 @@ class Transfer:
     mode: int | None
     unpacks: bool
     keeps_owners: bool
-    wanted: Wanted
+    wanted: Callable[[str], Wanted]
     digests: tuple[str, ...]
 
     @property
@@ -77,7 +78,7 @@ def found(instruction: Copy, tree: Tree, variables: Mapping[str, str], escape: s
     for source in sources:
         for path in matches(tree, source, keyword):
             if not excludes.matches(path):
-                paths.append((path, _parents(source, path) if instruction.parents else ""))
+                paths.append((path, _parents(source, path, _kind(tree, path)) if instruction.parents else ""))
     if not paths and not content:
         raise InvalidArgument(f"{keyword} failed: no source files were specified")
     written = put_in(instruction.target)
@@ -87,10 +88,12 @@ def found(instruction: Copy, tree: Tree, variables: Mapping[str, str], escape: s
             f"When using {keyword} with more than one source file, the destination must be a directory and end with a /"
         )
 
-    def wanted(path: str) -> bool:
-        return not excludes.matches(path)
+    def wanted(source: str) -> Wanted:
+        """--exclude counts from the source, and from the root of the tree."""
+        prefix = f"{source}/" if source else ""
+        return lambda path: not excludes.matches(path) and not excludes.matches(path.removeprefix(prefix))
 
-    digests = [f"{_kind(tree, path)}:{digest(tree, path, owners=owners, wanted=wanted)}" for path, _ in paths]
+    digests = [f"{_kind(tree, path)}:{digest(tree, path, owners=owners, wanted=wanted(path))}" for path, _ in paths]
     digests += [f"file:{digest_of(name, text.decode())}" for name, text in content.items()]
     return Transfer(
         keyword, tree, tuple(paths), content, target, written, put_in(instruction.chown), _mode(put_in(instruction.chmod)),
@@ -114,14 +117,12 @@ def _refuse(instruction: Copy, sources: tuple[str, ...]) -> None:
             raise Unsupported(f"ADD {source} is not supported: it is not in the build context", hint="download it first, or RUN wget")
 
 
-def _parents(source: str, path: str) -> str:
+def _parents(source: str, path: str, kind: str) -> str:
     """--parents keeps the folders that a source names, those behind a `/./` alone if it has one."""
-    _, pivot, behind = source.partition("/./")
-    folder = posixpath.dirname(path)
-    if not pivot:
-        return folder
-    depth = len([part for part in posixpath.normpath(source.partition("/./")[0]).strip("/").split("/") if part])
-    return "/".join(folder.split("/")[depth:]) if behind else ""
+    before, pivot, _ = source.partition("/./")
+    folder = path if kind == "dir" else posixpath.dirname(path)
+    depth = len([part for part in posixpath.normpath(before).split("/") if part not in ("", ".")]) if pivot else 0
+    return "/".join(folder.split("/")[depth:])
 
 
 def destination(target: str, working_dir: str) -> str:
@@ -162,8 +163,8 @@ def owner_of(root_fd: int, text: str) -> tuple[int, int]:
 def transfer(asked: Transfer, root_fd: int, check: Callable[[], None]) -> None:
     """Puts it below `root_fd`, the state's root that can be written to."""
     owner = owner_of(root_fd, asked.chown) if asked.chown else None if asked.keeps_owners else (0, 0)
-    manner = Manner(owner, asked.mode, asked.wanted, check)
     for path, below in asked.paths:
+        manner = Manner(owner, asked.mode, asked.wanted(path), check)
         target = f"{asked.target.rstrip('/')}/{below}/" if below else asked.target
         if not (asked.unpacks and _unpacked(asked, path, root_fd, target, check)):
             copy(asked.tree, path, root_fd, target, manner)

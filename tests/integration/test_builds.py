@@ -350,7 +350,10 @@ def test_a_trigger_takes_files_from_a_stage_that_nothing_else_needs(short_tmp: P
 
 def test_modes_exclusions_and_parents(short_tmp: Path) -> None:
     files: Files = {"a/b/keep.txt": "k", "a/b/drop.md": "d", "a/c/x": Node(b"x", 0o600)}
-    dockerfile = f"FROM {BUSYBOX}\nCOPY --chmod=640 --exclude=**/*.md a /p/\nCOPY --parents a/b/keep.txt a/c/x /q/\nCOPY --link a/c/x /l\n"
+    dockerfile = (
+        f"FROM {BUSYBOX}\nCOPY --chmod=640 --exclude=b/*.md a /p/\nCOPY --parents a/b/keep.txt a/c /q/\n"
+        "COPY --parents a/./c/x /r/\nCOPY --link a/c/x /l\n"
+    )
 
     async def work(engine: LocalEngine) -> dict[str, str]:
         return await tree(engine, (await build(engine, dockerfile, files)).id)
@@ -358,6 +361,7 @@ def test_modes_exclusions_and_parents(short_tmp: Path) -> None:
     found = on_engine(short_tmp, work)
     assert found["p/b/keep.txt"].startswith("file 0640") and "p/b/drop.md" not in found
     assert found["q/a/b/keep.txt"].startswith("file 0644") and found["q/a/c/x"].startswith("file 0600")
+    assert found["r/c/x"].startswith("file 0600") and "r/a" not in found
     assert found["l"].startswith("file 0600 0:0 b'x'")
 
 
