@@ -11,7 +11,6 @@ import select
 from stackrun.kernel.cgroup import Cgroup
 from stackrun.kernel.cgroup_files import flat_keyed, read_or_empty, write
 
-
 LOOKS = 10
 LOOK_S = 0.02
 
@@ -19,7 +18,8 @@ LOOK_S = 0.02
 class Shortage:
     """`fd` is ready, by poll(2) with `mask`, when members may have been killed since; it is -1 where nothing tells.
 
-    Version 1 says so a moment before it kills, and again when the group is removed: look `LOOKS` times then.  KernelError or OSError as opening gives them.
+    Version 1 says so a moment before it kills, and again when the group is removed: look `LOOKS` times then.  KernelError or OSError
+    as opening gives them.
     """
 
     def __init__(self, group: Cgroup) -> None:
