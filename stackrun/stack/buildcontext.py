@@ -24,6 +24,8 @@ from stackrun.stack.sourcetree import Signed, SourceTree
 from stackrun.stack.sync import Rule, ignore_text
 
 IGNORE_FILE = ".dockerignore"
+Looked = dict[tuple[str, Ignore], SourceTree]
+"""By folder and what is left out: several images are often built from one folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,15 @@ def source_tree(build: Build, known: Signed | None = None) -> SourceTree:
     return SourceTree(Rule(build.service, -1, build.context, "build", ignore=ignore), known)
 
 
-def ingredients(build: Build, known: Signed | None = None) -> Ingredients:
-    """What the image would be made of now, but for other images."""
+def ingredients(build: Build, known: Signed | None = None, looked: Looked | None = None) -> Ingredients:
+    """What the image would be made of now, but for other images. `looked`: contexts that were looked at already; this one joins them."""
     made = recipe(build)
-    tree = source_tree(build, known)
-    tree.look(lambda folder: None)
+    tree = looked.get((build.context, made.ignore)) if looked is not None else None
+    if tree is None:
+        tree = source_tree(build, known)
+        tree.look(lambda folder: None)
+        if looked is not None:
+            looked[build.context, made.ignore] = tree
     files = {path: f"{one.kind} {one.mode:o} {one.content}" for path, one in tree.now.items() if path not in (".", made.inside)}
     words = {**build.words(), DOCKERFILE: f"sha256:{hashlib.sha256(made.dockerfile).hexdigest()}"}
     return Ingredients(words, files, {path: signature for path, (signature, _) in tree.signed.items()})

@@ -15,7 +15,7 @@ from pathlib import Path
 from stackrun.api.stored import from_json, to_json
 from stackrun.errors import InvalidArgument, KernelError
 from stackrun.stack import naming
-from stackrun.stack.buildcontext import ingredients, signed
+from stackrun.stack.buildcontext import Looked, ingredients, signed
 from stackrun.stack.builds import Build, Ingredients
 from stackrun.stack.content import write_whole
 from stackrun.stack.observed import Observed, with_builds
@@ -40,24 +40,26 @@ class BuildRecords:
         """And of what the images would be built now."""
         records = {image: self.path(observed.project, image) for image in builds}
 
+        looked: Looked = {}
+
         def look(build: Build) -> Ingredients:
-            return self.look(records[build.image], build)
+            return self._look(records[build.image], build, looked)
 
         def known(image: str, digest: str) -> Ingredients | None:
-            return self.known(records[image], digest)
+            return self._known(records[image], digest)
 
         return replace(with_builds(observed, builds, look, known), build_records=records) if builds else observed
 
-    def look(self, record: str, build: Build) -> Ingredients:
+    def _look(self, record: str, build: Build, looked: Looked) -> Ingredients:
         """What the image would be built of now; what was read before is read again only if it looks otherwise."""
         last = self._looked.pop(record, None) or read(record)
-        now = ingredients(build, signed(last) if last else None)
+        now = ingredients(build, signed(last) if last else None, looked)
         self._looked[record] = now
         while len(self._looked) > _REMEMBERED_MAX:
             del self._looked[next(iter(self._looked))]
         return now
 
-    def known(self, record: str, digest: str) -> Ingredients | None:
+    def _known(self, record: str, digest: str) -> Ingredients | None:
         """What an image of this digest was built of; None when that is not known any more."""
         found = read(record)
         return found if found and found.digest == digest else None

@@ -112,6 +112,22 @@ def test_a_saved_plan_is_refused_when_the_context_has_changed_since(machine: Mac
     assert inside(machine, "cat /made") == "three"
 
 
+def test_ctrl_c_ends_a_build_and_what_ran_runs_on(machine: Machine, folder: Path) -> None:
+    machine.run("up", "-d", cwd=folder)
+    before = ids(machine)
+    (folder / "web" / "Dockerfile").write_text(DOCKERFILE + "RUN echo it has begun && sleep 100000\n")
+    with machine.start("up", "-d", cwd=folder) as building:
+        assert building.stderr is not None
+        assert any("it has begun" in line and "RUN" not in line for line in building.stderr), "it never began"
+        building.send_signal(signal.SIGINT)
+    assert building.returncode == 130
+    deadline = time.monotonic() + 20
+    while (found := {one["Names"]: one["ID"] for one in machine.containers(all=True)}) != before:  # the daemon hears of it a moment later
+        assert time.monotonic() < deadline, f"a container of the build is left: {found}"
+        time.sleep(0.05)
+    assert plan(machine, folder)["Image building-web"] == "-/+ Dockerfile changed"
+
+
 def test_rollback_takes_the_image_of_then(machine: Machine, folder: Path) -> None:
     machine.run("up", "-d", cwd=folder)
     (folder / "web" / "page.txt").write_text("two")

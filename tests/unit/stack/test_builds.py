@@ -360,6 +360,37 @@ def test_an_unchanged_context_is_not_read_again(play: Play, monkeypatch: pytest.
     play(scene)
 
 
+def test_a_folder_that_several_images_are_built_from_is_looked_at_once(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(stage: Scene) -> None:
+        from stackrun.stack.sourcetree import SourceTree
+
+        stack(stage, STACK + "  worker: {build: {context: ./web, target: worker}}\n  own: {build: {context: ./web, dockerfile: Other}}\n")
+        (stage.folder / "web" / "Other").write_text("FROM scratch\n")
+        (stage.folder / "web" / "Other.dockerignore").write_text("app.py\n")
+        looks: list[str] = []
+        original = SourceTree.look
+        monkeypatch.setattr(SourceTree, "look", lambda self, notice: (looks.append(self.root), original(self, notice))[1])
+        await stage.plan()
+        assert len(looks) == 2, "once for each that leaves out something else"
+        assert await stage.up() == DONE
+        sent = {one.spec.tags[0]: set(one.files) for one in stage.engine.builds}
+        assert sent["shop-worker"] == sent["shop-web"] == sent["shop-own"] | {"app.py"}
+        assert (await stage.plan()).actions == ()
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("pull_policy", "built"), [("build", 2), ("missing", 1), ("never", 1)])
+def test_pull_policy_build_builds_at_every_up(play: Play, pull_policy: str, built: int) -> None:
+    async def scene(stage: Scene) -> None:
+        stack(stage, STACK.replace("build: ./web", f"build: ./web\n    pull_policy: {pull_policy}"))
+        await stage.up()
+        await stage.up()
+        assert len(stage.engine.builds) == built
+
+    play(scene)
+
+
 def test_a_context_that_changes_while_it_is_sent_is_sent_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(stage: Scene) -> None:
         from stackrun.stack import building
