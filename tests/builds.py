@@ -102,12 +102,12 @@ def sent(host: str, text: str, files: Files | None = None, *, archive: bytes = b
 
 async def content(engine: LocalEngine, image: str, path: str) -> bytes:
     """Of one file of an image."""
-    member, data = (await _members(engine, image))[path.strip("/")]
+    member, data = (await members_of(engine, image))[path.strip("/")]
     assert member.isreg(), f"{path} is no file"
     return data
 
 
-async def _members(engine: LocalEngine, image: str) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
+async def members_of(engine: LocalEngine, image: str) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
     """Of the layers as they lie over each other, without a container: those bring volumes of their own."""
     lower = await engine._images.layers(await engine._images.find(image))
     with tempfile.TemporaryDirectory(prefix="srt-", dir="/tmp") as folder:
@@ -132,7 +132,7 @@ def members(archive: bytes) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
 
 async def tree(engine: LocalEngine, image: str) -> dict[str, str]:
     """Path → what it is, of everything in an image."""
-    return described(await _members(engine, image))
+    return described(await members_of(engine, image))
 
 
 def described(found: Mapping[str, tuple[tarfile.TarInfo, bytes]]) -> dict[str, str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builds import Built, Files, Node, build, content, context, pieces, tree
-from engines import BUSYBOX, engine_on, fresh_engine
+from builds import Built, Files, Node, build, content, context, members_of, pieces, tree
+from engines import BUSYBOX, add_busybox, engine_on, fresh_engine
 from evil_registry import evil_registry, reply
 
 from stackrun.api.builds import BuildSpec
@@ -431,3 +431,36 @@ def test_arguments_that_nothing_declares_are_told(short_tmp: Path) -> None:
         return await build(engine, f"FROM {BUSYBOX}\nARG A\nLABEL a=$A\n", arguments={"A": "1", "B": "2", "http_proxy": "x"})
 
     assert "[Warning] One or more build-args [B] were not consumed\n" in on_engine(short_tmp, work).text
+
+
+def test_networks_names_and_shared_memory_of_commands(short_tmp: Path) -> None:
+    dockerfile = f"""FROM {BUSYBOX}
+RUN ip -o link show eth0 > /net && grep "10.9.8.7.*db" /etc/hosts > /names && df -k /dev/shm | awk 'NR == 2 {{ print $2 }}' > /shm
+RUN --network=none ip -o link show eth0 2> /none || true
+RUN --network=host readlink /proc/self/ns/net > /host
+"""
+
+    async def work(engine: LocalEngine) -> None:
+        built = await build(engine, dockerfile, network="", extra_hosts=("db:10.9.8.7",), shm_size_bytes=2 << 20)
+        assert b"eth0" in await content(engine, built.id, "/net")
+        assert (await content(engine, built.id, "/names")).split() == [b"10.9.8.7", b"db"]
+        assert await content(engine, built.id, "/shm") == b"2048\n"
+        assert b"eth0" in await content(engine, built.id, "/none")
+        assert (await content(engine, built.id, "/host")).decode() == os.readlink("/proc/self/ns/net") + "\n"
+        assert {"etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/null"}.isdisjoint(await members_of(engine, built.id))
+
+    on_engine(short_tmp, work)
+
+
+def test_an_engine_that_closes_ends_its_builds(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(LIMIT_S), engine_on(short_tmp) as engine:
+            await add_busybox(engine, short_tmp)
+            archive = context({"Dockerfile": f"FROM {BUSYBOX}\nRUN echo begun; sleep 1000\n"})
+            async for line in await engine.build_image(pieces(archive), BuildSpec(network="none")):
+                if line.stream == "begun\n":
+                    break
+
+    asyncio.run(run())
+    assert_nothing_left(short_tmp)
+    assert list((short_tmp / "state" / "containers").iterdir()) == []
