@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import tarfile
 import time
@@ -158,3 +159,16 @@ def test_docker_history(machine: Machine, busybox: str) -> None:
     assert lines[1] == "<missing> 6 /bin/sh -c echo 12345 > /x"
     assert len(lines) == 3 and int(lines[2].split()[1]) > 100_000
     assert "No such image: none:1" in machine.docker("history", "none:1", code=1).stderr
+
+
+def test_a_client_that_leaves_while_it_sends_the_context_leaves_nothing(machine: Machine, busybox: str) -> None:
+    head = b"POST /build?version=1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(machine.socket))
+        client.sendall(head + bytes(5000))
+        deadline = time.monotonic() + 10
+        while not list((machine.state / "builds").glob("new-*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert list((machine.state / "builds").glob("new-*")), "the build has not begun"
+    assert_nothing_left(machine)
+    machine.run("info")
