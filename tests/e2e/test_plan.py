@@ -192,6 +192,17 @@ def test_a_pull_is_planned_and_not_made(side: Side) -> None:
     side.write(side.text(seconds=999, log="debug"))
 
 
+def test_a_build_is_planned_and_not_made(side: Side) -> None:
+    (side.folder / "Dockerfile").write_text("FROM busybox:test\nRUN touch /made\n")
+    text = side.text(seconds=999, log="debug")
+    side.write(text.replace("image: busybox:test\n    command: [echo", "build: .\n    command: [echo"))
+    before = side.everything()
+    assert outline(side.plan()) == {"Image planned-prepare": "+", "Container planned-prepare-1": "-/+"}
+    assert "\nplan: 1 to build, 0 to create, 1 to replace" in side.run("plan").stdout
+    assert side.everything() == before
+    side.write(text)
+
+
 def test_a_faulty_file_is_refused_with_its_place(side: Side) -> None:
     side.write("services:\n  web: {imag: x}\n")
     assert "compose.yaml:2:9: unknown key" in side.run("plan", code=2).stderr
