@@ -131,8 +131,12 @@ class Truth:
             self._due = None
 
     def forget_repairs(self) -> None:
-        """The next news are answered at once, whatever was repaired lately."""
+        """The next news are answered at once, whatever was repaired lately; a look that waits its pause out, too."""
         self._patience = Patience()
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+            self.look_again()
 
     def look_again(self) -> None:
         """As after news: soon, once for many calls."""

@@ -1,15 +1,24 @@
 """CVE-2019-5736 against stackrun-runtime itself, which is a Python that takes another executable file while it runs.
 
 A process of the container with the right to trace takes hold of the executable of whatever enters, waits until that has ended, since
-nobody writes to a file that runs, and then opens it for writing.
+nobody writes to a file that runs, and then opens it for writing.  A filter that asks the test about each execve lets what enters stand
+still, inside and a Python yet, until the watcher has hold of it.
 """
 
 from __future__ import annotations
 
+import array
+import fcntl
 import hashlib
+import json
 import os
+import select
+import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +33,8 @@ while ! [ -e /tmp/over ]; do
   for one in /proc/[0-9]*; do
     who=$(readlink $one/exe) || continue
     case $who in /bin/busybox) continue;; esac
-    exec 3< $one/exe || continue
+    command exec 3< $one/exe || continue  # plain exec would end the shell
+    : > /tmp/held
     while [ -e $one/exe ]; do :; done 2> /dev/null
     if (exec 4>> /proc/self/fd/3) 2> /dev/null; then echo $who WRITABLE; else echo $who refused; fi
     exec 3<&-
@@ -46,14 +56,67 @@ def may_trace(config: Config) -> None:
     config["root"]["readonly"] = False
 
 
-class Trap:
-    """A container in which the watcher runs; `enter` is anything that sends processes in."""
+_RECEIVE, _SEND = 0xC0502100, 0xC0182101
+_CONTINUE = 1
+"""seccomp_unotify(2): SECCOMP_IOCTL_NOTIF_RECV, _SEND, SECCOMP_USER_NOTIF_FLAG_CONTINUE."""
 
-    def __init__(self, runtime: Runtime) -> None:
+
+class Supervisor:
+    """Answers for every execve of a container: go on; but a Python that enters it waits until `held` is there."""
+
+    def __init__(self, path: Path, held: Path) -> None:
+        self.path = path
+        self._held = held
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()[0]
+            except OSError:
+                return
+            with connection:
+                data, fds, _, _ = socket.recv_fds(connection, 65536, 4)
+            enters = json.loads(data)["state"]["status"] == "running"
+            threading.Thread(target=self._answer, args=(fds[0], enters), daemon=True).start()
+
+    def _answer(self, fd: int, enters: bool) -> None:
+        """Until nobody is left whom the filter holds for."""
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        while not poller.poll()[0][1] & select.POLLHUP:
+            question = array.array("B", bytes(80))
+            try:
+                fcntl.ioctl(fd, _RECEIVE, question)
+                number, pid = struct.unpack_from("=QI", question.tobytes())
+                deadline = time.monotonic() + 20
+                while enters and "python" in os.readlink(f"/proc/{pid}/exe") and not self._held.exists() and time.monotonic() < deadline:
+                    time.sleep(0.001)
+                fcntl.ioctl(fd, _SEND, array.array("B", struct.pack("=QqiI", number, 0, 0, _CONTINUE)))
+            except OSError:
+                continue  # who asked is gone
+        os.close(fd)
+
+
+class Trap:
+    """A container in which the watcher runs; with a `supervisor`, each of what enters is met."""
+
+    def __init__(self, runtime: Runtime, supervisor: Supervisor | None = None) -> None:
         self._runtime = runtime
         (runtime.bundle / "rootfs/tmp").mkdir(exist_ok=True)
         runtime.configure("sh", "-c", WATCHER)
         runtime.change(may_trace)
+        if supervisor:
+            asks = [{"names": ["execve"], "action": "SCMP_ACT_NOTIFY"}]
+            profile = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": str(supervisor.path), "syscalls": asks}
+            runtime.change(lambda config: config["linux"].update(seccomp=profile))
         command = runtime.command("run", "--bundle", str(runtime.bundle), "trap")
         self._watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self._watcher.stdout and self._watcher.stdout.readline() == "ready\n"
@@ -63,6 +126,15 @@ class Trap:
         pid = self._runtime.state("trap")["pid"]
         assert isinstance(pid, int)
         return pid
+
+    def __enter__(self) -> Trap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runtime.run("delete", "--force", "trap")
+        self._watcher.wait(60)
+        if self._watcher.stdout:
+            self._watcher.stdout.close()
 
     def seen(self) -> list[str]:
         (self._runtime.bundle / "rootfs/tmp/over").touch()
@@ -76,14 +148,17 @@ def digest(path: Path) -> bytes:
 def test_what_enters_cannot_be_written_afterwards(runtime: Runtime) -> None:
     interpreter = Path(sys.executable).resolve()
     before = digest(interpreter)
-    trap = Trap(runtime)
-    for _ in range(15):
-        subprocess.run(runtime.command("exec", "trap", "/proc/self/exe", "--version"), capture_output=True, check=False, timeout=60)
-        runtime.run("exec", "trap", "/bin/true")
-    found = trap.seen()
+    held = runtime.bundle / "rootfs/tmp/held"
+    supervisor = Supervisor(runtime.root / "listener", held)
+    with Trap(runtime, supervisor) as trap:
+        for _ in range(3):
+            held.unlink(missing_ok=True)
+            subprocess.run(runtime.command("exec", "trap", "/bin/true"), check=True, timeout=60)
+            assert held.exists(), "the watcher did not take hold of what entered"
+        found = trap.seen()
+    supervisor.close()
     assert found[-1] == "over"
-    assert any("python" in line for line in found), f"the watcher was too slow: {found}"
-    assert not [line for line in found if "WRITABLE" in line], found
+    assert ["python" in line and line.endswith("refused") for line in found[:-1]] == [True] * 3, found
     assert digest(interpreter) == before
 
 
@@ -92,11 +167,11 @@ def test_the_attempt_works_on_a_file_of_the_host(runtime: Runtime, short_tmp: Pa
     copy = short_tmp / "python3-copy"
     copy.write_bytes(Path(sys.executable).resolve().read_bytes())
     copy.chmod(0o755)
-    trap = Trap(runtime)
-    command = ["nsenter", f"--pid=/proc/{trap.pid}/ns/pid", str(copy), "-I", "-S", "-c", "import time; time.sleep(0.2)"]
-    for _ in range(5):
-        subprocess.run(command, check=True, timeout=60)
-    found = trap.seen()
+    with Trap(runtime) as trap:
+        command = ["nsenter", f"--pid=/proc/{trap.pid}/ns/pid", str(copy), "-I", "-S", "-c", "import time; time.sleep(0.2)"]
+        for _ in range(5):
+            subprocess.run(command, check=True, timeout=60)
+        found = trap.seen()
     assert [line for line in found if line.endswith("WRITABLE")], found
 
 
