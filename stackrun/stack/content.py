@@ -116,6 +116,7 @@ def write_whole(path: Path, content: bytes, access: tuple[int, int, int] | None 
     """`access`: mode, user and group; otherwise the caller's alone."""
     path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    discard_unfinished(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(unfinished, "wb", opener=_private) as file:
@@ -130,6 +131,18 @@ def write_whole(path: Path, content: bytes, access: tuple[int, int, int] | None 
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def discard_unfinished(path: Path) -> None:
+    """What a writer that was killed has left beside `path`, secrets for instance; one that lives keeps its own."""
+    try:
+        names = os.listdir(path.parent)
+    except FileNotFoundError:
+        return
+    for name in names:
+        pid = name.removeprefix(f".{path.name}.")
+        if pid != name and pid.isdecimal() and (int(pid) == os.getpid() or not os.path.exists(f"/proc/{pid}")):
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def note_contents(action: NoteContents) -> None:

@@ -17,7 +17,7 @@ from stackrun.api.stored import from_json, to_json
 from stackrun.api.types import Container
 from stackrun.errors import InvalidArgument, KernelError
 from stackrun.stack import naming
-from stackrun.stack.content import write_whole
+from stackrun.stack.content import discard_unfinished, write_whole
 from stackrun.stack.desired import Desired, DesiredService
 from stackrun.stack.observed import is_one_off, service_of
 
@@ -153,6 +153,7 @@ class Declarations:
         self._read.pop(project, None)
         try:
             self._path(project).unlink(missing_ok=True)
+            discard_unfinished(self._path(project))
         except OSError as error:
             raise KernelError(f"remove {self._path(project)}", error.errno or 0) from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stackrun.errors import KernelError
 from stackrun.stack import naming
-from stackrun.stack.content import write_whole
+from stackrun.stack.content import discard_unfinished, write_whole
 from stackrun.stack.facts import is_anonymous
 from stackrun.stack.plan import Plan, RemoveVolume
 
@@ -58,6 +58,7 @@ class Owed:
                 write_whole(path, json.dumps(sorted(volumes)).encode())
             else:
                 path.unlink(missing_ok=True)
+                discard_unfinished(path)
         except OSError as error:
             raise KernelError(f"write {path}", error.errno or 0) from None
 

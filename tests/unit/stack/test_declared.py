@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,25 @@ def test_a_file_that_is_no_declaration_is_none(text: str, tmp_path: Path) -> Non
     file.parent.mkdir()
     file.write_text(text)
     assert Declarations(str(tmp_path)).read("shop") is None
+
+
+@pytest.mark.parametrize("end", ["written", "forgotten"])
+def test_what_a_writer_that_was_killed_has_left_goes(end: str, tmp_path: Path) -> None:
+    """It holds secrets. What somebody who lives is writing stays."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folder = tmp_path / ".declared"
+    folder.mkdir()
+    names = {f".shop.json.{ended.pid}", f".shop.json.{os.getpid()}", ".shop.json.1", f".other.json.{ended.pid}"}
+    for name in names:
+        (folder / name).write_text("half of")
+    declarations = Declarations(str(tmp_path))
+    if end == "written":
+        declarations.write(Declared(shop()))
+        assert {one.name for one in folder.iterdir()} == {"shop.json", ".shop.json.1", f".other.json.{ended.pid}"}
+    else:
+        declarations.forget("shop")
+        assert {one.name for one in folder.iterdir()} == {".shop.json.1", f".other.json.{ended.pid}"}
 
 
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
