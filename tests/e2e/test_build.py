@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from following import Following
 from machine import EXAMPLES, Machine, free_port, http_get
 
 STACK = """
@@ -160,33 +161,14 @@ secrets: {token: {file: ./token.txt}}
     assert plan(machine, folder) == {}
 
 
-class Watching:
-    """`stackrun watch`, and what it has said so far."""
-
-    def __init__(self, machine: Machine, folder: Path) -> None:
-        self.log = machine.root / f"watch-{time.monotonic_ns()}.log"
-        with self.log.open("w") as output:
-            self.process = machine.start_to(output, "watch", cwd=folder)
-        self.said("[watch] watching ")
-
-    def position(self) -> int:
-        return len(self.log.read_text())
-
-    def said(self, words: str, after: int = 0, timeout_s: float = 30) -> int:
-        """Waits until `words` stand in the log after a position; gives the position behind them."""
-        deadline = time.monotonic() + timeout_s
-        while (at := (text := self.log.read_text()).find(words, after)) < 0:
-            assert time.monotonic() < deadline and self.process.poll() is None, f"{words!r} was not said:\n{text[after:]}"
-            time.sleep(0.02)
-        return at + len(words)
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(20) == 130
+def watch(machine: Machine, folder: Path) -> Following:
+    watching = Following(machine, folder, machine.root / f"watch-{time.monotonic_ns()}.log", "watch", timeout_s=30)
+    watching.said("[watch] watching ")
+    return watching
 
 
 def test_watch_builds_what_changes_and_keeps_what_runs_when_a_build_fails(machine: Machine, folder: Path) -> None:
-    watching = Watching(machine, folder)
+    watching = watch(machine, folder)
     try:
         at = watching.position()
         (folder / "web" / "b.log").write_text("ignored")
@@ -211,7 +193,7 @@ def test_rules_say_what_is_synced_and_what_is_built(machine: Machine, folder: Pa
     synced = "{path: ./web, action: sync, target: /app, ignore: [needs.txt]}"
     rules = f"    develop: {{watch: [{synced}, {{path: ./web/needs.txt, action: rebuild}}]}}\n"
     (folder / "compose.yaml").write_text(STACK.replace("    build: ./web\n", "    build: ./web\n" + rules))
-    watching = Watching(machine, folder)
+    watching = watch(machine, folder)
     try:
         at = watching.position()
         before = ids(machine)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from dockerd import COMPOSE
+from following import Following
 from machine import Machine
 
 STACK = """
@@ -41,28 +42,11 @@ FILES = {
 }  # fmt: skip
 
 
-class Session:
+class Session(Following):
     """A program that watches, and what it has said so far."""
 
     def __init__(self, machine: Machine, folder: Path, *words: str) -> None:
-        self.machine, self.folder, self.log = machine, folder, folder.parent / f"{folder.name}.log"
-        with self.log.open("w") as output:
-            self.process = machine.start_to(output, *words, cwd=folder)
-
-    def position(self) -> int:
-        return len(self.log.read_text())
-
-    def said(self, words: str, after: int = 0, timeout_s: float = 20) -> int:
-        """Waits until `words` stand in the log after a position; gives the position behind them."""
-        deadline = time.monotonic() + timeout_s
-        while (at := (text := self.log.read_text()).find(words, after)) < 0:
-            assert time.monotonic() < deadline and self.process.poll() is None, f"{words!r} was not said:\n{text[after:]}"
-            time.sleep(0.02)
-        return at + len(words)
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(20) == 130
+        super().__init__(machine, folder, folder.parent / f"{folder.name}.log", *words)
 
     def inside(self, command: str, container: str = "developed-web-1") -> str:
         return self.machine.docker("exec", container, "sh", "-c", command, code=None).stdout

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from following import Following
 from machine import Machine
 
 STACK = """
@@ -29,28 +29,10 @@ configs:
 FILES = {"one.env": "FROM_FILE=a\n", "settings.conf": "a\n"}
 
 
-class Watching:
-    """The program, and what it has said so far."""
-
-    def __init__(self, machine: Machine, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "watch.log"
-        with self.log.open("w") as output:
-            self.process = machine.start_to(output, "watch", cwd=folder)
-
-    def said(self, words: str, after: int = 0, timeout_s: float = 20) -> int:
-        """Waits until `words` stand in the log after a position; gives the position behind them."""
-        deadline = time.monotonic() + timeout_s
-        while (at := (text := self.log.read_text()).find(words, after)) < 0:
-            assert time.monotonic() < deadline and self.process.poll() is None, f"{words!r} was not said:\n{text[after:]}"
-            time.sleep(0.02)
-        return at + len(words)
-
-
 @pytest.fixture
-def watching(machine: Machine, busybox: str) -> Iterator[Watching]:
+def watching(machine: Machine, busybox: str) -> Iterator[Following]:
     folder = machine.project("watched", STACK.format(level=1), FILES)
-    made = Watching(machine, folder)
+    made = Following(machine, folder, folder / "watch.log", "watch")
     made.said("watching ")
     yield made
     made.process.send_signal(signal.SIGINT)
@@ -72,7 +54,7 @@ def running(machine: Machine) -> dict[str, Any]:
     ],
     ids=["stack file", "env file", "config", "new override"],
 )
-def test_a_change_replaces_what_it_concerns_alone(machine: Machine, watching: Watching, change: Callable[[Path], object]) -> None:
+def test_a_change_replaces_what_it_concerns_alone(machine: Machine, watching: Following, change: Callable[[Path], object]) -> None:
     before = running(machine)
     at = len(watching.log.read_text())
     change(watching.folder)
@@ -81,7 +63,7 @@ def test_a_change_replaces_what_it_concerns_alone(machine: Machine, watching: Wa
     assert after["watched-two-1"] == before["watched-two-1"] and after["watched-one-1"] != before["watched-one-1"]
 
 
-def test_a_fault_is_told_with_its_place_and_the_stack_stays(machine: Machine, watching: Watching) -> None:
+def test_a_fault_is_told_with_its_place_and_the_stack_stays(machine: Machine, watching: Following) -> None:
     before = running(machine)
     (watching.folder / "compose.yaml").write_text(STACK.format(level=2).replace("command", "comand", 1))
     at = watching.said("compose.yaml:6:5")
@@ -91,7 +73,7 @@ def test_a_fault_is_told_with_its_place_and_the_stack_stays(machine: Machine, wa
     watching.said("1 to replace", at)
 
 
-def test_a_file_that_is_missing_is_waited_for(machine: Machine, watching: Watching) -> None:
+def test_a_file_that_is_missing_is_waited_for(machine: Machine, watching: Following) -> None:
     text = STACK.format(level=2).replace("env_file: [one.env]", "env_file: [one.env, later.env]")
     (watching.folder / "compose.yaml").write_text(text)
     at = watching.said("stays as it is", watching.said("later.env is not there"))
@@ -99,7 +81,7 @@ def test_a_file_that_is_missing_is_waited_for(machine: Machine, watching: Watchi
     watching.said("1 to replace", at)
 
 
-def test_what_would_be_removed_is_held_and_shown(machine: Machine, watching: Watching) -> None:
+def test_what_would_be_removed_is_held_and_shown(machine: Machine, watching: Following) -> None:
     text = STACK.format(level=2)
     (watching.folder / "compose.yaml").write_text(text[: text.index("  two:")] + text[text.index("configs:\n  settings") :])
     at = watching.said("held: - Container watched-two-1")
