@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from stackrun.network.firewall import PROTOCOLS, Publication
 _LISTEN = "0A"
 """TCP_LISTEN as /proc/net/tcp writes it."""
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_ASKING = threading.Lock()
+"""One question at a time: while it is asked, a port looks taken to the next who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,8 @@ def _bound(request: PortRequest, port: int) -> socket.socket | None:
     one = socket.socket(socket.AF_INET, _KINDS[request.protocol])
     try:
         take = _take_tcp if request.protocol == "tcp" else _take_udp
-        take(one, (request.host_ip, port))
+        with _ASKING:
+            take(one, (request.host_ip, port))
     except OSError as error:
         one.close()
         if error.errno == errno.EADDRINUSE:
@@ -160,19 +164,23 @@ def _bound(request: PortRequest, port: int) -> socket.socket | None:
 def _take_tcp(one: socket.socket, place: tuple[str, int]) -> None:
     """Holds a port without listening on it.
 
-    With SO_REUSEADDR, the closed connections of a server that has just ended (TIME_WAIT) do not count, but
-    neither would another reservation like this one.  Listening for a moment asks the question in full
-    (inet_csk_get_port), and without the option afterwards whoever comes later meets a port that is taken.
-    A port of the kernel's choice is free of both, and it would be lost with the end of listening (tcp_disconnect).
+    A plain bind takes a port at once and from everybody, but the closed connections of a server that has just
+    ended (TIME_WAIT) refuse it.  With SO_REUSEADDR they do not count, and neither would another that asks like
+    this: listening for a moment asks the question in full (inet_csk_get_port).  The option is gone before
+    listening ends, or who asks in between would get the same port.  Two processes that ask this way in the same
+    moment can both be refused; that they both get it cannot happen.
     """
-    if place[1] == 0:
+    try:
         one.bind(place)
         return
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not place[1]:
+            raise
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.bind(place)
     one.listen(1)
-    one.shutdown(socket.SHUT_RDWR)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    one.shutdown(socket.SHUT_RDWR)
 
 
 def _take_udp(one: socket.socket, place: tuple[str, int]) -> None:
@@ -208,7 +216,7 @@ def _conflict(request: PortRequest, candidates: range) -> Conflict:
 
 def is_held(protocol: str, host_ip: str, port: int) -> bool:
     """Whether anybody has the port: a bind is tried, which fails where a reservation is.  Nothing is taken away by it."""
-    with socket.socket(socket.AF_INET, _KINDS[protocol]) as probe:
+    with _ASKING, socket.socket(socket.AF_INET, _KINDS[protocol]) as probe:
         try:
             probe.bind((host_ip, port))
         except OSError as error:

@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from network_lab import here_reaches, isolated
@@ -66,13 +68,17 @@ def test_the_holder_is_named_for_ipv6_and_udp_too() -> None:
         server.stdin.close()
 
 
-@isolated
-def test_closed_connections_of_a_server_that_ended_do_not_count() -> None:
-    listener = socket.create_server(("127.0.0.1", 8080))
-    client = socket.create_connection(("127.0.0.1", 8080))
+def leave_closed_connections(port: int) -> None:
+    listener = socket.create_server(("127.0.0.1", port))
+    client = socket.create_connection(("127.0.0.1", port))
     connection, _ = listener.accept()
     for one in (connection, client, listener):
         one.close()
+
+
+@isolated
+def test_closed_connections_of_a_server_that_ended_do_not_count() -> None:
+    leave_closed_connections(8080)
     assert "TIME-WAIT" in subprocess.run(["ss", "-tan"], capture_output=True, text=True).stdout
     first = reserve([PortRequest("tcp", "", 8080)])
     with pytest.raises(Conflict):
@@ -89,6 +95,28 @@ def test_a_range_gives_its_first_free_ports() -> None:
         with pytest.raises(Conflict, match=r"ports 9000-9003/tcp on 0\.0\.0\.0 are all taken"):
             reserve([request])
         close(held)
+
+
+@isolated
+@pytest.mark.parametrize("used", [False, True], ids=["never used", "just used"])
+def test_who_asks_in_the_same_moment_gets_another_port(used: bool) -> None:
+    """Threads are switched as often as can be; `used`: connections of a server that has ended are still remembered."""
+    if used:
+        for port in (9000, 9001):
+            leave_closed_connections(port)
+    request = PortRequest("tcp", "", 9000, 9001)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as askers:
+            for _ in range(500):
+                together = threading.Barrier(2)
+                asked = [askers.submit(lambda: (together.wait(), reserve([request]))[1]) for _ in range(2)]  # noqa: B023 (over by the next round)
+                got = [one for told in asked for one in told.result()]
+                assert sorted(one.host_port for one in got) == [9000, 9001]
+                close(got)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @isolated
