@@ -177,13 +177,6 @@ def _wait_for_exit(pid_fd: int) -> None:
     os.close(pid_fd)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def http_get(url: str, *, data: bytes | None = None, timeout: float = 10) -> str:
     with urllib.request.urlopen(url, data=data, timeout=timeout) as answer:
         text: str = answer.read().decode()

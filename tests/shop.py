@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from machine import EXAMPLES, Machine, free_port, http_get
+from free_ports import free_port
+from machine import EXAMPLES, Machine, http_get
 
 FOLDER = EXAMPLES / "shop"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.engine import Behaviour
-from machine import free_port
+from free_ports import free_port
 
 from stackrun.api.engine import HandsOver
 from stackrun.api.types import (

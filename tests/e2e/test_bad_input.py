@@ -8,7 +8,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from machine import STACKRUN, Machine, free_port
+from free_ports import free_port
+from machine import STACKRUN, Machine
 
 PLACE = re.compile(r"^compose\.yaml:(\d+):(\d+): ", re.MULTILINE)
 

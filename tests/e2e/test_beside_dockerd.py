@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from dockerd import Dockerd
-from machine import Machine, busybox_tar, free_port, http_get
+from free_ports import free_port
+from machine import Machine, busybox_tar, http_get
 
 STACK = """
 name: beside

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from following import Following
-from machine import EXAMPLES, Machine, free_port, http_get
+from free_ports import free_port
+from machine import EXAMPLES, Machine, http_get
 
 STACK = """
 name: building

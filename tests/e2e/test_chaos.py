@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import Machine, free_port
+from free_ports import free_port
+from machine import Machine
 
 POINTS = int(os.environ.get("CHAOS_POINTS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))

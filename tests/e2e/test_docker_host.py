@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from dockerd import Dockerd
-from machine import Machine, busybox_tar, free_port
+from free_ports import free_port
+from machine import Machine, busybox_tar
 
 STACK = """
 name: abroad

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from dockerd import Dockerd
-from machine import EXAMPLES, Machine, busybox_tar, free_port, http_get
+from free_ports import free_port
+from machine import EXAMPLES, Machine, busybox_tar, http_get
 
 from stackrun.engine.local import instance
 from stackrun.network.firewall import table_name

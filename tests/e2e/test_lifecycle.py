@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from machine import Machine, free_port, http_get
+from free_ports import free_port
+from machine import Machine, http_get
 
 STACK = """
 name: life

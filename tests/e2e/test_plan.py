@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from dockerd import Dockerd
-from machine import Machine, busybox_tar, free_port
+from free_ports import free_port
+from machine import Machine, busybox_tar
 
 STACK = """
 name: planned

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 from load import Load
-from machine import Machine, free_port
+from machine import Machine
 
 STACK = """
 name: roll
@@ -67,19 +67,6 @@ def started(machine: Machine, name: str) -> datetime:
     return datetime.fromisoformat(f"{text[:26].rstrip('Z')}+00:00")
 
 
-def two_free_ports() -> int:
-    """The first of two neighbours."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            first: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", first + 1))
-            except OSError:
-                continue
-            return first
-
-
 def test_start_first_drops_no_request(machine: Machine, busybox: str, port: int) -> None:
     config, ports = "order: start-first", f'["{port}:80"]'
     folder = fresh(machine, config, ports=ports)
@@ -100,7 +87,7 @@ def test_start_first_drops_no_request(machine: Machine, busybox: str, port: int)
 
 
 def test_two_replicas_on_a_range_of_ports_are_replaced_one_after_the_other(machine: Machine, busybox: str) -> None:
-    first = two_free_ports()
+    first = free_port(neighbours=2)
     config, ports = "order: start-first", f'["{first}-{first + 1}:80"]'
     folder = fresh(machine, config, ports=ports, replicas=2)
     write(machine, "two", config, ports=ports, replicas=2)
@@ -157,7 +144,7 @@ def test_a_version_that_never_gets_healthy_is_rolled_back_and_nobody_notices(mac
 @pytest.mark.parametrize("order", ["start-first", "stop-first"])
 def test_a_rollback_takes_back_what_has_been_replaced_already(machine: Machine, busybox: str, order: str) -> None:
     """The first of two gets well, the second does not: both go back to the containers that were there before."""
-    first = two_free_ports()
+    first = free_port(neighbours=2)
     config, ports = f"order: {order}, failure_action: rollback", f'["{first}-{first + 1}:80"]'
     folder = fresh(machine, config, ports=ports, replicas=2)
     before = webs(machine)

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from load import Load
-from machine import EXAMPLES, busybox_tar, free_port, http_get
+from machine import EXAMPLES, busybox_tar, http_get
 from ordinary_user import OrdinaryUser, why_not
 from registry import Registry
 

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from machine import STACKRUN, Machine, free_port, http_get
+from free_ports import free_port
+from machine import STACKRUN, Machine, http_get
 
 STACK = """
 name: hard

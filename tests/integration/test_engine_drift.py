@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from engines import BUSYBOX, add_busybox, engine_on, execute, file_chunks, fresh_engine, remove_everything, run, until
+from free_ports import free_port
 
 from stackrun.api.drift import Drift
 from stackrun.api.types import EndpointSpec, Mount, MountType, NetworkSpec, PortBinding, Resources, Ulimit
@@ -147,12 +147,6 @@ async def web(short_tmp: Path, *, by_itself: bool = False) -> AsyncIterator[Web]
         pid = (await engine.container("web")).state.pid
         table = table_name(instance(str(short_tmp / "state")))
         yield Web(engine, pid, f"sr-{(await engine.network('net')).id[:12]}", port, table)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 Break = Callable[[Web], object]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from engines import BUSYBOX, add_busybox, engine_on, execute, remove_everything, run, until
-from machine import free_port
+from free_ports import free_port
 
 from stackrun.api.engine import HandsOver
 from stackrun.api.types import ContainerSpec, EndpointSpec, NetworkSpec, PortBinding, RestartPolicy

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from engines import BUSYBOX, add_busybox, engine_on, execute, remove_everything, until
 from faults import ZYGOTE, Faults, mark
-from machine import free_port
+from free_ports import free_port
 
 from stackrun.api.types import ContainerSpec, EndpointSpec, Mount, MountType, NetworkSpec, PortBinding
 from stackrun.engine.local import LocalEngine, instance

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from engines import BUSYBOX, execute, finished, fresh_engine, run, until
+from free_ports import free_port
 
 from stackrun.api.types import ContainerSpec, EndpointSpec, IpamPool, NetworkSpec, PortBinding
 from stackrun.engine.local import LocalEngine
@@ -30,12 +31,6 @@ async def answer(port: int, address: str = "127.0.0.1") -> bytes:
         return text.rpartition(b"\n\n" if b"\r\n\r\n" not in text else b"\r\n\r\n")[2].strip() or None
 
     return bytes(await until(ask))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def resolved(engine: LocalEngine, container: str, name: str) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 
 from stackrun.errors import NotFound, RegistryError
 from stackrun.image.content import DigestMismatch
@@ -75,12 +76,6 @@ def write_layout(directory: Path) -> None:
     entry["annotations"] = {"org.opencontainers.image.ref.name": "app"}
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def skopeo(*arguments: str) -> str:
