@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     if any(word in words for word in _BEARING):
         from stackrun.runtime.bundle import Bundle
 
-        bundle = Bundle(f"{os.path.dirname(__file__)}/__pycache__/command.{sys.implementation.cache_tag}.bundle")
+        bundle = Bundle(f"{os.path.dirname(__file__)}/__pycache__/command.{sys.implementation.cache_tag}.bundle", "stackrun")
         from stackrun.errors import StackrunError
         from stackrun.runtime import birth, foreground, interpreter, verbs  # noqa: F401 - so that they are in the bundle
 

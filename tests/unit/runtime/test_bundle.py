@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ PROGRAM = f"""
 import sys
 sys.path[:0] = [{ROOT!r}, sys.argv[1]]
 from stackrun.runtime.bundle import Bundle
-bundle = Bundle(sys.argv[2])
+bundle = Bundle(sys.argv[2], "bundled_part")
 import bundled_part.small
 bundle.keep()
 small = bundled_part.small
@@ -30,9 +31,9 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-def loaded(package: Path, bundle: Path) -> tuple[str, str]:
+def loaded(package: Path, bundle: Path, program: str = PROGRAM) -> tuple[str, str]:
     """(who loaded the module, its value)."""
-    command = [sys.executable, "-I", "-S", "-c", PROGRAM, str(package.parent), str(bundle)]
+    command = [sys.executable, "-I", "-S", "-c", program, str(package.parent), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     loader, value, file, path = done.stdout.split()
@@ -69,19 +70,60 @@ def test_where_nothing_can_be_written_all_is_as_ever(package: Path, tmp_path: Pa
     assert loaded(package, bundle) == ("SourceFileLoader", "1")
 
 
-def test_a_library_is_found_without_a_search(tmp_path: Path) -> None:
-    program = f"""
-import sys
-sys.path.append({ROOT!r})
-from stackrun.runtime.bundle import Bundle
-bundle = Bundle({str(tmp_path / "bundle")!r})
-if bundle._kept:
-    sys.path.clear()
-import termios
-bundle.keep()
-print(termios.TCSANOW, getattr(termios, "__file__", ""))
-"""
-    first, second = (subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True) for _ in "ab")
-    if len(first.stdout.split()) < 2:
+def test_a_library_is_found_without_a_search(package: Path, tmp_path: Path) -> None:
+    (package / "small.py").write_text("import sys, termios\nVALUE = getattr(termios, '__file__', 'built-in')\n")
+    without_paths = PROGRAM.replace("bundle = Bundle", "sys.path.clear()\nbundle = Bundle")
+    first = loaded(package, tmp_path / "bundle")[1]
+    if first == "built-in":
         pytest.skip("this Python has the module built in")
-    assert first.stdout == second.stdout
+    assert loaded(package, tmp_path / "bundle", without_paths) == ("Bundle", first)
+
+
+def test_modules_know_where_they_are_and_their_package_knows_them(package: Path, tmp_path: Path) -> None:
+    """As after an import: of each other, by `from`, by attribute, relative to the package, and of a package below."""
+    (package / "deeper").mkdir()
+    (package / "deeper/__init__.py").write_text("NAME = __package__, __name__\n")
+    (package / "deeper/inner.py").write_text("from .. import deeper\nNAME = deeper.NAME + (__package__, __name__, __spec__.parent)\n")
+    (package / "small.py").write_text("from bundled_part.deeper import inner\nVALUE = ':'.join(inner.NAME)\n")
+    names = "bundled_part.deeper:bundled_part.deeper:bundled_part.deeper:bundled_part.deeper.inner:bundled_part.deeper"
+    assert loaded(package, tmp_path / "bundle") == ("SourceFileLoader", names)
+    assert loaded(package, tmp_path / "bundle") == ("Bundle", names)
+
+
+def test_modules_of_others_may_import_each_other_in_circles(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "other_one.py").write_text("import other_two\nVALUE = 1\n")
+    (tmp_path / "other_two.py").write_text("import other_one\nTHEN = hasattr(other_one, 'VALUE')\n")
+    (package / "small.py").write_text("import other_one\nVALUE = other_one.other_two.THEN\n")
+    assert loaded(package, tmp_path / "bundle") == ("SourceFileLoader", "False")
+    assert loaded(package, tmp_path / "bundle") == ("Bundle", "False")
+
+
+def test_many_modules_come_in_pieces(package: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        (package / f"part{number}.py").write_text(f"TEXT = {'x' * 20000 + str(number)!r}\n")
+    words = "\n".join(f"from bundled_part import part{number}" for number in range(20))
+    (package / "small.py").write_text(f"{words}\nVALUE = len(part0.TEXT + part19.TEXT)\n")
+    assert loaded(package, tmp_path / "bundle") == ("SourceFileLoader", "40003")
+    assert loaded(package, tmp_path / "bundle") == ("Bundle", "40003")
+
+
+def test_a_file_that_breaks_off_in_the_middle_is_written_anew(package: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    loaded(package, bundle)
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole[:-1])
+    assert loaded(package, bundle) == ("SourceFileLoader", "1")
+    bundle.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert loaded(package, bundle)[1] == "1"
+    loaded(package, bundle)
+    assert loaded(package, bundle) == ("Bundle", "1")
+    assert bundle.read_bytes() == whole
+
+
+def test_a_file_of_another_place_is_not_read(package: Path, tmp_path: Path) -> None:
+    """One that was copied together with the package would bring the modules of the place it comes from."""
+    loaded(package, tmp_path / "bundle")
+    copy = tmp_path / "copy"
+    shutil.copytree(Path(ROOT) / "stackrun", copy / "stackrun", ignore=shutil.ignore_patterns("__pycache__"))
+    there = PROGRAM.replace(repr(ROOT), repr(str(copy)))
+    assert loaded(package, tmp_path / "bundle", there) == ("SourceFileLoader", "1")
