@@ -141,6 +141,7 @@ def show_starts(figures: Figures) -> None:
     for name, goals in (("engine: run", {"runc": 1 / 3, "crun": 0.8}), ("stackrun-runtime run", {"runc": 1.0})):
         for peer in peers:
             figures.show(name, "ms", 1e3, peer=f"{peer} run", goal=goals.get(peer, 0.0))
+    figures.show("engine: run, asked after the start", "ms", 1e3)
     figures.show("stackrun-runtime run: cpu", "ms", 1e3)
     figures.show("engine: run: cpu, made and removed as well", "ms", 1e3)
     figures.show("engine: run on a bridge", "ms", 1e3)
