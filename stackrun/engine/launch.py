@@ -129,8 +129,6 @@ class Launcher:
             reserved = _reserved(plan, self._host_ports) if plan.publish_address and plan.ports else ()
             if reserved:
                 undo.callback(self._host_ports.close, reserved)
-            _write_mounted(plan)
-            trace.mark("write hosts, hostname, resolv.conf", container_id)
             handle = self._create(plan, [one.fd for one in reserved])
             trace.mark("hear that init is there", container_id)
             undo.callback(_destroy, handle, plan)
@@ -141,20 +139,13 @@ class Launcher:
                 self._networks.publish(publications)
                 undo.callback(self._networks.unpublish, publications)
             trace.mark("network, names, ports", container_id)
-            started_at = stamp()  # before the process can end
+            situation = _running(plan, handle, reserved, endpoints)
+            record = self._store.foresee_situation(container_id, situation)
+            undo.callback(record.withdraw)
+            trace.mark("write the record to come", container_id)
             handle.start()
             trace.mark("hear that it runs", container_id)
-            situation = Situation(
-                state=ContainerState(Status.RUNNING, pid=handle.pid, started_at=started_at, health=plan.health),
-                endpoints=endpoints,
-                ports=_published(reserved, plan),
-                restart_count=plan.restart_count,
-                interfaces=len(plan.places),
-                waiting_ports=_waiting(reserved, plan),
-                beside=plan.beside,
-                nameless=bool(plan.beside),
-            )
-            self._store.write_situation(plan.definition.id, situation)
+            record.come_true()
             undo.pop_all()
         trace.mark("record the state", container_id)
         self._host_ports.close(reserved)  # the shim holds its own copies
@@ -163,6 +154,7 @@ class Launcher:
     def _create(self, plan: LaunchPlan, held_fds: Sequence[int]) -> runtime.Handle:
         spec = plan.definition.spec
         directory = str(plan.directory)
+        _make_mounted(plan)
         config = oci_config(plan.definition, plan.around)
         arguments: dict[str, Any] = {
             "container_id": plan.definition.id,
@@ -184,7 +176,7 @@ class Launcher:
             "seccomp": self.seccomp_program(plan.definition),
             "attach_stdio": plan.attached_fds,
             "config": config,
-            "meanwhile": lambda: _write_config(plan.directory, config),
+            "meanwhile": lambda: _write_files(plan, config),
         }
         try:
             return runtime.create(self._living_zygote(), **arguments)
@@ -229,17 +221,43 @@ class Launcher:
         return endpoints
 
 
-def _write_mounted(plan: LaunchPlan) -> None:
-    """The container's own files of /etc.  Unsynced: the next start writes them again."""
+def _make_mounted(plan: LaunchPlan) -> None:
+    """The container's own files of /etc must be there for init to bind; what they say is only read by the process.
+
+    They are made with the container; somebody may have taken them away since.
+    """
+    for name in plan.texts:
+        path = f"{plan.directory}/{name}"
+        if not os.path.exists(path):
+            with naming(f"write {path}"):
+                write_file(path, b"", mode=0o644)
+
+
+def _write_files(plan: LaunchPlan, config: Mapping[str, Any]) -> None:
+    """Blocks. While shim and init work; before the process begins.  Unsynced: the next start writes them again.
+
+    `config` is what the container was started with, to be looked at; the runtime has been given it by message.
+    """
     with naming(f"write {plan.directory}"):
         for name, text in plan.texts.items():
-            write_file(plan.directory / name, text.encode(), mode=0o644)
+            write_file(f"{plan.directory}/{name}", text.encode(), mode=0o644)
+    with naming(f"write {plan.directory}/config.json"):
+        write_file(f"{plan.directory}/config.json", json.dumps(config).encode(), mode=0o600)
+    trace.mark("write config.json, hosts, hostname, resolv.conf", plan.definition.id)
 
 
-def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
-    """What the container was started with, to be looked at; the runtime has been given it by message."""
-    with naming(f"write {directory}/config.json"):
-        write_file(directory / "config.json", json.dumps(config).encode(), mode=0o600)
+def _running(plan: LaunchPlan, handle: runtime.Handle, reserved: Sequence[Reservation], endpoints: tuple[Endpoint, ...]) -> Situation:
+    """To be asked for before the process can end: it says when it began."""
+    return Situation(
+        state=ContainerState(Status.RUNNING, pid=handle.pid, started_at=stamp(), health=plan.health),
+        endpoints=endpoints,
+        ports=_published(reserved, plan),
+        restart_count=plan.restart_count,
+        interfaces=len(plan.places),
+        waiting_ports=_waiting(reserved, plan),
+        beside=plan.beside,
+        nameless=bool(plan.beside),
+    )
 
 
 def _check_joined(plan: LaunchPlan) -> None:

@@ -29,12 +29,30 @@ from stackrun.kernel import tree as trees
 
 T = TypeVar("T")
 _REMOVING = ".removing-"
+MOUNTED_FILES = ("hostname", "hosts", "resolv.conf")
+"""A container's own, below its /etc.  Made with it, since a start is in more of a hurry; a start also says what is in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenRecord:
     path: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForeseenRecord:
+    """A record of what is about to happen: one rename away from being so.  One that was left behind is written over by the next."""
+
+    temporary: str
+    path: str
+
+    def come_true(self) -> None:
+        with naming(f"write {self.path}"):
+            os.rename(self.temporary, self.path)
+
+    def withdraw(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.temporary)
 
 
 @contextmanager
@@ -48,22 +66,26 @@ def naming(call: str) -> Iterator[None]:
 
 def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
     """`durable`: on the disk when this returns (fdatasync(2) of the file, fsync of its directory). KernelError "write …"."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = f"{path}.tmp"
     with naming(f"write {path}"):
         write_file(temporary, content, mode=0o600, synced=durable)
-        temporary.rename(path)
+        os.rename(temporary, path)
         if durable:
             _sync_directory(path.parent)
 
 
-def write_file(path: Path, content: bytes, *, mode: int, synced: bool = False) -> None:
-    """With exactly `mode`: the caller's umask is not ours to trust."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
+def write_file(path: str | Path, content: bytes, *, mode: int, synced: bool = False) -> None:
+    """With exactly `mode`: the caller's umask is not ours to trust.  By plain calls: a start writes five files."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
         if synced:
-            os.fdatasync(file.fileno())
+            os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(path: Path) -> None:
@@ -99,7 +121,7 @@ class Store:
         with naming(f"make {self.mount_points}"):
             for name in ("dev", "etc", "proc", "sys"):
                 (self.mount_points / name).mkdir(0o755, parents=True, exist_ok=True)
-            for name in ("hostname", "hosts", "resolv.conf"):
+            for name in MOUNTED_FILES:
                 (self.mount_points / "etc" / name).touch(0o644)
 
     def close(self) -> None:
@@ -126,6 +148,8 @@ class Store:
             for name in ("upper", "work", "merged"):
                 (directory / name).mkdir()
             (directory / "upper").chmod(0o755)  # the container's /, which its users must be able to enter
+            for name in MOUNTED_FILES:
+                write_file(directory / name, b"", mode=0o644)
         self.write_definition(definition)
 
     def write_definition(self, definition: Definition) -> None:
@@ -133,6 +157,14 @@ class Store:
 
     def write_situation(self, container_id: str, situation: Situation) -> None:
         write_atomically(self.container_directory(container_id) / "state.json", to_json(situation), durable=False)
+
+    def foresee_situation(self, container_id: str, situation: Situation) -> ForeseenRecord:
+        """Written already, but not said before `ForeseenRecord.come_true`."""
+        path = f"{self.containers}/{container_id}/state.json"
+        foreseen = ForeseenRecord(f"{path}.tmp", path)
+        with naming(f"write {path}"):
+            write_file(foreseen.temporary, to_json(situation), mode=0o600)
+        return foreseen
 
     def load_containers(self) -> Iterator[tuple[Definition, Situation | None]]:
         """Every readable container; a directory without a definition (its creation was cut short) is removed."""

@@ -28,8 +28,9 @@ from stackrun.api.types import (
     WaitCondition,
 )
 from stackrun.engine.local import LocalEngine
-from stackrun.errors import CommandNotFound, Conflict, InvalidArgument, NotFound, NotModified
+from stackrun.errors import CommandNotFound, Conflict, InvalidArgument, KernelError, NotFound, NotModified
 from stackrun.runtime import trace
+from stackrun.runtime.container import is_littered
 
 
 async def ready(engine: LocalEngine, name: str) -> None:
@@ -48,6 +49,45 @@ def test_a_container_runs_logs_and_ends(short_tmp: Path) -> None:
             state = (await engine.container("one")).state
             assert (state.status, state.exit_code, state.pid, state.error) == (Status.EXITED, 3, 0, "")
             assert state.started_at < state.finished_at
+
+    asyncio.run(scenario())
+
+
+def test_files_of_etc_are_there_though_somebody_has_taken_them_away(short_tmp: Path) -> None:
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            spec = ContainerSpec(image=BUSYBOX, command=("cat", "/etc/hostname", "/etc/hosts"), hostname="me", network_mode="none")
+            created = await engine.create_container("one", spec)
+            directory = short_tmp / "state" / "containers" / created.id
+            for name in ("hosts", "hostname", "resolv.conf"):
+                (directory / name).unlink()
+            wait = await engine.wait_container("one", WaitCondition.NEXT_EXIT)
+            await engine.start_container("one")
+            assert (await wait).code == 0
+            text = await output_of(engine, "one")
+            assert text.startswith("me\n127.0.0.1\tlocalhost\n")
+            assert {(directory / name).stat().st_mode & 0o7777 for name in ("hosts", "hostname", "resolv.conf")} == {0o644}
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_cannot_be_written_fails_the_start_and_leaves_nothing(short_tmp: Path) -> None:
+    """It is written while the container is made already."""
+
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            created = await engine.create_container("one", ContainerSpec(image=BUSYBOX, command=("true",), network_mode="none"))
+            directory = short_tmp / "state" / "containers" / created.id
+            (directory / "config.json").mkdir()
+            with pytest.raises(KernelError, match=r"write .*config.json"):
+                await engine.start_container("one")
+            state = (await engine.container("one")).state
+            assert (state.status, state.exit_code) == (Status.CREATED, 128) and "config.json" in state.error
+            assert not any(is_littered(str(one)) for one in (short_tmp / "run" / "c").iterdir())
+            (directory / "config.json").rmdir()
+            wait = await engine.wait_container("one", WaitCondition.NEXT_EXIT)
+            await engine.start_container("one")
+            assert (await wait).code == 0
 
     asyncio.run(scenario())
 

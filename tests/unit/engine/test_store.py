@@ -10,7 +10,7 @@ import pytest
 from stackrun.api.types import ContainerSpec, Network, NetworkSpec, Volume
 from stackrun.engine.record import Definition, Situation
 from stackrun.engine.store import Store, discard, write_atomically
-from stackrun.errors import Conflict
+from stackrun.errors import Conflict, KernelError
 
 
 def definition(identity: str) -> Definition:
@@ -38,6 +38,22 @@ def test_containers_are_found_again(store: Store) -> None:
     store.make_container(definition("b"))
     store.write_situation("a", Situation(restart_count=7))
     assert list(store.load_containers()) == [(definition("a"), Situation(restart_count=7)), (definition("b"), None)]
+    store.close()
+
+
+def test_a_foreseen_record_is_not_said_before_it_comes_true(store: Store) -> None:
+    store.make_container(definition("a"))
+    store.write_situation("a", Situation(restart_count=1))
+    store.foresee_situation("a", Situation(restart_count=2))
+    assert [situation for _, situation in store.load_containers()] == [Situation(restart_count=1)], "whoever foresaw it may be killed"
+    store.foresee_situation("a", Situation(restart_count=3)).come_true()
+    assert [situation for _, situation in store.load_containers()] == [Situation(restart_count=3)]
+    withdrawn = store.foresee_situation("a", Situation(restart_count=4))
+    withdrawn.withdraw()
+    withdrawn.withdraw()
+    assert not [one for one in os.listdir(store.container_directory("a")) if one.endswith(".tmp")]
+    with pytest.raises(KernelError, match=r"write .*state\.json"):
+        withdrawn.come_true()
     store.close()
 
 
