@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engines import BUSYBOX, add_busybox, engine_on, execute, finished, fresh_engine, output_of, remove_everything, run, until
@@ -27,6 +29,7 @@ from stackrun.api.types import (
     Ulimit,
     WaitCondition,
 )
+from stackrun.engine import launch
 from stackrun.engine.local import LocalEngine
 from stackrun.errors import CommandNotFound, Conflict, InvalidArgument, KernelError, NotFound, NotModified
 from stackrun.runtime import trace
@@ -53,7 +56,16 @@ def test_a_container_runs_logs_and_ends(short_tmp: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_files_of_etc_are_there_though_somebody_has_taken_them_away(short_tmp: Path) -> None:
+def test_files_of_etc_are_there_though_somebody_has_taken_them_away(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they are filled: init binds them, and waits for nobody."""
+    filled, there = launch._write_files, []
+
+    def looked_at(plan: launch.LaunchPlan, config: Mapping[str, Any]) -> None:
+        there.extend(name for name in ("hosts", "hostname", "resolv.conf") if (plan.directory / name).exists())
+        filled(plan, config)
+
+    monkeypatch.setattr(launch, "_write_files", looked_at)
+
     async def scenario() -> None:
         async with fresh_engine(short_tmp) as engine:
             spec = ContainerSpec(image=BUSYBOX, command=("cat", "/etc/hostname", "/etc/hosts"), hostname="me", network_mode="none")
@@ -66,7 +78,7 @@ def test_files_of_etc_are_there_though_somebody_has_taken_them_away(short_tmp: P
             assert (await wait).code == 0
             text = await output_of(engine, "one")
             assert text.startswith("me\n127.0.0.1\tlocalhost\n")
-            assert {(directory / name).stat().st_mode & 0o7777 for name in ("hosts", "hostname", "resolv.conf")} == {0o644}
+            assert {(directory / name).stat().st_mode & 0o7777 for name in there} == {0o644} and len(there) == 3
 
     asyncio.run(scenario())
 
