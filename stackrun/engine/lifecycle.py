@@ -266,11 +266,13 @@ class Lifecycle:
         await self._close_ways(entry, was)
         for endpoint in was.endpoints:
             self._networks.connected(entry, endpoint, "disconnect")
+        self._tell_waiters(entry, exit_.code, again)  # before those who hear of events: it is for the code that somebody waits
         if exit_.oom and not was.state.oom_killed:  # that it happened was not told then
             self.publish(entry, "oom")
         self.publish(entry, "die", {"exitCode": str(exit_.code), "execDuration": str(_ran_s(was, exit_))})
-        self._tell_waiters(entry, exit_.code, again)
+        await asyncio.sleep(0)
         trace.mark("tell waiters", entry.id)
+        self._shortages.forget(entry.id)
         self._take_interfaces(entry, was)
         await self._record(entry)
         if handle is not None:
@@ -288,7 +290,6 @@ class Lifecycle:
 
     def _leave_running(self, entry: Entry) -> None:
         entry.handle = None
-        self._shortages.forget(entry.id)
         if entry.health is not None:
             entry.health.cancel()
             entry.health = None

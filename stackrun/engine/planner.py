@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ RUN_ID_LENGTH = 16
 _ANY_ADDRESS = ("", "0.0.0.0")
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _HOSTS = Path("/etc/hosts")
+_SETTLED_NS = 2_000_000_000
 
 
 class Planner:
@@ -252,8 +254,32 @@ def _gateway(endpoints: Sequence[Endpoint]) -> str:
     return next((one.ipv4_gateway for one in endpoints if one.ipv4_gateway), "")
 
 
-def _host_resolver() -> files.Resolver:
-    return files.Resolver.parse(_host_text(_RESOLV_CONF))
+class _HostResolver:
+    """What the host's resolv.conf says; read again when the file has changed."""
+
+    def __init__(self) -> None:
+        self._stamp: tuple[int, ...] = ()
+        self._found = files.Resolver()
+
+    def __call__(self) -> files.Resolver:
+        stamp = _stamp(_RESOLV_CONF)
+        if stamp != self._stamp or not stamp:
+            self._found = files.Resolver.parse(_host_text(_RESOLV_CONF))
+            self._stamp = stamp
+        return self._found
+
+
+def _stamp(path: str | Path) -> tuple[int, ...]:
+    """Another one after each change; empty while it may change once more without being told apart by its time."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    settled = time.time_ns() - found.st_mtime_ns > _SETTLED_NS
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if settled else ()
+
+
+_host_resolver = _HostResolver()
 
 
 def _host_text(path: Path) -> str:
