@@ -14,11 +14,12 @@ from typing import Any
 from stackrun.api.types import ContainerSpec, DeviceMapping
 from stackrun.errors import Unsupported
 from stackrun.kernel import cgroup, privileges
+from stackrun.kernel.cgroup_limits import DELEGATE, DELEGATE_MORE
 
-DELEGATE = "start it where one is: systemd-run --user --scope stackrun daemon"
 _CPUSET_FIELDS = frozenset({"cpus", "mems"})
 _SECTIONS = {"memory": "memory", "pids": "pids", "blockIO": "io"}
 """Of OCI linux.resources → the controller that holds them; `cpu` is split between two."""
+CONTROLLERS = frozenset({*_SECTIONS.values(), "cpu", "cpuset"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,12 @@ class Powers:
         names += ["cpu"] if any(_cpu_controller(name) in self.missing for name in resources.get("cpu", ())) else []
         if not names:
             return ()
-        return (f"limits left out ({', '.join(sorted(names))}): no cgroup that could hold them is delegated to this user; {DELEGATE}",)
+        return (f"limits left out ({', '.join(sorted(names))}): {self._why()}",)
+
+    def _why(self) -> str:
+        if self.missing >= CONTROLLERS:
+            return f"no cgroup that could hold them is delegated to this user; {DELEGATE}"
+        return f"what is delegated to this user is without the cgroup controllers {', '.join(sorted(self.missing))}; {DELEGATE_MORE}"
 
 
 def _cpu_controller(name: str) -> str:
@@ -55,7 +61,7 @@ def current() -> Powers:
     mine = privileges.current()
     if not mine.rootless:
         return Powers()
-    return Powers(True, mine.single_id, frozenset({*_SECTIONS.values(), "cpu", "cpuset"}) - cgroup.detect().controllers)
+    return Powers(True, mine.single_id, CONTROLLERS - cgroup.detect().controllers)
 
 
 def check(spec: ContainerSpec) -> None:

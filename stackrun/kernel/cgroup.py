@@ -24,7 +24,7 @@ import time
 from stackrun.errors import Conflict, DeadlineExceeded, InvalidArgument, KernelError, Unsupported
 from stackrun.kernel import cgroup_devices, privileges, syscalls
 from stackrun.kernel.cgroup_files import flat_keyed, number, read, read_or_empty, write
-from stackrun.kernel.cgroup_limits import V1, Limit, limits
+from stackrun.kernel.cgroup_limits import DELEGATE, V1, Limit, limits
 
 TYPE_CHECKING = False  # typing itself is too heavy for the start path; checkers take this name as true
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ _ALWAYS_ENABLED = ("cpu", "cpuset", "io", "memory", "pids")
 _FREEZE_TIMEOUT_S = 10.0
 _CLEAR_TIMEOUT_S = 1.0
 UNDELEGATED = "undelegated"
-_DELEGATE = "start the engine where one is: systemd-run --user --scope stackrun daemon"
 _POLL_MS = 5
 _SIGKILL = 9  # not from `signal`, which brings enum along
 
@@ -239,7 +238,7 @@ class Cgroup:
 
     def _freezer(self) -> str:
         if self.layout.mode == UNDELEGATED:
-            raise Unsupported("pause: no cgroup is delegated to this user", hint=_DELEGATE)
+            raise Unsupported("pause: no cgroup is delegated to this user", hint=DELEGATE)
         if "freezer" not in self.layout.v1:
             raise Unsupported(
                 "pause: this kernel has neither cgroup.freeze nor the freezer controller", hint="cgroup.freeze needs Linux 5.2"

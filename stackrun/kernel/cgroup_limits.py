@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 from stackrun.errors import InvalidArgument, Unsupported
+from stackrun.kernel import privileges
 
 TYPE_CHECKING = False  # typing itself is too heavy for the start path; checkers take this name as true
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     Resources = dict[str, Any]
 
+DELEGATE = "start the engine where one is: systemd-run --user --scope stackrun daemon"
+DELEGATE_MORE = 'as root: systemctl edit user@.service, with "Delegate=cpu cpuset io memory pids" below [Service]'
+"""systemd's own choice is cpu, memory and pids (systemd.resource-control(5), user@.service(5))."""
 V1, V2 = "v1", "v2"
 UNIFIED = "unified"
 _PREFIX = "linux.resources."
@@ -71,6 +75,8 @@ class _Where:
             return V1
         if (v2_controller or controller) in self.v2:
             return V2
+        if privileges.current().rootless:
+            raise Unsupported(f"{_PREFIX}{field}: no {controller} cgroup controller is delegated to this user", hint=DELEGATE_MORE)
         raise Unsupported(f"{_PREFIX}{field}: this kernel has no {controller} cgroup controller", hint=_hint(controller))
 
 

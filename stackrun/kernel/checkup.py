@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackrun.kernel import cgroup
+from stackrun.kernel.cgroup_limits import DELEGATE, DELEGATE_MORE
 from stackrun.kernel.probe import Probe, probes
 
 _REBUILD = "boot a distribution's kernel: all of them have it"
@@ -105,7 +106,9 @@ def _of_probe(probe: Probe, is_root: bool) -> Check:
     remedy = _OWN_OVERLAYFS if probe.name == "overlayfs" and not is_root else meaning.remedy
     if not is_root and meaning.group == "cgroups":
         required = False  # his containers do without limits
-        remedy = "log in by systemd-logind, or start the engine by systemctl --user: both delegate a cgroup"
+        if probe.name == "cgroup devices":
+            return Check(meaning.group, probe.name, True, False, "not needed: containers may open what this user may open")
+        remedy = DELEGATE if probe.name == "cgroup" else DELEGATE_MORE
     return Check(meaning.group, probe.name, probe.available, required, probe.reason, meaning.cost, remedy)
 
 
@@ -128,7 +131,7 @@ def _more_of_cgroups() -> Iterator[Check]:
     psi = os.path.exists("/proc/pressure/memory")
     yield Check("cgroups", "pressure (PSI)", psi, False, "", "want of memory is noticed only when something is killed", "boot with psi=1")
     if layout.v2:
-        kill = any(Path(layout.v2).glob("*/cgroup.kill"))
+        kill = any(Path(layout.v2).glob("cgroup.kill")) or any(Path(layout.v2).glob("*/cgroup.kill"))
         yield Check("cgroups", "cgroup.kill", kill, False, "", "killing a container takes freezing it first", "Linux 5.14")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import stackrun
 from stackrun.errors import StackrunError
-from stackrun.kernel import caps, cgroup, seccomp, syscalls
+from stackrun.kernel import caps, cgroup, privileges, seccomp, syscalls
 
 _NETLINK_NETFILTER = 12
 _NFT_GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
@@ -84,14 +84,20 @@ def _trials() -> dict[str, str]:
 def _cgroups(layout: cgroup.Layout) -> tuple[Probe, ...]:
     if layout.mode == cgroup.UNDELEGATED:
         return (
-            Probe("cgroup", False, "none is delegated to this user: containers have no limits and cannot be paused"),
+            Probe("cgroup", False, "none is delegated to this user where this runs: containers have no limits and cannot be paused"),
             Probe("cgroup swap limit", False, "no cgroup is delegated to this user"),
         )
     return (
-        Probe("cgroup", bool(layout.mode), layout.mode or "no cgroup file system is mounted"),
+        Probe("cgroup", bool(layout.mode), _kind(layout)),
         *(_controller(name, layout) for name in ("cpu", "cpuset", "memory", "pids", "freezer", "devices", "io", "hugetlb")),
         _swap_limit(layout),
     )
+
+
+def _kind(layout: cgroup.Layout) -> str:
+    if privileges.current().rootless:
+        return f"{layout.mode}, delegated: {layout.v2}"
+    return layout.mode or "no cgroup file system is mounted"
 
 
 def _controller(name: str, layout: cgroup.Layout) -> Probe:
@@ -101,11 +107,13 @@ def _controller(name: str, layout: cgroup.Layout) -> Probe:
         return Probe(f"cgroup {name}", True, "v2")
     if layout.v2 and name in ("freezer", "devices"):
         return Probe(f"cgroup {name}", True, "v2, built in" if name == "freezer" else "v2, by eBPF")
+    if privileges.current().rootless:
+        return Probe(f"cgroup {name}", False, "not delegated to this user")
     return Probe(f"cgroup {name}", False, "this kernel has no such controller, or its command line disables it")
 
 
 def _swap_limit(layout: cgroup.Layout) -> Probe:
-    """Not every kernel accounts swap; the v1 root shows the file, v2 only shows it below the root."""
+    """Not every kernel accounts swap; the v1 root shows the file, v2 only shows it below the root, and in what is delegated."""
     name = "cgroup swap limit"
     if "memory" in layout.v1:
         found = os.path.exists(f"{layout.v1['memory']}/memory.memsw.limit_in_bytes")
@@ -113,7 +121,7 @@ def _swap_limit(layout: cgroup.Layout) -> Probe:
     if "memory" not in layout.v2_controllers:
         return Probe(name, False, "there is no memory controller")
     with os.scandir(layout.v2) as entries:
-        groups = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        groups = [layout.v2, *(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))]
     limited = [group for group in groups if os.path.exists(f"{group}/memory.max")]
     found = not limited or any(os.path.exists(f"{group}/memory.swap.max") for group in limited)
     return Probe(name, found, "" if found else "this kernel does not account swap")

@@ -22,7 +22,12 @@ def test_limits_of_missing_controllers_are_left_out_and_named() -> None:
     mine = powers.Powers(rootless=True, missing=frozenset({"memory", "cpuset"}))
     assert mine.held(ASKED) == {"cpu": {"quota": 2}, "pids": {"limit": 3}}
     (said,) = mine.left_out(ASKED)
-    assert "limits left out (cpu, memory)" in said and "systemd-run --user" in said
+    assert said.startswith("limits left out (cpu, memory): ") and "without the cgroup controllers cpuset, memory; as root: " in said
+
+
+def test_where_no_cgroup_is_delegated_a_way_to_one_is_told() -> None:
+    (said,) = powers.Powers(rootless=True, missing=powers.CONTROLLERS).left_out(ASKED)
+    assert "limits left out (cpu, memory, pids): no cgroup" in said and "systemd-run --user" in said
 
 
 def test_where_all_controllers_are_nothing_is_left_out() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stackrun.errors import InvalidArgument, Unsupported
+from stackrun.kernel import privileges
 from stackrun.kernel.cgroup_limits import cpu_weight, limits
 
 V1 = frozenset({"cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "net_cls", "net_prio"})
@@ -128,3 +129,10 @@ def test_unified_cannot_reach_other_files(file: str) -> None:
 
 def test_unlimited_pids_needs_no_controller() -> None:
     assert limits({"pids": {"limit": -1}}, NONE, NONE) == []
+
+
+@pytest.mark.parametrize(("rootless", "words"), [(False, "this kernel has no cpuset"), (True, "no cpuset cgroup controller is delegated")])
+def test_why_a_controller_is_not_there_depends_on_who_asks(monkeypatch: pytest.MonkeyPatch, rootless: bool, words: str) -> None:
+    monkeypatch.setattr(privileges, "current", lambda: privileges.Privileges(rootless=rootless))
+    with pytest.raises(Unsupported, match=rf"linux\.resources\.cpu\.cpus: {words}"):
+        limits({"cpu": {"cpus": "0"}}, NONE, frozenset({"cpu", "memory", "pids"}))
