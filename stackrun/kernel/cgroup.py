@@ -168,9 +168,9 @@ class Cgroup:
 
     def _directory_of(self, member: int) -> str:
         for line in read(f"/proc/{member}/cgroup").splitlines():
-            directory = self.layout.v2 + line.removeprefix("0::")
-            if line.startswith("0::") and directory.startswith(f"{self.v2_directory}/"):
-                return directory
+            above, found, below = line.removeprefix("0::").partition(f"/{self.path}/")
+            if line.startswith("0::") and found and self.layout.v2.endswith(above):  # a delegated layout begins further down
+                return f"{self.v2_directory}/{below}"
         raise Conflict(f"process {member} is in no cgroup below {self.path}")
 
     def pids(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stackrun.errors import InvalidArgument, Unsupported
+from stackrun.errors import Conflict, InvalidArgument, Unsupported
 from stackrun.kernel import cgroup
 from stackrun.kernel.cgroup import Cgroup, Layout, create, detect
 
@@ -127,3 +127,13 @@ def test_a_delegated_group_is_the_topmost_that_is_the_users_and_holds_no_process
     assert (found.mode, found.v2, found.controllers) == ("v2", f"{tmp_path}/user", {"cpu", "memory", "pids"})
     (tmp_path / "user" / "cgroup.procs").write_text("1\n")
     assert cgroup._delegated(str(tmp_path), "0::/user/app/shell\n").mode == cgroup.UNDELEGATED
+
+
+@pytest.mark.parametrize("above", ["", "/user.slice/user@1000.service"])
+def test_whoever_is_in_a_group_below_is_found_wherever_the_layout_begins(monkeypatch: pytest.MonkeyPatch, above: str) -> None:
+    group = Cgroup.load(Layout("v2", {}, f"/sys/fs/cgroup{above}", frozenset()), "stackrun/x")
+    monkeypatch.setattr(cgroup, "read", lambda _: f"0::{above}/stackrun/x/inner/most\n")
+    assert group._directory_of(7) == f"/sys/fs/cgroup{above}/stackrun/x/inner/most"
+    monkeypatch.setattr(cgroup, "read", lambda _: "0::/elsewhere/stackrun/x/inner\n")
+    with pytest.raises(Conflict, match="process 7 is in no cgroup below stackrun/x"):
+        group._directory_of(7)
