@@ -14,6 +14,7 @@ import os
 import struct
 
 from stackrun.errors import InvalidArgument, KernelError
+from stackrun.kernel import privileges
 
 TYPE_CHECKING = False  # typing itself is too heavy for the start path; checkers take this name as true
 if TYPE_CHECKING:
@@ -176,7 +177,12 @@ _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}
 
 
 def attach(directory: str, policy: DevicePolicy) -> None:
-    """Put the program on the cgroup2 `directory` and take off those it had before, in this order: never open in between."""
+    """Put the program on the cgroup2 `directory` and take off those it had before, in this order: never open in between.
+
+    An ordinary user may load none, and does without, as runc: he can make no device nodes, and the modes of those that there are hold.
+    """
+    if privileges.current().rootless:
+        return
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         before = _attached(directory_fd)
