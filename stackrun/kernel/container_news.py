@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from stackrun.errors import KernelError
 from stackrun.kernel.inotify import IN_DELETE, IN_IGNORED, IN_MODIFY, IN_MOVED_FROM, Inotify
 
-_LIMITS = ("memory.max", "cpu.max", "pids.max")
+_LIMITS = ("memory.max", "memory.swap.max", "memory.low", "cpu.max", "cpu.weight", "cpuset.cpus", "cpuset.mems", "pids.max")
 """Of cgroup v2, where a group at its memory limit is told of its own events again and again in the same directory."""
 _MOUNTS = select.EPOLLPRI | select.EPOLLERR | select.EPOLLET
 

@@ -20,7 +20,7 @@ def news() -> Iterator[ContainerNews]:
 
 def group(folder: Path) -> Path:
     folder.mkdir()
-    for name in ("memory.max", "memory.events", "cpu.max", "pids.max"):
+    for name in ("memory.max", "memory.events", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max"):
         (folder / name).write_text("max")
     return folder
 
@@ -43,8 +43,9 @@ def test_a_group_whose_events_come_all_the_time_is_watched_by_its_limits_alone(n
     assert news.names() == frozenset()
     (folder / "memory.events").write_text("oom 2")
     assert news.names() == frozenset()
-    (folder / "pids.max").write_text("7")
-    assert news.names() == {"web"}
+    for name in ("pids.max", "memory.swap.max", "cpu.weight"):
+        (folder / name).write_text("7")
+        assert news.names() == {"web"}, name
 
 
 def test_a_volume_s_directory_that_goes_is_news_of_all_who_share_it(news: ContainerNews, tmp_path: Path) -> None:
