@@ -5,6 +5,7 @@ Sources: moby oci/caps/defaults.go, oci/defaults.go and daemon/oci_linux.go for 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,10 +37,14 @@ class SecurityOptions:
 
 def capabilities(spec: ContainerSpec) -> tuple[str, ...]:
     """The bounding set, in the kernel's order. ALL may be added or dropped; a name given alone wins over ALL, as with dockerd."""
-    if spec.privileged:
-        return caps.NAMES
-    added = {_capability(name) for name in spec.cap_add}
-    dropped = {_capability(name) for name in spec.cap_drop}
+    return caps.NAMES if spec.privileged else _granted(spec.cap_add, spec.cap_drop)
+
+
+@functools.lru_cache(maxsize=64)
+def _granted(add: tuple[str, ...], drop: tuple[str, ...]) -> tuple[str, ...]:
+    """Kept, since a start asks twice."""
+    added = {_capability(name) for name in add}
+    dropped = {_capability(name) for name in drop}
     if "ALL" in added:
         wanted = set(caps.NAMES) - dropped
     elif "ALL" in dropped:

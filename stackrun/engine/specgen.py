@@ -8,7 +8,6 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from stackrun.api.types import ContainerSpec, ExecSpec, Mount, MountPoint, MountType, Resources
@@ -177,7 +176,11 @@ def _mounts(definition: Definition, around: Surroundings) -> list[dict[str, Any]
     if "/dev" in taken:
         defaults = [one for one in defaults if not one["destination"].startswith("/dev/")]
     placed = [one for one in files if one["destination"] not in taken] + own
-    return defaults + sorted(placed, key=lambda one: len(PurePosixPath(one["destination"]).parts))
+    return defaults + sorted(placed, key=_depth)
+
+
+def _depth(mount: Mapping[str, Any]) -> int:
+    return sum(part not in ("", ".") for part in mount["destination"].split("/"))
 
 
 def _bound_devices(around: Surroundings) -> list[dict[str, Any]]:
