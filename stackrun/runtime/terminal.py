@@ -6,14 +6,15 @@ import errno
 import fcntl
 import os
 import struct
-import termios
 
 from stackrun.errors import KernelError
 from stackrun.kernel import paths, syscalls
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
-"""ioctl_tty(2); the same on x86, arm and riscv."""
+_TIOCSCTTY = 0x540E
+_TIOCSWINSZ = 0x5414
+"""ioctl_tty(2); the same on x86, arm and riscv.  Module termios has two of them, and is a library to load at every start."""
 
 
 def open_pair(root_fd: int) -> tuple[int, int]:
@@ -36,9 +37,9 @@ def open_pair(root_fd: int) -> tuple[int, int]:
 
 
 def set_size(fd: int, rows: int, columns: int) -> None:
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    fcntl.ioctl(fd, _TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def control(fd: int) -> None:
     """Make `fd` the controlling terminal of the calling session leader."""
-    fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
+    fcntl.ioctl(fd, _TIOCSCTTY, 0)

@@ -19,7 +19,6 @@ from stackrun.kernel import cgroup_devices
 from stackrun.runtime import jsontext, options, trace
 from stackrun.runtime.options import FLAG, LIST, NUMBER, VALUE, Option
 from stackrun.runtime.record import SPEC_VERSION, Record, all_records
-from stackrun.runtime.update import OPTIONS as UPDATE_OPTIONS
 
 VERSION = "0.1.0"
 NAME = "stackrun-runtime"
@@ -60,13 +59,27 @@ _SPEC = (
 
 
 class Verb:
-    __slots__ = ("do", "operands", "options", "text")
+    """`later` gives the table of a verb whose many options no other one is to wait for."""
 
-    def __init__(self, do: Callable[[Arguments], int | None], operands: str, text: str, *table: Option) -> None:
+    __slots__ = ("_later", "_table", "do", "operands", "text")
+
+    def __init__(
+        self,
+        do: Callable[[Arguments], int | None],
+        operands: str,
+        text: str,
+        *table: Option,
+        later: Callable[[], tuple[Option, ...]] | None = None,
+    ) -> None:
         self.do = do
         self.operands = operands
         self.text = text
-        self.options = table
+        self._table = table
+        self._later = later
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return self._later() if self._later else self._table
 
 
 def finish(words: list[str]) -> None:
@@ -413,6 +426,12 @@ def _events(arguments: Arguments) -> None:
         events.follow(record, interval_s)
 
 
+def _update_options() -> tuple[Option, ...]:
+    from stackrun.runtime import update
+
+    return update.OPTIONS
+
+
 def _update(arguments: Arguments) -> None:
     from stackrun.runtime import update
 
@@ -516,7 +535,7 @@ VERBS = {
         Option("interval", VALUE, "between two samples", default="5s"),
         Option("stats", FLAG, "one sample, no waiting"),
     ),
-    "update": Verb(_update, "ID", "change limits", *UPDATE_OPTIONS),
+    "update": Verb(_update, "ID", "change limits", later=_update_options),
     "spec": Verb(_spec, "", "write an example config.json", *_SPEC),
     "trace": Verb(_trace, "FILE", "print the steps that `stackrun daemon --trace FILE` wrote down"),
     "features": Verb(_features, "", "print what is supported"),
