@@ -365,26 +365,61 @@ def create(layout: Layout, path: str, resources: Resources, *, anew: bool = Fals
     Raises Unsupported naming the field this kernel has no file for, Conflict when processes live in a
     group of that path already.  On failure nothing that this call made stays behind.
     """
-    if layout.mode == UNDELEGATED:
-        if set(resources) - {"devices"}:
-            raise Unsupported("linux.resources: no cgroup is delegated to this user", hint="leave the limits out")
-        return Cgroup(layout, _checked(path))
-    if not layout.mount_points:
+    unfinished = begin(layout, path, resources, anew=anew)
+    unfinished.finish()
+    return unfinished.group
+
+
+class Unfinished:
+    """A group of which that is there what a process can be born in; `finish` makes the version 1 directories, a millisecond's work.
+
+    On failure nothing of it stays behind.
+    """
+
+    __slots__ = ("_clear_until", "_made", "_resources", "group")
+
+    def __init__(self, group: Cgroup, resources: Resources, clear_until: float) -> None:
+        self.group = group
+        self._resources = resources
+        self._clear_until = clear_until
+        self._made: list[str] = []
+
+    def begin(self) -> None:
+        layout = self.group.layout
+        if layout.v2:
+            self._attempt((layout.v2,), refuses_members=True, has_limits=not layout.v1)
+
+    def finish(self) -> None:
+        layout = self.group.layout
+        if layout.v1:
+            # In version 2's directory the container's init is by now; where there is none, nobody can be anywhere yet.
+            self._attempt(tuple(dict.fromkeys(layout.v1.values())), refuses_members=not layout.v2, has_limits=True)
+
+    def _attempt(self, points: tuple[str, ...], *, refuses_members: bool, has_limits: bool) -> None:
+        group = self.group
+        try:
+            for point in points:
+                self._made += _make(point, group.path, self._clear_until, is_cpuset=group.layout.v1.get("cpuset") == point)
+            if refuses_members and group.pids():
+                raise Conflict(f"cgroup {group.path} is in use by process {group.pids()[0]}")
+            if has_limits:
+                group.apply(self._resources)
+        except BaseException:
+            for directory in reversed(self._made):
+                _remove(directory, time.monotonic())
+            raise
+
+
+def begin(layout: Layout, path: str, resources: Resources, *, anew: bool = False) -> Unfinished:
+    """`create` up to where a process can be born in the group: with version 2 alone, that is all of it."""
+    if layout.mode == UNDELEGATED and set(resources) - {"devices"}:
+        raise Unsupported("linux.resources: no cgroup is delegated to this user", hint="leave the limits out")
+    if layout.mode != UNDELEGATED and not layout.mount_points:
         raise Unsupported("no cgroup file system is mounted", hint="mount -t cgroup2 none /sys/fs/cgroup")
-    group = Cgroup(layout, _checked(path))
-    made: list[str] = []
     clear_until = time.monotonic() + _CLEAR_TIMEOUT_S if anew else 0.0
-    try:
-        for point in layout.mount_points:
-            made += _make(point, path, clear_until, is_cpuset=layout.v1.get("cpuset") == point)
-        if group.pids():
-            raise Conflict(f"cgroup {path} is in use by process {group.pids()[0]}")
-        group.apply(resources)
-    except BaseException:
-        for directory in reversed(made):
-            _remove(directory, time.monotonic())
-        raise
-    return group
+    unfinished = Unfinished(Cgroup(layout, _checked(path)), resources, clear_until)
+    unfinished.begin()
+    return unfinished
 
 
 def _make(point: str, path: str, clear_until: float, *, is_cpuset: bool) -> list[str]:

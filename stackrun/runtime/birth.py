@@ -121,7 +121,6 @@ def create(record: Record, bundle: str, wishes: Wishes) -> Process:
     console = connected(wishes.console_socket)
     order = _order(record, bundle, config, wishes, program)
     born = _bear(order, wishes, record.lock)
-    trace.mark("clone init")
     steps.say_on(born.sock, steps.PREPARE)
     checked = born.order.spec
     record.save(
@@ -207,12 +206,17 @@ def _bear(order: orders.Order, wishes: Wishes, lock: Lock) -> launching.Born:
         undo.add(door.close)
         order.alone = init.Alone(door, lock, wishes.preserved_fds, wishes.joins_keyring, wishes.pivots)
         with spec.Typed("linux.resources"):
-            order.group = cgroup.create(cgroup.detect(), request["cgroup_path"], order.spec.resources)
+            order.begin_group(cgroup.detect())
         undo.add(order.group.delete)
-        trace.mark("cgroups and limits")
+        undo.add(order.verdict.close)
+        trace.mark("a cgroup to be born in")
         born = launching.Born(order)
         launching.clone_init(born)
         undo.add(launching.kill, born)
+        trace.mark("clone init")
+        with spec.Typed("linux.resources"):
+            order.finish_group()
+        trace.mark("cgroups and limits")
         launching.settle(born)
         undo.keep()
     door.close()  # init has its own, and its end must be noticed

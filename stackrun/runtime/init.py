@@ -42,7 +42,7 @@ class Alone:
 class Launch:
     """All that init needs to know.  `streams` are the descriptors for 0, 1 and 2; empty with a terminal."""
 
-    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "streams", "waits")
+    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "streams", "verdict", "waits")
 
     def __init__(self, order: Order) -> None:
         self.container_id: str = order.request["id"]
@@ -51,6 +51,7 @@ class Launch:
         self.plan = order.plan
         self.seccomp = order.seccomp
         self.group = order.group
+        self.verdict = order.verdict
         self.streams = order.pipes.inner
         self.alone = order.alone
         self.waits = order.waits
@@ -65,7 +66,10 @@ def run(launch: Launch, sock: sockets.Socket) -> None:
         process.set_name("stackrun-init")
         if launch.alone:
             launch.alone.lock.let_go()
+        launch.verdict.only_hear()
         if not launch.spec.in_user_namespace:
+            launch.verdict.hear()
+            trace.mark("hear that the cgroups are there")
             membership.complete(launch.group)
         trace.mark("join the cgroups")
         if launch.waits:

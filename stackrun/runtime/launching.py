@@ -25,10 +25,11 @@ ENTRY_TIMEOUT_S = 10.0
 class Born:
     """A container whose init exists: its process, its group, and the conversation with it.
 
-    `is_told`: init may prepare; `is_prepared`: it has, and its answer was heard.
+    `is_told`: init may prepare; `is_prepared`: it has, and its answer was heard.  `mounts_fd` keeps its mount namespace: without,
+    the kernel would take that apart before it tells that init has ended.
     """
 
-    __slots__ = ("group", "is_prepared", "is_told", "netns_fd", "order", "pid", "pid_fd", "sock", "warnings")
+    __slots__ = ("group", "is_prepared", "is_told", "mounts_fd", "netns_fd", "order", "pid", "pid_fd", "sock", "warnings")
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -36,6 +37,7 @@ class Born:
         self.pid = 0
         self.pid_fd = -1
         self.netns_fd = -1
+        self.mounts_fd = -1
         self.sock: sockets.Socket
         self.is_prepared = False
         self.is_told = not order.waits
@@ -67,14 +69,20 @@ class Born:
 def bear(order: Order) -> Born:
     """Clone init into its namespaces and cgroup, where it waits.  On failure everything of `order` is undone."""
     with Undo() as undo:
+        order.verdict.only_hear()
         undo.add(forsake, order)
+        undo.add(order.verdict.wait)
         born = Born(order)
         clone_init(born)
         undo.add(kill, born)
         trace.mark("clone init")
+        order.verdict.hear()
+        order.verdict.close()
         settle(born)
         born.netns_fd = namespaces.open_namespace(f"/proc/{born.pid}/ns/net")
         undo.add(os.close, born.netns_fd)
+        born.mounts_fd = namespaces.open_namespace(f"/proc/{born.pid}/ns/mnt")
+        undo.add(os.close, born.mounts_fd)
         if not order.waits_for_network:
             born.let_prepare()
         order.pipes.close_inner()
@@ -101,6 +109,7 @@ def settle(born: Born) -> None:
 
 def forsake(order: Order) -> None:
     """Remove what `lay_out` has made."""
+    order.verdict.close()
     order.pipes.close()
     order.group.delete()
     orders.clear(order.listener, order.request["run_dir"])

@@ -85,6 +85,7 @@ def _serve(connection: sockets.Socket, children_fd: int, layout: cgroup.Layout) 
         _become_shim(order, fds[0], fds[1])
     trace.mark("fork a shim")
     order.close()
+    _finish_group(order)
     for fd in fds[:2]:
         os.close(fd)
     pid_fd = syscalls.pidfd_open(pid)
@@ -92,6 +93,16 @@ def _serve(connection: sockets.Socket, children_fd: int, layout: cgroup.Layout) 
     os.close(pid_fd)
     trace.mark("answer")
     return True
+
+
+def _finish_group(order: orders.Order) -> None:
+    """Before anybody is answered: who is, may clear away what there is of the container, and must find all of it."""
+    try:
+        order.finish_group()
+    except Exception:
+        return  # the shim has heard it, takes back what there is, and tells
+    finally:
+        trace.mark("cgroups and limits")
 
 
 def _refuse(connection: sockets.Socket, error: Exception, fds: list[int]) -> None:

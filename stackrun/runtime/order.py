@@ -14,6 +14,7 @@ from stackrun.errors import Conflict, KernelError, Unsupported
 from stackrun.kernel import cgroup, sockets
 from stackrun.runtime import logfile, pipes, rootfs, spec, state, trace
 from stackrun.runtime.undo import Undo
+from stackrun.runtime.verdict import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Order:
         "request",
         "seccomp",
         "spec",
+        "unfinished",
+        "verdict",
     )
 
     def __init__(self, request: Message, fds: list[int]) -> None:
@@ -56,6 +59,8 @@ class Order:
         self.plan = rootfs.plan(self.spec, request["overlay"])
         self.seccomp = binascii.a2b_base64(request["seccomp"])
         self.group: cgroup.Cgroup
+        self.unfinished: cgroup.Unfinished
+        self.verdict: Verdict
         self.listener: sockets.Socket
         self.log: logfile.JsonLog | None = None
         self.pipes: pipes.Pipes
@@ -71,6 +76,21 @@ class Order:
         """Whether init is to wait for `prepare`: nothing else must be seen to before it can make its world."""
         return bool(self.alone) or self.waits_for_network or self.spec.in_user_namespace
 
+    def begin_group(self, layout: cgroup.Layout, *, anew: bool = False) -> None:
+        """That of the cgroup which there must be before init is; the rest is made by `finish_group` while init comes to be."""
+        self.unfinished = cgroup.begin(layout, self.request["cgroup_path"], self.spec.resources, anew=anew)
+        self.group = self.unfinished.group
+        self.verdict = Verdict()
+
+    def finish_group(self) -> None:
+        """Tells shim and init what has come of it, and raises it."""
+        try:
+            self.unfinished.finish()
+        except Exception as error:
+            self.verdict.tell(error)
+            raise
+        self.verdict.tell()
+
     def close(self) -> None:
         """Close this process's copies of all descriptors; what is on the file system stays."""
         self.listener.close()
@@ -83,7 +103,7 @@ class Order:
 
 
 def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
-    """Check the configuration; make run directory, socket, cgroup, pipes, log.  On failure nothing of it is left.
+    """Check the configuration; make run directory, socket, pipes, log, begin the cgroup.  On failure nothing of it is left.
 
     On success the order owns `fds`.
     """
@@ -95,9 +115,10 @@ def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
         order.listener = _listen(request["run_dir"])
         undo.add(clear, order.listener, request["run_dir"])
         trace.mark("run directory and socket")
-        order.group = cgroup.create(layout, request["cgroup_path"], order.spec.resources, anew=True)
+        order.begin_group(layout, anew=True)
         undo.add(order.group.delete)
-        trace.mark("cgroups and limits")
+        undo.add(order.verdict.close)
+        trace.mark("a cgroup to be born in")
         order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=request["open_stdin"], wants_output=True, given=order.given)
         undo.add(order.pipes.close)
         log = request["log"]

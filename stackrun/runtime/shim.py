@@ -274,6 +274,7 @@ class Shim:
         trace.mark("drain streams, write the exit down")
         self._publish({"event": "exit", **record})
         trace.mark("tell the exit")
+        os.close(self._born.mounts_fd)  # before anyone hears that all is removed: another start mounts the same directories
         self._born.group.delete()
         self._loop.forget(self._listener.fileno())
         orders.clear(self._listener, self.run_dir)
@@ -285,6 +286,7 @@ class Shim:
         """After a failed launch: as if it had never been tried."""
         self._loop.forget(self._born.pid_fd)
         launching.kill(self._born)
+        os.close(self._born.mounts_fd)
         self._streams.drain()
         if self._log:
             self._log.close()

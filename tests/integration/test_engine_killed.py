@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from stackrun.engine.local import LocalEngine, instance
 from stackrun.errors import NotFound, NotModified, StackrunError
 from stackrun.kernel import cgroup, netlink
 from stackrun.runtime import interpreter, trace
+from stackrun.runtime.state import is_alive, start_ticks
 
 NAME = "victim"
 _MANY = ("bind", "link", "make", "mask", "mount")
@@ -131,18 +133,21 @@ async def _kill_init(faults: Faults) -> None:
     await until(waits)
     for pid, _ in faults.holders():
         if Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].split()[1] == "1":
-            os.kill(pid, signal.SIGKILL)
+            pid_fd = os.pidfd_open(pid)
+            signal.pidfd_send_signal(pid_fd, signal.SIGKILL)
+            select.select([pid_fd], [], [], 10)
+            os.close(pid_fd)
 
 
 async def _settled(engine: LocalEngine) -> None:
-    """The engine has heard of every end there was."""
+    """The engine has heard of every end there was; one that nobody has waited for yet is an end as well."""
 
     async def heard() -> bool | None:
         try:
             state = (await engine.container(NAME)).state
         except NotFound:
             return True
-        return True if not state.running or os.path.exists(f"/proc/{state.pid}") else None
+        return True if not state.running or is_alive(state.pid, start_ticks(state.pid)) else None
 
     await until(heard)
 

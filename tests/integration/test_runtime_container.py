@@ -169,6 +169,7 @@ class Lab:
         handle = self.create("out", config, **options)
         handle.start()
         wait_exit(handle)
+        handle.await_removal()
         text = self.log("out")["stdout"]
         (self.root / "out/log").unlink()
         return text
@@ -254,6 +255,7 @@ def test_after_its_exit_code_is_told_everything_of_a_container_goes(lab: Lab) ->
 def test_a_container_starts_again_with_its_files(lab: Lab) -> None:
     first = lab.start("a", "sh", "-c", "echo kept > /tmp/file")
     wait_exit(first)
+    first.await_removal()
     second = lab.start("a", "cat", "/tmp/file")
     wait_exit(second)
     assert lab.log("a")["stdout"] == "kept\n"
