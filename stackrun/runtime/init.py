@@ -42,7 +42,7 @@ class Alone:
 class Launch:
     """All that init needs to know.  `streams` are the descriptors for 0, 1 and 2; empty with a terminal."""
 
-    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "streams", "verdict", "waits")
+    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "strangers", "streams", "verdict", "waits")
 
     def __init__(self, order: Order) -> None:
         self.container_id: str = order.request["id"]
@@ -52,6 +52,7 @@ class Launch:
         self.seccomp = order.seccomp
         self.group = order.group
         self.verdict = order.verdict
+        self.strangers = order.strangers
         self.streams = order.pipes.inner
         self.alone = order.alone
         self.waits = order.waits
@@ -63,6 +64,8 @@ def run(launch: Launch, sock: sockets.Socket) -> None:
         interpreter.forbid_imports()
         trace.become("init")
         trace.mark("be cloned into new namespaces")
+        for fd in launch.strangers:
+            os.close(fd)
         process.set_name("stackrun-init")
         if launch.alone:
             launch.alone.lock.let_go()

@@ -13,6 +13,8 @@ from stackrun.runtime.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stackrun.kernel.cgroup import Cgroup
     from stackrun.runtime.order import Order
     from stackrun.runtime.spec import Mount, Spec
@@ -66,8 +68,11 @@ class Born:
         self.sock.close()
 
 
-def bear(order: Order) -> Born:
-    """Clone init into its namespaces and cgroup, where it waits.  On failure everything of `order` is undone."""
+def bear(order: Order, meanwhile: Callable[[], None]) -> Born:
+    """Clone init into its namespaces and cgroup; `meanwhile` is called while it is on its way.
+
+    On failure everything of `order` is undone.
+    """
     with Undo() as undo:
         order.verdict.only_hear()
         undo.add(forsake, order)
@@ -76,6 +81,7 @@ def bear(order: Order) -> Born:
         clone_init(born)
         undo.add(kill, born)
         trace.mark("clone init")
+        meanwhile()
         order.verdict.hear()
         order.verdict.close()
         settle(born)

@@ -80,8 +80,7 @@ def _serve(connection: sockets.Socket, children_fd: int, layout: cgroup.Layout) 
     if not pid:
         trace.become("shim")
         trace.mark("be forked")
-        connection.close()
-        os.close(children_fd)
+        order.strangers = (connection.detach(), children_fd)
         _become_shim(order, fds[0], fds[1])
     trace.mark("fork a shim")
     order.close()
@@ -113,8 +112,6 @@ def _refuse(connection: sockets.Socket, error: Exception, fds: list[int]) -> Non
 
 def _become_shim(order: orders.Order, requests_fd: int, events_fd: int) -> None:
     try:
-        signals.pthread_sigmask(signals.SIG_UNBLOCK, (signals.SIGCHLD,))
-        process.detach_standard_streams()
         shim.main(order, requests_fd, events_fd)
     finally:
         os._exit(1)

@@ -26,7 +26,8 @@ class Order:
     """What a shim starts with.
 
     The descriptors that came along are `held`, `attached`, the process's own streams `given`, and `console_fd`, the socket
-    that its terminal is to be sent to (or -1).  `alone` is what there is instead of a shim, or None.
+    that its terminal is to be sent to (or -1).  `strangers` are the zygote's own, which neither shim nor init is to keep.
+    `alone` is what there is instead of a shim, or None.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Order:
         "request",
         "seccomp",
         "spec",
+        "strangers",
         "unfinished",
         "verdict",
     )
@@ -65,6 +67,7 @@ class Order:
         self.log: logfile.JsonLog | None = None
         self.pipes: pipes.Pipes
         self.alone: Alone | None = None
+        self.strangers: tuple[int, ...] = ()
 
     @property
     def waits_for_network(self) -> bool:

@@ -59,15 +59,17 @@ class Tree:
     """The place the steps work on: descriptors that stay right whatever the container's files are called.
 
     `root_fd` the new root once `Root` has run; `proc_fd` a procfs of the container's pid namespace that nobody else
-    has; `group` the container's cgroup; `system` what was mounted on /proc and /sys.
+    has; `group` the container's cgroup; `system` what was mounted on /proc and /sys; `masks` what hides a file (False) and a
+    directory (True), as it is mounted over the first of each: all others get copies of it.
     """
 
-    __slots__ = ("group", "proc_fd", "root_fd", "system")
+    __slots__ = ("group", "masks", "proc_fd", "root_fd", "system")
 
     def __init__(self, group: Cgroup) -> None:
         self.group = group
         self.root_fd = -1
         self.system: dict[str, int] = {}
+        self.masks: dict[bool, int] = {}
         self.proc_fd = mounts.make_filesystem("proc", "proc", mounts.Options(["nosuid", "nodev", "noexec"]))
 
     def execute(self, steps: tuple[Step, ...]) -> None:
@@ -137,10 +139,11 @@ class Tree:
             os.close(fd)
 
     def close(self) -> None:
-        for fd in (self.proc_fd, self.root_fd, *self.system.values()):
+        for fd in (self.proc_fd, self.root_fd, *self.system.values(), *self.masks.values()):
             if fd >= 0:
                 os.close(fd)
         self.system.clear()
+        self.masks.clear()
         self.proc_fd = self.root_fd = -1
 
 
@@ -502,20 +505,32 @@ class Mask:
         if target_fd < 0:
             return
         try:
-            if stat.S_ISDIR(os.fstat(target_fd).st_mode):
-                empty = mounts.Options(["ro", "nosuid", "nodev", "noexec", "size=0", "nr_inodes=2", "mode=755"])
-                mount_fd = mounts.make_filesystem("tmpfs", "tmpfs", empty)
-            else:
-                null_fd = open_null(tree.root_fd, os.O_PATH)
-                mount_fd = mounts.clone_tree(null_fd, "", recursive=False)
-                os.close(null_fd)
-                mounts.set_attributes(mount_fd, MOUNT_ATTR_RDONLY)
+            is_directory = stat.S_ISDIR(os.fstat(target_fd).st_mode)
+            first = tree.masks.get(is_directory, -1)
+            mount_fd = mounts.clone_tree(first, "", recursive=False) if first >= 0 else self._make(tree, is_directory)
             try:
                 tree.place(mount_fd, target_fd, self.path)
-            finally:
+            except BaseException:
+                os.close(mount_fd)
+                raise
+            if first < 0:
+                tree.masks[is_directory] = mount_fd
+            else:
                 os.close(mount_fd)
         finally:
             os.close(target_fd)
+
+    def _make(self, tree: Tree, is_directory: bool) -> int:
+        if is_directory:
+            empty = mounts.Options(["ro", "nosuid", "nodev", "noexec", "size=0", "nr_inodes=2", "mode=755"])
+            return mounts.make_filesystem("tmpfs", "tmpfs", empty)
+        null_fd = open_null(tree.root_fd, os.O_PATH)
+        try:
+            mount_fd = mounts.clone_tree(null_fd, "", recursive=False)
+        finally:
+            os.close(null_fd)
+        mounts.set_attributes(mount_fd, MOUNT_ATTR_RDONLY)
+        return mount_fd
 
 
 def plan(spec: Spec, overlay: Message | None) -> tuple[Step, ...]:

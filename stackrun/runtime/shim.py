@@ -37,11 +37,8 @@ BOTH = frozenset(("stdout", "stderr"))
 
 def main(order: Order, requests_fd: int, events_fd: int) -> None:
     """Be the shim of `order`; never returns.  Launched by, and first answering to, the connection `requests_fd`."""
-    process.set_name("stackrun-shim")
-    os.setsid()
-    gc.enable()
     try:
-        _run(order, sockets.Socket(fileno=requests_fd), sockets.Socket(fileno=events_fd))
+        _run(order, requests_fd, events_fd)
     except BaseException as error:
         _record_crash(order.request["run_dir"], error)
     finally:
@@ -61,14 +58,25 @@ def _record_crash(run_dir: str, error: BaseException) -> None:
     os.close(fd)
 
 
-def _run(order: Order, connection: sockets.Socket, events: sockets.Socket) -> None:
+def _run(order: Order, requests_fd: int, events_fd: int) -> None:
     try:
-        shim = Shim(launching.bear(order))
+        shim = Shim(launching.bear(order, lambda: _settle_in(order)))
     except Exception as error:
-        messages.send(connection, {"serial": 0, "error": messages.pack_error(error)})
+        messages.send(sockets.Socket(fileno=requests_fd), {"serial": 0, "error": messages.pack_error(error)})
         return
-    shim.open_for(connection, events)
+    shim.open_for(sockets.Socket(fileno=requests_fd), sockets.Socket(fileno=events_fd))
     shim.loop_until_done()
+
+
+def _settle_in(order: Order) -> None:
+    """What only matters to the shim, and so is done when init is on its way."""
+    for fd in order.strangers:
+        os.close(fd)
+    signals.pthread_sigmask(signals.SIG_UNBLOCK, (signals.SIGCHLD,))
+    process.detach_standard_streams()
+    process.set_name("stackrun-shim")
+    os.setsid()
+    gc.enable()
 
 
 class Exec:
