@@ -281,6 +281,7 @@ class Shim:
         state.end(self.run_dir, record)
         trace.mark("drain streams, write the exit down")
         self._publish({"event": "exit", **record})
+        os.sched_yield()  # who has just been told may have been woken on this very core, and would wait for what follows
         trace.mark("tell the exit")
         os.close(self._born.mounts_fd)  # before anyone hears that all is removed: another start mounts the same directories
         self._born.group.delete()
