@@ -89,12 +89,22 @@ def test_else_the_interpreter_is_the_one_beside(head: str, tmp_path: Path) -> No
     assert said(script)[0] == str(place)
 
 
+@pytest.mark.parametrize("content", ["{place}\n", "import sys; sys.path.append({place!r})\n"])
+def test_an_editable_installation_has_left_a_file(content: str, tmp_path: Path) -> None:
+    script = installed(tmp_path / "prefix")
+    place = package(tmp_path / "source")
+    folder = tmp_path / "prefix" / LIBRARY
+    folder.mkdir(parents=True)
+    (folder / "__editable__.stackrun-0.1.0.pth").write_text(content.format(place=str(place)))
+    (folder / "other.pth").write_text("import there_is_none\n")
+    assert said(script, "list") == [str(place), "True", "list"]
+
+
 def test_a_package_that_is_elsewhere_is_found_by_site(tmp_path: Path) -> None:
-    """An editable installation has only a path in a file, which site reads."""
     venv = tmp_path / "venv"
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", venv], check=True)
     place = package(tmp_path / "source")
-    (venv / LIBRARY / "__editable__.stackrun.pth").write_text(f"{place}\n")
+    (venv / LIBRARY / "anywhere.pth").write_text(f"{place}\n")
     script = installed(tmp_path / "made", f"#!{venv}/bin/python3\n")
     assert said(script, "list") == [str(place), "True", "list"]
 
