@@ -55,6 +55,9 @@ SUPERBLOCK_WORDS = frozenset({"sync", "async", "dirsync", "lazytime", "nolazytim
 _DEFAULT_WORDS = frozenset({"defaults", "bind", "rbind", "tmpcopyup", "idmap", "ridmap"})
 
 
+_FSCONFIG_TEXT_MAX = 255
+
+
 class Options:
     """What a list of mount options means, sorted by where the kernel wants it.
 
@@ -201,6 +204,28 @@ def mount_overlay(lower: list[str], upper: str, work: str, target: str, options:
             words += [f"upperdir={names[-2]}", f"workdir={names[-1]}"]
         os.chdir("/proc/self/fd")
         syscalls.mount("overlay", target, "overlay", 0, ",".join(words))
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def make_overlay(lower: list[str], upper: str, work: str, options: tuple[str, ...] = ()) -> int:
+    """`mount_overlay` detached; -1 for more layers than one text of fsconfig(2) takes, 255 bytes.
+
+    Their descriptors are named by /proc/self/fd, so that no path is too long and the working directory stays what it is.
+    """
+    fds: list[int] = []
+    try:
+        for path in (*lower, *((upper, work) if upper else ())):
+            fds.append(_open_directory(path))
+        names = [f"/proc/self/fd/{fd}" for fd in fds]
+        layers = ":".join(names[: len(lower)])
+        if len(layers) > _FSCONFIG_TEXT_MAX:
+            return -1
+        places = [f"upperdir={names[-2]}", f"workdir={names[-1]}"] if upper else []
+        words = Options([])
+        words.data = [f"lowerdir={layers}", *places, *options]
+        return make_filesystem("overlay", "overlay", words)
     finally:
         for fd in fds:
             os.close(fd)

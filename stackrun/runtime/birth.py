@@ -208,7 +208,7 @@ def _bear(order: orders.Order, wishes: Wishes, lock: Lock) -> launching.Born:
         with spec.Typed("linux.resources"):
             order.begin_group(cgroup.detect())
         undo.add(order.group.delete)
-        undo.add(order.verdict.close)
+        undo.add(order.fall_silent)
         trace.mark("a cgroup to be born in")
         born = launching.Born(order)
         launching.clone_init(born)
@@ -216,7 +216,6 @@ def _bear(order: orders.Order, wishes: Wishes, lock: Lock) -> launching.Born:
         trace.mark("clone init")
         with spec.Typed("linux.resources"):
             order.finish_group()
-        trace.mark("cgroups and limits")
         launching.settle(born)
         undo.keep()
     door.close()  # init has its own, and its end must be noticed

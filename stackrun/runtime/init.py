@@ -42,7 +42,7 @@ class Alone:
 class Launch:
     """All that init needs to know.  `streams` are the descriptors for 0, 1 and 2; empty with a terminal."""
 
-    __slots__ = ("alone", "container_id", "group", "plan", "reaper", "seccomp", "spec", "strangers", "streams", "verdict", "waits")
+    __slots__ = ("alone", "container_id", "group", "order", "plan", "reaper", "seccomp", "spec", "streams", "waits")
 
     def __init__(self, order: Order) -> None:
         self.container_id: str = order.request["id"]
@@ -51,8 +51,7 @@ class Launch:
         self.plan = order.plan
         self.seccomp = order.seccomp
         self.group = order.group
-        self.verdict = order.verdict
-        self.strangers = order.strangers
+        self.order = order
         self.streams = order.pipes.inner
         self.alone = order.alone
         self.waits = order.waits
@@ -64,17 +63,12 @@ def run(launch: Launch, sock: sockets.Socket) -> None:
         interpreter.forbid_imports()
         trace.become("init")
         trace.mark("be cloned into new namespaces")
-        for fd in launch.strangers:
+        for fd in launch.order.strangers:
             os.close(fd)
         process.set_name("stackrun-init")
         if launch.alone:
             launch.alone.lock.let_go()
-        launch.verdict.only_hear()
-        if not launch.spec.in_user_namespace:
-            launch.verdict.hear()
-            trace.mark("hear that the cgroups are there")
-            membership.complete(launch.group)
-        trace.mark("join the cgroups")
+        launch.order.only_hear()
         if launch.waits:
             steps.hear(sock, steps.PREPARE)
             trace.mark("hear prepare")
@@ -104,11 +98,10 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     """(warnings, master of the terminal or -1)"""
     spec = launch.spec
     os.umask(0)
-    if spec.namespaces.get("cgroup") == "":
-        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
-    elif spec.cgroup_namespace_fd >= 0:
-        syscalls.setns(spec.cgroup_namespace_fd, syscalls.CLONE_NEWCGROUP)
-        os.close(spec.cgroup_namespace_fd)
+    # Somebody else's hooks look for this process there; the engine's containers have none, and the time to make more of it at once.
+    joins_late = not launch.alone and not spec.in_user_namespace
+    if not joins_late:
+        _join_cgroups(launch)
     if spec.in_user_namespace:
         process.forbid_dump()
         namespaces.become_root()
@@ -121,8 +114,11 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     warnings += identity.oom_score(spec.process) + identity.limits(spec.process) + identity.missing_capabilities(spec.process)
     spec.process.scheduling.apply()
     trace.mark("session, keyring, names, limits")
-    tree = rootfs.Tree(launch.group)
+    tree = rootfs.Tree(launch.group, (lambda: _join_cgroups(launch)) if joins_late else None)
     trace.mark("a procfs of its own")
+    if launch.order.furniture:
+        launch.order.furniture.take(tree)
+        trace.mark("take what was made ahead")
     tree.execute(launch.plan)
     console = _open_console(launch, tree) if spec.terminal else _take_streams(launch.streams, tree)
     trace.mark("take the streams")
@@ -135,6 +131,21 @@ def _prepare(launch: Launch) -> tuple[list[str], int]:
     tree.close()
     identity.own_streams(spec.process.uid)
     return warnings, console
+
+
+def _join_cgroups(launch: Launch) -> None:
+    """All hierarchies, and then the cgroup namespace, of which they become the roots."""
+    spec = launch.spec
+    if not spec.in_user_namespace:
+        launch.order.verdict.hear()
+        trace.mark("hear that the cgroups are there")
+        membership.complete(launch.group)
+    if spec.namespaces.get("cgroup") == "":
+        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+    elif spec.cgroup_namespace_fd >= 0:
+        syscalls.setns(spec.cgroup_namespace_fd, syscalls.CLONE_NEWCGROUP)
+        os.close(spec.cgroup_namespace_fd)
+    trace.mark("join the cgroups")
 
 
 def join_keyring(container_id: str) -> list[str]:

@@ -74,7 +74,7 @@ def bear(order: Order, meanwhile: Callable[[], None]) -> Born:
     On failure everything of `order` is undone.
     """
     with Undo() as undo:
-        order.verdict.only_hear()
+        order.only_hear()
         undo.add(forsake, order)
         undo.add(order.verdict.wait)
         born = Born(order)
@@ -83,7 +83,7 @@ def bear(order: Order, meanwhile: Callable[[], None]) -> Born:
         trace.mark("clone init")
         meanwhile()
         order.verdict.hear()
-        order.verdict.close()
+        order.fall_silent()
         settle(born)
         born.netns_fd = namespaces.open_namespace(f"/proc/{born.pid}/ns/net")
         undo.add(os.close, born.netns_fd)
@@ -115,7 +115,7 @@ def settle(born: Born) -> None:
 
 def forsake(order: Order) -> None:
     """Remove what `lay_out` has made."""
-    order.verdict.close()
+    order.fall_silent()
     order.pipes.close()
     order.group.delete()
     orders.clear(order.listener, order.request["run_dir"])

@@ -83,7 +83,9 @@ def _serve(connection: sockets.Socket, children_fd: int, layout: cgroup.Layout) 
         order.strangers = (connection.detach(), children_fd)
         _become_shim(order, fds[0], fds[1])
     trace.mark("fork a shim")
+    os.sched_yield()  # to the shim, whose core this is as often as not
     order.close()
+    order.furnish()
     _finish_group(order)
     for fd in fds[:2]:
         os.close(fd)
@@ -100,8 +102,6 @@ def _finish_group(order: orders.Order) -> None:
         order.finish_group()
     except Exception:
         return  # the shim has heard it, takes back what there is, and tells
-    finally:
-        trace.mark("cgroups and limits")
 
 
 def _refuse(connection: sockets.Socket, error: Exception, fds: list[int]) -> None:

@@ -13,6 +13,7 @@ import os
 from stackrun.errors import Conflict, KernelError, Unsupported
 from stackrun.kernel import cgroup, sockets
 from stackrun.runtime import logfile, pipes, rootfs, spec, state, trace
+from stackrun.runtime.furniture import Furniture
 from stackrun.runtime.undo import Undo
 from stackrun.runtime.verdict import Verdict
 
@@ -34,6 +35,7 @@ class Order:
         "alone",
         "attached",
         "console_fd",
+        "furniture",
         "given",
         "group",
         "held",
@@ -63,6 +65,7 @@ class Order:
         self.group: cgroup.Cgroup
         self.unfinished: cgroup.Unfinished
         self.verdict: Verdict
+        self.furniture: Furniture | None = None
         self.listener: sockets.Socket
         self.log: logfile.JsonLog | None = None
         self.pipes: pipes.Pipes
@@ -91,8 +94,28 @@ class Order:
             self.unfinished.finish()
         except Exception as error:
             self.verdict.tell(error)
+            self.fall_silent()
             raise
         self.verdict.tell()
+        trace.mark("cgroups and limits")
+
+    def furnish(self) -> None:
+        """Make what init will need next."""
+        if self.furniture:
+            self.furniture.give()
+            trace.mark("file systems made ahead")
+
+    def only_hear(self) -> None:
+        """In who is forked of the maker: else its end would not be noticed."""
+        self.verdict.only_hear()
+        if self.furniture:
+            self.furniture.only_take()
+
+    def fall_silent(self) -> None:
+        """Nothing more is to be said or heard of what there is for init.  Idempotent."""
+        self.verdict.close()
+        if self.furniture:
+            self.furniture.close()
 
     def close(self) -> None:
         """Close this process's copies of all descriptors; what is on the file system stays."""
@@ -119,8 +142,10 @@ def lay_out(request: Message, fds: list[int], layout: cgroup.Layout) -> Order:
         undo.add(clear, order.listener, request["run_dir"])
         trace.mark("run directory and socket")
         order.begin_group(layout, anew=True)
+        if not order.spec.in_user_namespace:
+            order.furniture = Furniture(order.plan)
         undo.add(order.group.delete)
-        undo.add(order.verdict.close)
+        undo.add(order.fall_silent)
         trace.mark("a cgroup to be born in")
         order.pipes = pipes.Pipes(terminal=order.spec.terminal, wants_input=request["open_stdin"], wants_output=True, given=order.given)
         undo.add(order.pipes.close)

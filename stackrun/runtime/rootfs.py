@@ -18,6 +18,7 @@ from stackrun.runtime import trace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from stackrun.kernel.cgroup import Cgroup
@@ -60,20 +61,27 @@ class Tree:
 
     `root_fd` the new root once `Root` has run; `proc_fd` a procfs of the container's pid namespace that nobody else
     has; `group` the container's cgroup; `system` what was mounted on /proc and /sys; `masks` what hides a file (False) and a
-    directory (True), as it is mounted over the first of each: all others get copies of it.
+    directory (True), as it is mounted over the first of each: all others get copies of it.  `ahead` are detached mounts of steps
+    that somebody has made already, `done` are steps that nothing is left to do of (`furniture`).
     """
 
-    __slots__ = ("group", "masks", "proc_fd", "root_fd", "system")
+    __slots__ = ("_join", "ahead", "done", "group", "masks", "proc_fd", "root_fd", "system")
 
-    def __init__(self, group: Cgroup) -> None:
+    def __init__(self, group: Cgroup, join: Callable[[], None] | None = None) -> None:
+        """`join` is called once, before anything of the cgroups is looked at, or after all steps."""
         self.group = group
+        self._join = join
         self.root_fd = -1
         self.system: dict[str, int] = {}
         self.masks: dict[bool, int] = {}
+        self.ahead: dict[Step, int] = {}
+        self.done: frozenset[Step] = frozenset()
         self.proc_fd = mounts.make_filesystem("proc", "proc", mounts.Options(["nosuid", "nodev", "noexec"]))
 
     def execute(self, steps: tuple[Step, ...]) -> None:
         for step in steps:
+            if step in self.done:
+                continue
             try:
                 step.execute(self)
                 if trace.fd >= 0:
@@ -82,6 +90,13 @@ class Tree:
                 raise KernelError(f"{step.describe()}: {error.call}", error.errno, hint=error.hint) from error
             except OSError as error:
                 raise KernelError(step.describe(), error.errno or errno.EIO) from error
+
+        self.join_cgroups()
+
+    def join_cgroups(self) -> None:
+        join, self._join = self._join, None
+        if join:
+            join()
 
     def place(self, mount_fd: int, target_fd: int, destination: str) -> None:
         """Attach and look again: the path must now lead to the mount, else somebody moved it meanwhile."""
@@ -139,10 +154,11 @@ class Tree:
             os.close(fd)
 
     def close(self) -> None:
-        for fd in (self.proc_fd, self.root_fd, *self.system.values(), *self.masks.values()):
+        for fd in (self.proc_fd, self.root_fd, *self.system.values(), *self.masks.values(), *self.ahead.values()):
             if fd >= 0:
                 os.close(fd)
         self.system.clear()
+        self.ahead.clear()
         self.masks.clear()
         self.proc_fd = self.root_fd = -1
 
@@ -173,17 +189,25 @@ class Root:
     def describe(self) -> str:
         return f"mount root file system {self.path}"
 
+    def make_ahead(self) -> int:
+        """The overlay, detached; -1 where there is none, or one of too many layers."""
+        if not self.overlay:
+            return -1
+        upper, work = self.overlay.get("upper") or "", self.overlay.get("work") or ""
+        return mounts.make_overlay(list(self.overlay["lower"]), upper, work, privileges.current().overlay_options)
+
     def execute(self, tree: Tree) -> None:
         # An unbindable root could not be bound onto itself; it becomes so once it is the container's.
         mounts.set_root_propagation(syscalls.MS_PRIVATE if self.propagation == syscalls.MS_UNBINDABLE else self.propagation)
         if self.propagation == syscalls.MS_SHARED:
             # pivot_root refuses a shared parent, and the mount would appear on the host.
             mounts.make_parent_private(self.path)
-        if self.overlay:
+        made = tree.ahead.pop(self, -1)
+        if self.overlay and made < 0:
             upper, work = self.overlay.get("upper") or "", self.overlay.get("work") or ""
             mounts.mount_overlay(list(self.overlay["lower"]), upper, work, self.path, privileges.current().overlay_options)
         else:
-            mount_fd = mounts.clone_tree(AT_FDCWD, self.path, recursive=True)
+            mount_fd = made if made >= 0 else mounts.clone_tree(AT_FDCWD, self.path, recursive=True)
             target_fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             mounts.place(mount_fd, target_fd)
             os.close(target_fd)
@@ -206,9 +230,22 @@ class Filesystem:
     def describe(self) -> str:
         return f"mount {self.mount.kind} on {self.mount.destination}"
 
+    def make_ahead(self) -> int:
+        """Detached; -1 for one that is a namespace's, or has to look at what it covers."""
+        options = self.mount.options
+        has_mode = any(word.startswith("mode=") for word in options.data)
+        if not (self.mount.kind == "devpts" or (self.mount.kind == "tmpfs" and has_mode)) or options.copies_up:
+            return -1
+        return mounts.make_filesystem(self.mount.kind, self.mount.source or self.mount.kind, self._first_options())
+
+    def _first_options(self) -> mounts.Options:
+        options = self.mount.options
+        return _writable(options) if self.read_only_later or options.copies_up else options
+
     def execute(self, tree: Tree) -> None:
         options = self.mount.options
-        covers = self.mount.kind == "tmpfs" and _is_there(tree, self.mount.destination)
+        mount_fd = tree.ahead.pop(self, -1)
+        covers = mount_fd < 0 and self.mount.kind == "tmpfs" and _is_there(tree, self.mount.destination)
         target_fd = tree.open_directory(self.mount.destination)
         try:
             if (self.mount.destination, self.mount.kind) != ("/proc", "proc"):
@@ -217,7 +254,8 @@ class Filesystem:
                 options = _tmpfs_options(options, target_fd)
             if self.read_only_later or options.copies_up:
                 options = _writable(options)
-            mount_fd = mounts.make_filesystem(self.mount.kind, self.mount.source or self.mount.kind, options)
+            if mount_fd < 0:
+                mount_fd = mounts.make_filesystem(self.mount.kind, self.mount.source or self.mount.kind, options)
             try:
                 if options.copies_up:
                     trees.copy(target_fd, mount_fd)
@@ -309,6 +347,7 @@ class CgroupView:
         return f"mount cgroup on {self.mount.destination}"
 
     def execute(self, tree: Tree) -> None:
+        tree.join_cgroups()
         layout = tree.group.layout
         if layout.mode == "v2":
             self._bind(tree, tree.group.v2_directory, self.mount.destination)
@@ -369,15 +408,19 @@ class Device:
         parent, _, name = self.path.rpartition("/")
         parent_fd = paths.make_directory(tree.root_fd, parent)
         try:
-            os.mknod(name, self.mode, os.makedev(self.major, self.minor), dir_fd=parent_fd)
-            # follow_symlinks does not matter for a name that mknod has just made, and chown by name is all there is.
-            os.chown(name, self.uid, self.gid, dir_fd=parent_fd, follow_symlinks=False)
+            self.make_in(parent_fd)
         except FileExistsError:
             self._check_existing(parent_fd, name)
         except PermissionError:
             self._bind(tree)
         finally:
             os.close(parent_fd)
+
+    def make_in(self, parent_fd: int) -> None:
+        name = self.path.rpartition("/")[2]
+        os.mknod(name, self.mode, os.makedev(self.major, self.minor), dir_fd=parent_fd)
+        # follow_symlinks does not matter for a name that mknod has just made, and chown by name is all there is.
+        os.chown(name, self.uid, self.gid, dir_fd=parent_fd, follow_symlinks=False)
 
     def _check_existing(self, parent_fd: int, name: str) -> None:
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
@@ -407,14 +450,16 @@ class Link:
         return f"link {self.path} to {self.target}"
 
     def execute(self, tree: Tree) -> None:
-        parent, _, name = self.path.rpartition("/")
-        parent_fd = paths.make_directory(tree.root_fd, parent)
+        parent_fd = paths.make_directory(tree.root_fd, self.path.rpartition("/")[0])
         try:
-            os.symlink(self.target, name, dir_fd=parent_fd)
+            self.make_in(parent_fd)
         except FileExistsError:
             pass  # the image's own, or a bind of the host's /dev
         finally:
             os.close(parent_fd)
+
+    def make_in(self, parent_fd: int) -> None:
+        os.symlink(self.target, self.path.rpartition("/")[2], dir_fd=parent_fd)
 
 
 class Directory:

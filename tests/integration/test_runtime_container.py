@@ -759,6 +759,21 @@ def test_a_hundred_and_twenty_layers(lab: Lab) -> None:
     assert lab.output("sh", "-c", "ls -d /f* | wc -l", overlay=overlay).strip() == "120"
 
 
+@pytest.mark.parametrize("layers", [1, 20])
+def test_the_root_is_the_first_of_its_mounts(lab: Lab, layers: int) -> None:
+    """Whether it was made ahead, as one of few layers is, or by init."""
+    lower = [lab.root / "layers" / str(number) for number in range(1, layers)]
+    for one in lower:
+        one.mkdir(parents=True)
+    bundle = lab.root / "out"
+    overlay = {
+        "lower": [*map(str, lower), str(lab.image)], "upper": f"{bundle}/upper", "work": f"{bundle}/work", "target": f"{bundle}/merged",
+    }  # fmt: skip
+    points = [line.split()[4] for line in lab.output("cat", "/proc/self/mountinfo", overlay=overlay).splitlines()]
+    assert points[0] == "/" and {"/dev", "/dev/pts", "/dev/shm", "/proc"} <= set(points)
+    assert points.index("/dev") < points.index("/dev/pts")
+
+
 def test_sysctls_of_its_own_namespaces(lab: Lab) -> None:
     change = {"net.ipv4.ip_unprivileged_port_start": "0", "kernel.shmmax": "65536"}
     script = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shmmax"
