@@ -20,6 +20,8 @@ _NO_LINKS: Mapping[str, str] = MappingProxyType({})
 _LISTENER_FD = 3
 _MESSAGE_BYTES = 1 << 20
 _TIMEOUT_S = 10.0
+_FIRST_TIMEOUT_S = 60.0
+"""Of one that has just been started: a slow machine takes its time to load it, and that it has ended is told at once by its socket."""
 KNOWN_FOR_S = 5.0
 """What a process of an earlier version, which cannot be asked, told its clients to remember an answer for."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from stackrun.network.dns import main; main()"
@@ -127,6 +129,7 @@ class DnsClient:
             try:
                 socket.send_fds(self._connection, [json.dumps(request).encode()], fds)
                 reply = self._connection.recv(_MESSAGE_BYTES)
+                self._connection.settimeout(_TIMEOUT_S)
             except OSError as error:
                 raise Unavailable(f"the dns process does not answer: {error}") from None
         if not reply:
@@ -163,6 +166,7 @@ class DnsClient:
         connection = self._connected()
         if connection is None:
             raise Unavailable("the dns process did not start", hint=f"see {self._run_dir / 'dns.log'}")
+        connection.settimeout(_FIRST_TIMEOUT_S)
         return connection
 
     def _disconnect(self) -> None:
