@@ -83,6 +83,9 @@ def _make(plan: tuple[Step, ...], made: dict[Step, int], done: list[Step]) -> No
         return
     umask = os.umask(0)
     try:
+        for step in file_systems:
+            if step.mount.destination in _OWN_PLACES - {_DEV}:
+                os.mkdir(step.mount.destination.rpartition("/")[2], 0o755, dir_fd=made[dev])
         for one in plan:
             if isinstance(one, (rootfs.Device, rootfs.Link)) and one.path.rpartition("/")[0] == _DEV:
                 one.make_in(made[dev])
