@@ -82,7 +82,7 @@ class Machine:
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """A request to the engine without a client's checks before it: (status, body)."""
-        with closing(_Connection(str(self.socket))) as connection:
+        with closing(UnixConnection(str(self.socket))) as connection:
             sent = None if body is None else json.dumps(body)
             connection.request(method, path, sent, {"Content-Type": "application/json"} if sent else {})
             answer = connection.getresponse()
@@ -162,7 +162,7 @@ def _events(fd: int) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-class _Connection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=30)
         self._path = path

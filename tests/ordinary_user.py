@@ -20,12 +20,12 @@ _FIRST_ID = 100_000_000
 
 
 @functools.cache
-def why_not() -> str:
-    """Why an ordinary user can have no engine with a way out here; empty: he can."""
-    for program, package in (("newuidmap", "uidmap"), ("slirp4netns", "slirp4netns"), ("useradd", "passwd")):
+def why_not(*, way_out: bool = True) -> str:
+    """Why an ordinary user can have no engine, with a way out, here; empty: he can."""
+    for program, package in (("newuidmap", "uidmap"), ("useradd", "passwd"), *([("slirp4netns", "slirp4netns")] if way_out else [])):
         if not shutil.which(program):
             return f"{program} is not installed (Debian: {package})"
-    if not TUN.exists():
+    if way_out and not TUN.exists():
         return f"there is no {TUN}"
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     if subprocess.run([*nobody, "unshare", "--user", "true"], capture_output=True, check=False).returncode:
@@ -55,8 +55,9 @@ class OrdinaryUser:
         if self._ids:
             extent = f"{self._ids[0]}-{self._ids[-1]}"
             subprocess.run(["usermod", "--add-subuids", extent, "--add-subgids", extent, name], check=True)
-        self._tun_mode = stat.S_IMODE(TUN.stat().st_mode)
-        TUN.chmod(0o666)  # as udev's rules have it
+        self._tun_mode = stat.S_IMODE(TUN.stat().st_mode) if TUN.exists() else 0
+        if self._tun_mode:
+            TUN.chmod(0o666)  # as udev's rules have it
 
     def run(
         self, *args: str, cwd: Path | None = None, code: int | None = 0, env: Mapping[str, str] | None = None
@@ -115,7 +116,8 @@ class OrdinaryUser:
             except ProcessLookupError:
                 continue
         self.gone_within(10)
-        TUN.chmod(self._tun_mode)
+        if self._tun_mode:
+            TUN.chmod(self._tun_mode)
         for directory in (self.run_dir, f"/tmp/stackrun-runtime-{self.uid}"):
             shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(self.home)
