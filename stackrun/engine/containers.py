@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -262,7 +262,8 @@ class Containers:
         ended = entry.ended
         await self._signal(entry, number)
         if was_paused and number == signal.SIGKILL:
-            await self._resume(entry)
+            with suppress(Unavailable):  # its shim has let it go on by itself, and may be gone with it by now
+                await self._resume(entry)
         if number == signal.SIGKILL:
             await self._await_death(entry, ended)
 

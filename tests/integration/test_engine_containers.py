@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from stackrun.engine import launch
 from stackrun.engine.local import LocalEngine
 from stackrun.errors import CommandNotFound, Conflict, InvalidArgument, KernelError, NotFound, NotModified
 from stackrun.runtime import trace
-from stackrun.runtime.container import is_littered
+from stackrun.runtime.container import Handle, is_littered
 
 
 async def ready(engine: LocalEngine, name: str) -> None:
@@ -264,6 +265,31 @@ def test_out_of_memory_is_told(short_tmp: Path) -> None:
             assert code != 0
             assert (await engine.container("one")).state.oom_killed
 
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["killed", "removed"])
+def test_a_paused_container_that_is_killed_may_be_gone_before_it_could_be_resumed(
+    short_tmp: Path, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    def resume_late(handle: Handle) -> None:
+        assert select.select([handle._shim_pid_fd], [], [], 20)[0]
+        resume(handle)
+
+    async def scenario() -> None:
+        async with fresh_engine(short_tmp) as engine:
+            await run(engine, "one", "sleep", "1000")
+            await engine.pause_container("one")
+            if removed:
+                await engine.remove_container("one", force=True)
+                with pytest.raises(NotFound):
+                    await engine.container("one")
+            else:
+                await engine.kill_container("one", "KILL")
+                assert (await engine.container("one")).state.exit_code == 137
+
+    resume = Handle.resume
+    monkeypatch.setattr(Handle, "resume", resume_late)
     asyncio.run(scenario())
 
 
