@@ -366,46 +366,57 @@ def create(layout: Layout, path: str, resources: Resources, *, anew: bool = Fals
     group of that path already.  On failure nothing that this call made stays behind.
     """
     unfinished = begin(layout, path, resources, anew=anew)
-    unfinished.finish()
+    try:
+        unfinished.finish()
+    except BaseException:
+        unfinished.group.delete()
+        raise
     return unfinished.group
 
 
 class Unfinished:
     """A group of which that is there what a process can be born in; `finish` makes the version 1 directories, a millisecond's work.
 
-    On failure nothing of it stays behind.
+    On failure nothing stays behind of what the call that failed has made.
     """
 
-    __slots__ = ("_clear_until", "_made", "_resources", "group")
+    __slots__ = ("_clear_until", "_resources", "group")
 
     def __init__(self, group: Cgroup, resources: Resources, clear_until: float) -> None:
         self.group = group
         self._resources = resources
         self._clear_until = clear_until
-        self._made: list[str] = []
 
     def begin(self) -> None:
         layout = self.group.layout
         if layout.v2:
-            self._attempt((layout.v2,), refuses_members=True, has_limits=not layout.v1)
+            self._attempt((layout.v2,), is_first=True, has_limits=not layout.v1)
+        else:
+            self._refuse_members()
 
     def finish(self) -> None:
         layout = self.group.layout
         if layout.v1:
-            # In version 2's directory the container's init is by now; where there is none, nobody can be anywhere yet.
-            self._attempt(tuple(dict.fromkeys(layout.v1.values())), refuses_members=not layout.v2, has_limits=True)
+            self._attempt(tuple(dict.fromkeys(layout.v1.values())), is_first=False, has_limits=True)
 
-    def _attempt(self, points: tuple[str, ...], *, refuses_members: bool, has_limits: bool) -> None:
+    def _refuse_members(self) -> None:
+        """While nobody can be in it by our doing; from here on it is ours to remove."""
+        members = self.group.pids()
+        if members:
+            raise Conflict(f"cgroup {self.group.path} is in use by process {members[0]}")
+
+    def _attempt(self, points: tuple[str, ...], *, is_first: bool, has_limits: bool) -> None:
         group = self.group
+        made: list[str] = []
         try:
             for point in points:
-                self._made += _make(point, group.path, self._clear_until, is_cpuset=group.layout.v1.get("cpuset") == point)
-            if refuses_members and group.pids():
-                raise Conflict(f"cgroup {group.path} is in use by process {group.pids()[0]}")
+                made += _make(point, group.path, self._clear_until, is_cpuset=group.layout.v1.get("cpuset") == point)
+            if is_first:
+                self._refuse_members()
             if has_limits:
                 group.apply(self._resources)
         except BaseException:
-            for directory in reversed(self._made):
+            for directory in reversed(made):
                 _remove(directory, time.monotonic())
             raise
 

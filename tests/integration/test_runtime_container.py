@@ -368,6 +368,14 @@ def test_a_configuration_that_makes_no_sense_is_refused_before_any_effect(lab: L
     assert lab.remains("a") == []
 
 
+def test_a_limit_that_the_kernel_refuses_is_named_though_init_is_there_already(lab: Lab) -> None:
+    config = config_of("true")
+    config["linux"]["resources"]["cpu"] = {"cpus": "4000"}
+    with pytest.raises(KernelError, match=r"linux\.resources\.cpu\.cpus: write '4000'"):
+        lab.create("a", config)
+    assert lab.remains("a") == []
+
+
 def test_a_container_that_runs_cannot_be_created_again(lab: Lab) -> None:
     lab.start("a", "sleep", "1000")
     with pytest.raises(Conflict, match="running already"):
